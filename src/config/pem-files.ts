@@ -109,7 +109,10 @@ export function* checkServerPair(
   yield { path: [...path, 'cert'], message: `${expired}: ${cert}` };
 }
 
-/** checkKeyPair checks a certificate and its private key; both or none. @param path of the block with the keys `cert` and `key` */
+/**
+ * checkKeyPair checks a certificate and its private key; both or none.
+ * @param path of the block with the keys `cert` and `key`
+ */
 function* checkKeyPair(
   path: KeyPath,
   { cert, key }: { cert: string | null; key: string | null },

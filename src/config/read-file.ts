@@ -46,8 +46,8 @@ const READ_FAILURES: Readonly<Record<string, string>> = {
 };
 
 /**
- * folderProblem says why this user cannot write into a folder, or cannot make it; null: nothing is seen that is in the way. It changes
- * nothing, so it does not see everything.
+ * folderProblem says why this user cannot write into a folder, or cannot make it; null: nothing is seen that is in the way.
+ * It changes nothing, so it does not see everything.
  */
 export function folderProblem(path: string): string | null {
   for (let at = resolve(path); ; at = dirname(at)) {

@@ -1,6 +1,6 @@
 /**
- * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart, becomes the
- * next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
+ * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart,
+ * becomes the next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
@@ -49,8 +49,8 @@ export class Reloader {
   /** The revision in force. */
   current: Revision;
   /**
-   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the epoch). The
-   * start counts as accepted, and as 0 ms.
+   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the
+   * epoch). The start counts as accepted, and as 0 ms.
    */
   last = { succeeded: true, tookMs: 0, successAtMs: systemClock.wallMs() };
   /** Reloads run one after the other; calls that come while one waits share it. */

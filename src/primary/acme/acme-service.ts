@@ -32,7 +32,9 @@ export class AcmeService {
     this.#options = options;
   }
 
-  /** configure takes the settings of a new revision. Resolves once the certificates in the folder are known; never rejects. */
+  /**
+   * configure takes the settings of a new revision. Resolves once the certificates in the folder are known; never rejects.
+   */
   configure(settings: Settings): Promise<void> {
     this.#changing = this.#changing
       .then(() => this.#change(settings))
@@ -48,7 +50,10 @@ export class AcmeService {
     this.#manager?.start();
   }
 
-  /** stopOrders is called when a drain begins: soon nobody answers challenges here. Those of other machines are answered until close. */
+  /**
+   * stopOrders is called when a drain begins: soon nobody answers challenges here. Those of other machines are answered
+   * until close.
+   */
   stopOrders(): void {
     this.#started = false;
     this.#manager?.stopOrders();
@@ -72,7 +77,7 @@ export class AcmeService {
     await this.#manager?.close();
     this.#manager = null;
     const { briefing, collector, onCertificates, logger } = this.#options;
-    if (acme === null) return onCertificates([]);
+    if (acme === null) return;
     // Loaded only where it is used.
     const { AcmeManager } = await import('./manager.ts');
     this.#manager = new AcmeManager({

@@ -1,6 +1,6 @@
 /**
- * Requests to a certificate authority, for acme-client in place of axios' own adapter: each with a deadline and a largest answer,
- * over https alone, without redirects and without retries; the manager tries a whole order again.
+ * Requests to a certificate authority, for acme-client in place of axios' own adapter: each with a deadline and a largest
+ * answer, over https alone, without redirects and without retries; the manager tries a whole order again.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Agent, request } from 'node:https';

@@ -1,4 +1,6 @@
-/** A certificate that an authority has issued, with its private key, as one PEM text: the key, the certificate, its chain. */
+/**
+ * A certificate that an authority has issued, with its private key, as one PEM text: the key, the certificate, its chain.
+ */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { refusalOf } from '../../config/pem-files.ts';
 
@@ -19,8 +21,8 @@ const MAX_CHAIN_LENGTH = 10;
 const BLOCK = /-----BEGIN ([A-Z ]{1,32})-----[^-]+-----END \1-----/g;
 
 /**
- * readCertificate checks that key, certificate, chain and name belong together, and that TLS can use them. It does not look at the
- * clock. Throws an Error that says what is wrong.
+ * readCertificate checks that key, certificate, chain and name belong together, and that TLS can use them. It does not look
+ * at the clock. Throws an Error that says what is wrong.
  */
 export function readCertificate(pem: string, name: string): IssuedCertificate {
   if (pem.length > MAX_PEM_CHARS) throw new Error(`is longer than ${MAX_PEM_CHARS} characters`);
@@ -64,8 +66,8 @@ export function assertValidAt({ notBeforeMs, notAfterMs }: IssuedCertificate, no
 }
 
 /**
- * replaces says whether machines serve a certificate in place of another: a valid one in place of an expired one, else the one that was
- * issued later. Every machine must choose the same, or they would publish in turn for ever.
+ * replaces says whether machines serve a certificate in place of another: a valid one in place of an expired one, else the
+ * one that was issued later. Every machine must choose the same, or they would publish in turn for ever.
  */
 export function replaces(next: IssuedCertificate, held: IssuedCertificate, nowMs: number): boolean {
   const [isNextValid, isHeldValid] = [next.notAfterMs > nowMs, held.notAfterMs > nowMs];
@@ -74,7 +76,9 @@ export function replaces(next: IssuedCertificate, held: IssuedCertificate, nowMs
 
 /** A third of the lifetime is left then. */
 const RENEWAL_POINT = 2 / 3;
-/** Certificates are renewed up to this part of their lifetime earlier: those of one day do not all come in the same minute. */
+/**
+ * Certificates are renewed up to this part of their lifetime earlier: those of one day do not all come in the same minute.
+ */
 const MAX_JITTER = 1 / 30;
 
 /** renewalMs is when to renew a certificate, in milliseconds since the epoch; the same on every machine. */

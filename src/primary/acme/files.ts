@@ -1,6 +1,7 @@
 /**
- * The folder `acme.storage`, with a folder of its own for each authority: the key of the account, one PEM file per name (private
- * key, certificate, chain), and the attempts of LocalStore. Folders 0700, files 0600; a file is replaced as a whole.
+ * The folder `acme.storage`, with a folder of its own for each authority: the key of the account, one PEM file per name
+ * (private key, certificate, chain), and the attempts of LocalStore. Folders 0700, files 0600; a file is replaced as a
+ * whole.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,7 +20,9 @@ export class AcmeFiles {
   readonly folder: string;
   readonly #storage: string;
 
-  /** @param directory URL of the authority; a certificate of another authority, such as a test one, does not count as its own */
+  /**
+   * @param directory URL of the authority; a certificate of another authority, such as a test one, does not count as its own
+   */
   constructor(storage: string, directory: string) {
     const hash = createHash('sha256').update(directory).digest('hex').slice(0, HASH_CHARS);
     this.folder = join(storage, `${new URL(directory).hostname}-${hash}`);

@@ -1,4 +1,6 @@
-/** Attempts and challenges of a machine that is alone: a file says when failed orders may be tried again, its workers answer. */
+/**
+ * Attempts and challenges of a machine that is alone: a file says when failed orders may be tried again, its workers answer.
+ */
 import { z } from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import type { AcmeChallenge } from '../../contract/messages.ts';

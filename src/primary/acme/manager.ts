@@ -1,7 +1,8 @@
 /**
- * Certificates that are fetched from an authority (ACME) and renewed. There is a certificate per name. It is renewed when a third
- * of its lifetime is left. A failure never takes away the certificate that is there; the next attempt waits twice as long. Attempts
- * are written down before they begin, so that no loop of restarts and no second machine calls the authority more often.
+ * Certificates that are fetched from an authority (ACME) and renewed. There is a certificate per name. It is renewed when a
+ * third of its lifetime is left. A failure never takes away the certificate that is there; the next attempt waits twice as
+ * long. Attempts are written down before they begin, so that no loop of restarts and no second machine calls the authority
+ * more often.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../contract/clock.ts';
@@ -109,7 +110,9 @@ export class AcmeManager {
     this.#loop = this.#run();
   }
 
-  /** stopOrders gives up the orders that are under way, and begins no other. Challenges of other machines are still answered. */
+  /**
+   * stopOrders gives up the orders that are under way, and begins no other. Challenges of other machines are still answered.
+   */
   stopOrders(): void {
     this.#stop.abort(new Error('Sluice stops'));
   }
@@ -186,7 +189,9 @@ export class AcmeManager {
     this.#options.logger.info(facts, 'a certificate is due, and its next order waits');
   }
 
-  /** Returns what is to be settled. After success too a pause follows, whatever lifetime the authority gave the certificate. */
+  /**
+   * Returns what is to be settled. After success too a pause follows, whatever lifetime the authority gave the certificate.
+   */
   async #order(name: string, failures: number): Promise<Pick<Claim, 'failures' | 'waitMs'>> {
     const { logger, onOrder } = this.#options;
     try {

@@ -26,7 +26,10 @@ const HOLD_MORE_MS = 30_000;
 /** The pauses of machines and of names differ by up to this part. */
 const JITTER = 0.1;
 
-/** pauseMs is how long no other order may begin after so many failures, 1 or more. @param askedMs what the authority asks for */
+/**
+ * pauseMs is how long no other order may begin after so many failures, 1 or more.
+ * @param askedMs what the authority asks for
+ */
 export function pauseMs({ firstPauseMs, maxPauseMs }: AcmeTimes, failures: number, askedMs = 0): number {
   const ownMs = Math.min(firstPauseMs * 2 ** (failures - 1), maxPauseMs);
   return Math.max(ownMs * (1 + JITTER * Math.random()), Math.min(askedMs, MAX_WAIT_MS));

@@ -1,6 +1,6 @@
 /**
- * One order of a certificate (RFC 8555 §7.4). It waits only for requests, challenges and pauses that `signal` ends, so nothing of it
- * goes on after its deadline.
+ * One order of a certificate (RFC 8555 §7.4). It waits only for requests, challenges and pauses that `signal` ends, so
+ * nothing of it goes on after its deadline.
  */
 import { generateKeyPair } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import { toError } from '../../contract/errors.ts';
 import type { AcmeChallenge } from '../../contract/messages.ts';
 import { BoundedRequests, sendAsOrder } from './bounded-requests.ts';
 
-export interface OrderOptions {
+interface OrderOptions {
   /** URL of the authority's directory. */
   directory: string;
   /** null: the authority is told no address. */

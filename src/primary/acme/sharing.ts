@@ -1,7 +1,7 @@
 /**
- * What the machines that share a database tell each other about ACME: certificates, and the challenges that any of them may be asked
- * for. Each machine looks when another one notifies it, and every ten seconds. It writes down which challenges all of its workers
- * know, so that the machine with the order knows when to call the authority.
+ * What the machines that share a database tell each other about ACME: certificates, and the challenges that any of them may
+ * be asked for. Each machine looks when another one notifies it, and every ten seconds. It writes down which challenges all
+ * of its workers know, so that the machine with the order knows when to call the authority.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,6 @@
-/** What the manager of certificates needs beside an authority. A machine that is alone has LocalStore, others share tables. */
+/**
+ * What the manager of certificates needs beside an authority. A machine that is alone has LocalStore, others share tables.
+ */
 import type { AcmeChallenge } from '../../contract/messages.ts';
 
 /** A name as it is when it is looked at with the intent to order. */
@@ -18,8 +20,8 @@ export interface AcmeStore {
   /** accountKey returns the key (PEM) of the account. Where there is none yet, it becomes `ownPem`. */
   accountKey(ownPem: string): Promise<string>;
   /**
-   * claim takes the next attempt for a name, if it is time for one and nobody has another certificate than `known`. A machine that dies
-   * has failed: until holdMs later no machine tries.
+   * claim takes the next attempt for a name, if it is time for one and nobody has another certificate than `known`. A
+   * machine that dies has failed: until holdMs later no machine tries.
    */
   claim(name: string, known: string | null, holdMs: (failures: number) => number): Promise<Claim>;
   /** settle ends an attempt: the failures in a row, and how long no other one may begin. */

@@ -13,7 +13,7 @@ const CHALLENGE_LIFE = "interval '15 minutes'";
 /** Three looks that did not come: such a machine answers no challenge. */
 const MACHINE_LIFE = "interval '30 seconds'";
 
-export interface SharedCertificate {
+interface SharedCertificate {
   name: string;
   pem: string;
   version: string;

@@ -1,7 +1,5 @@
 /** Certificates of one machine, beside its folder and the table of all machines. */
 import assert from 'node:assert/strict';
-import { readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeFiles } from '../../../src/primary/acme/files.ts';
@@ -114,15 +112,4 @@ test('the valid certificate of another authority is served until there is one of
     again.held.all.map(({ pem }) => pem),
     [own],
   );
-});
-
-test('drafts that a killed process left behind are removed, other files stay', (t) => {
-  const files = new AcmeFiles(tempFolder(t), 'https://ca.example/dir');
-  files.removeDrafts();
-  files.saveCertificate(NAME, pemOf(-1, 1));
-  files.saveAccountKey('key');
-  const path = join(files.folder, `${NAME}.pem.0123456789ab`);
-  writeFileSync(path, 'half of a private key');
-  files.removeDrafts();
-  assert.deepEqual(readdirSync(files.folder).sort(), ['account.key', `${NAME}.pem`]);
 });

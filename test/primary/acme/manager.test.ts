@@ -1,7 +1,7 @@
 /** Orders at a real authority; a proxy answers its challenges. */
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { assertValidAt, readCertificate, renewalMs } from '../../../src/primary/acme/certificate.ts';
@@ -39,8 +39,11 @@ test('a certificate per name is fetched, kept in files for the owner alone, and 
   assert.deepEqual(new Set(files.map((file) => modeOf(folder, file))), new Set(['600']));
 
   const asked = authority.requests.length;
+  // As a killed process leaves it.
+  writeFileSync(join(storage, folder, 'one.example.pem.0123456789ab'), 'half of a private key');
   const again = startManager(t, authority, { tellWorkers, storage, names });
   assert.deepEqual(again.manager.certificates, manager.certificates);
+  assert.deepEqual(readdirSync(join(storage, folder)).sort(), files);
   await again.manager.close();
   assert.equal(authority.requests.length, asked, 'a certificate that lasts is not ordered again');
 });
