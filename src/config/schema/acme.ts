@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { isHostName, type Parsed } from './addresses.ts';
 import * as Key from './fields.ts';
 
-const SINCE = '0.6';
 /** Each has an order of its own; authorities refuse more in a short time. */
 const MAX_NAMES = 100;
 
@@ -28,7 +27,6 @@ export const acmeNamesSchema = Key.list(Key.text('host name', '', parseName), {
   type: 'list of host names',
   meaning: `Names whose certificates are fetched and renewed with the block \`acme\`, at most ${MAX_NAMES}. No wildcards.`,
   fallback: 'empty',
-  since: SINCE,
 })
   .refine((names) => names.length <= MAX_NAMES, `must have at most ${MAX_NAMES} names`)
   .prefault([]);
@@ -39,7 +37,6 @@ export const acmeSchema = Key.block(
   {
     directory: Key.text('URL', "The authority's directory; there is no default.", parseDirectory, {
       range: '`https://…`, such as `https://acme-v02.api.letsencrypt.org/directory`',
-      since: SINCE,
     }),
     email: Key.text(
       'address',
@@ -48,26 +45,23 @@ export const acmeSchema = Key.block(
         /^[^\s@<>,;:"()?&%]{1,64}@[^\s@<>,;:"()?&%]{1,189}$/,
         'must be a mail address like ops@example.com',
       ),
-      { since: SINCE },
     ).optional(),
     agreeToTerms: Key.described(
       z.literal(
         true,
         Key.saying("must be true, which says that you agree to the authority's terms of service"),
       ),
-      { type: '`true`', meaning: "You agree to the authority's terms of service.", since: SINCE },
+      { type: '`true`', meaning: "You agree to the authority's terms of service." },
     ),
     storage: Key.text(
       'path',
       "Folder (0700) of the account's key and of the certificates with their keys (0600), for each authority a folder of its own. With `database.url` they are in the database too, for all machines.",
       Key.parsePath,
-      { since: SINCE },
     ).prefault('./data/acme'),
     ca: Key.pemPathOrNone(
       "Authorities that may have signed the directory's own certificate.",
       'those that Node.js trusts',
-      SINCE,
     ),
   },
-  SINCE,
+  '0.6',
 );

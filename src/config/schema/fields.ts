@@ -196,8 +196,8 @@ export function pemPath(meaning: string) {
 }
 
 /** pemPathOrNone makes the path of a PEM file that may be absent. @param fallback the default in words */
-export function pemPathOrNone(meaning: string, fallback = 'none', since?: string) {
-  return textOrNone('path', `PEM file. ${meaning}`, parsePath, { fallback, since });
+export function pemPathOrNone(meaning: string, fallback = 'none') {
+  return textOrNone('path', `PEM file. ${meaning}`, parsePath, { fallback });
 }
 
 export const NAME_MESSAGE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';

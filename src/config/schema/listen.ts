@@ -19,20 +19,15 @@ const listenProxySchema = Key.described(
   z.union(
     [
       z.literal(false),
-      Key.block(
-        '',
-        {
-          from: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
-            type: 'list of CIDRs',
-            meaning:
-              'The peers whose connections all begin with a PROXY header, version 1 or 2. Connections of others are closed. `unix:` stands for every peer on a Unix socket.',
-            range: 'at least one',
-            none: 'needs at least one CIDR',
-            since: SINCE,
-          }),
-        },
-        SINCE,
-      ),
+      Key.block('', {
+        from: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
+          type: 'list of CIDRs',
+          meaning:
+            'The peers whose connections all begin with a PROXY header, version 1 or 2. Connections of others are closed. `unix:` stands for every peer on a Unix socket.',
+          range: 'at least one',
+          none: 'needs at least one CIDR',
+        }),
+      }),
     ],
     Key.saying(PROXY_MESSAGE),
   ),

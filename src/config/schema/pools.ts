@@ -122,12 +122,11 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
         'host name',
         'Name to ask for (SNI), which the certificate must be for.',
         parseServerName,
-        { fallback: 'the host of the URL', since: '0.6' },
+        { fallback: 'the host of the URL' },
       ),
       verify: Key.flag(
         true,
         '`false` accepts any certificate: whoever is on the way can read and change everything.',
-        '0.6',
       ),
     },
     '0.6',

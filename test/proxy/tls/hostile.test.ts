@@ -68,10 +68,11 @@ test('a drain ends handshakes that have not begun, and serves those that are und
 
 test('an answer that ends with the connection ends with close_notify, and an aborted one does not', async (t) => {
   let abort = false;
+  let end: () => void = () => undefined;
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => {
       socket.write('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello');
-      setTimeout(() => (abort ? socket.resetAndDestroy() : socket.end()), 50);
+      end = () => (abort ? socket.resetAndDestroy() : socket.end());
     });
   });
   t.after(() => backend.close());
@@ -84,8 +85,11 @@ test('an answer that ends with the connection ends with close_notify, and an abo
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (data: Buffer) => (output += String(data)));
+    const closed = new Promise((resolve) => child.once('close', resolve));
     child.stdin.write('GET / HTTP/1.0\r\n\r\n');
-    await new Promise((resolve) => child.once('close', resolve));
+    await waitFor('the beginning of the answer', () => output.includes('hello'));
+    end();
+    await closed;
     return output;
   };
   const whole = await ask();
