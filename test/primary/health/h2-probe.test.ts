@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
@@ -96,4 +97,21 @@ test('probes over TLS want HTTP/2 by ALPN, and a valid certificate', async (t) =
   assert.deepEqual(await probe(port, { type: 'grpc' }, tls), { ok: true, detail: 'SERVING' });
   const stranger = backendTlsSettings({ ca: new Authority().root });
   assert.match((await probe(port, { type: 'grpc' }, stranger)).detail, /^TLS: /);
+});
+
+test('over TLS a pool of HTTP/2 fails every kind of check where the backend does not choose it', async (t) => {
+  const authority = new Authority();
+  const server = createTlsServer({ ...authority.issue(['127.0.0.1']), ALPNProtocols: [] });
+  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const tls = backendTlsSettings({ ca: authority.root });
+  for (const type of ['tcp', 'http', 'grpc'] as const) {
+    const outcome = await probe(port, { type }, tls);
+    assert.deepEqual(
+      [outcome.ok, /ALPN|no application protocol/.test(outcome.detail)],
+      [false, true],
+      outcome.detail,
+    );
+  }
 });
