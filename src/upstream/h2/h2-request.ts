@@ -58,6 +58,7 @@ export interface H2RequestHost {
   whyWaiting(): LbError;
 }
 
+/** H2Request is made by the pool, which opens it at once, or when a stream is free. */
 export class H2Request implements ExchangeOwner, StreamEvents {
   readonly exchange: Exchange;
   readonly #request: UpstreamRequest;
