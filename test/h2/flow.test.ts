@@ -126,7 +126,7 @@ test('a body is read as its backend takes it, and other streams go on', async (t
     }
     return sentBytes;
   };
-  await untilStill('the window of the stream', send, { timeoutMs: 20_000 });
+  await untilStill('the window of the stream', send, { quietMs: 1_000, timeoutMs: 20_000 });
   // The kernels on both sides of the backend's connection take some megabytes.
   assert.ok(sentBytes < 16 << 20, `${sentBytes} bytes were taken`);
   assert.ok(sessionBytes > 65_535, 'the session has room for other streams');

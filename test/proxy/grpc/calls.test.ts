@@ -188,7 +188,7 @@ test('messages that wait because the backend stopped are no flood', async (t) =>
   // The fourth look ends a session that says nothing; the calls have been looked at as often then.
   const silent = await connectFrames(proxy.url);
   t.after(() => silent.close());
-  assert.equal(await silent.goaway(), CODES.NO_ERROR);
+  assert.equal(await silent.goaway(15_000), CODES.NO_ERROR);
   assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
   for (const go of stopped) go();
   assert.deepEqual(new Set(await answers), new Set(['8']));
