@@ -47,8 +47,10 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
       await refused.catch(() => undefined);
     }
     assert.equal(backend.requests.length, 0);
-    await waitFor('the count of both', () => proxy.metric('sluice_tls_handshakes_total') === 2);
-    assert.equal(proxy.metric('sluice_tls_handshakes_total', 'ok'), 0);
+    const counts = () =>
+      ['ok', 'failed', 'aborted'].map((result) => proxy.metric('sluice_tls_handshakes_total', result));
+    // node does not say why it closes the connection of the second.
+    await waitFor('the count of both', () => counts().join() === '0,1,1');
     await waitFor('no connection', () => proxy.server.connectionCount === 0);
   });
 
