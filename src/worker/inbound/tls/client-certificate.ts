@@ -22,9 +22,9 @@ export function clientSubject(
     if (!socket.authorized) return { problem: String(socket.authorizationError ?? 'unverified') };
     // A resumed session was verified in an earlier handshake.
     if (certificate.validToDate.getTime() <= Date.now()) return { problem: 'CERT_HAS_EXPIRED' };
-    // Absent where the names are in the SAN alone.
+    // Where the names are in the SAN alone, some versions of Node.js give undefined, others ''.
     const subject: string | undefined = certificate.subject;
-    const name = subject === undefined ? null : distinguishedName(subject);
+    const name = subject ? distinguishedName(subject) : null;
     return (name?.length ?? 0) > MAX_SUBJECT_LENGTH ? { problem: 'subject_too_long' } : { name };
   } catch {
     return { problem: 'unreadable_certificate' };
