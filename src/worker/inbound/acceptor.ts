@@ -64,8 +64,10 @@ export class Acceptor implements HandshakeHost, OpeningHost {
     const { address, protocols } = this.#options;
     // The preferred one first.
     const alpn = address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
-    this.terminator = new TlsTerminator(tls, { ticketKeys, alpn, made: this.#contexts });
-    return this.terminator.unusable;
+    const terminator = new TlsTerminator(tls, { ticketKeys, alpn, made: this.#contexts });
+    const { unusable } = terminator;
+    this.terminator = unusable.length === tls.certificates.length ? null : terminator;
+    return unusable;
   }
 
   /** accept is given each accepted socket, in the turn in which it came. */

@@ -112,6 +112,20 @@ test('B40: a certificate that OpenSSL refuses is left out and logged by its name
   assert.deepEqual([await nameFor('good.test'), await nameFor('next.test')], ['good.test', 'next.test']);
 });
 
+test('B40: without a certificate that can be used, handshakes fail, and the log says so', async (t) => {
+  const weak = new Authority().issue(['weak.test'], { rsaBits: 1_024 });
+  for (const certificates of [[], [[['weak.test'], weak]]] as Parameters<typeof tlsAddress>[0][]) {
+    const kinds: string[] = [];
+    const logger = {
+      info: ({ kind }: { kind: string }) => kinds.push(kind),
+      error: () => undefined,
+    } as unknown as Logger;
+    const proxy = await startProxy(t, { backends: [], tls: tlsAddress(certificates), logger });
+    await assert.rejects(secureSocket({ port: proxy.port }), { code: /ALERT_HANDSHAKE_FAILURE/ });
+    assert.deepEqual(kinds, ['no_certificate']);
+  }
+});
+
 test('B40: a name of no certificate can be refused', async (t) => {
   const { tls } = localTls({ unknownNames: 'refuse' });
   const proxy = await startProxy(t, { backends: [], tls });

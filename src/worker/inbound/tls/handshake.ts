@@ -30,9 +30,12 @@ const SSL2_HELLO = 0x80;
 /** The record with the fatal alert unrecognized_name (RFC 6066 §3). */
 const UNRECOGNIZED_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
 
+/** The one with handshake_failure (RFC 8446 §6.2), as OpenSSL says it. */
+const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 3, 0, 2, 2, 40]);
+
 /** HandshakeHost is what a handshake needs of its address; implemented by Acceptor. */
 export interface HandshakeHost {
-  /** With the certificates in force; null before there are any. */
+  /** With the certificates in force; null while there is none that can be used. */
   readonly terminator: TlsTerminator | null;
   readonly handshakes: Handshakes;
   /** secured takes over the connection of a handshake that is done. */
@@ -130,8 +133,11 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
     socket.unshift(bytes);
     this.#host.handshakes.begun(this.#underWay);
     const { terminator } = this.#host;
-    if (terminator === null) this.#fail('failed', 'no_certificate');
-    else terminator.start(socket, this);
+    if (terminator !== null) terminator.start(socket, this);
+    else {
+      socket.write(HANDSHAKE_FAILURE);
+      this.#fail('failed', 'no_certificate');
+    }
   }
 
   #refuse(): void {
