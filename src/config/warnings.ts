@@ -41,8 +41,10 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     yield { path: ['acme'], message };
   }
   const storage = acme === null || names.length === 0 ? null : folderProblem(acme.storage);
-  if (storage !== null)
-    yield { path: ['acme', 'storage'], message: `certificates cannot be kept: ${storage}` };
+  if (storage !== null) {
+    const kept = database.url === null ? 'cannot be kept' : 'are kept in the database alone';
+    yield { path: ['acme', 'storage'], message: `certificates ${kept}: ${storage}` };
+  }
   yield* certificateWarnings(['acme', 'ca'], acme?.ca ?? null);
   for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))

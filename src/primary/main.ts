@@ -195,7 +195,7 @@ class Primary {
     registry.configure(settings.pools);
     const firstProbes = checker.reconfigure(settings.pools);
     // Their certificates are part of what workers are told first.
-    await acme.configure(settings);
+    await this.#unlessStopped(acme.configure(settings));
     const workersServe = supervisor.start();
     directory.start();
 

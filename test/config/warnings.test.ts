@@ -82,6 +82,9 @@ test('ACME without names, or without an address that can answer its challenges, 
   assert.deepEqual(warningsOf(`${stored}${listen}`), [
     `f:2: warning: acme.storage: certificates cannot be kept: ${import.meta.filename} is not a folder`,
   ]);
+  assert.deepEqual(warningsOf(`${stored}${listen}\ndatabase: { url: "postgres://d/x" }`), [
+    `f:2: warning: acme.storage: certificates are kept in the database alone: ${import.meta.filename} is not a folder`,
+  ]);
 });
 
 test('a warning names instances that share no store, and a backend that may be there twice', () => {

@@ -33,7 +33,8 @@ export class AcmeService {
   }
 
   /**
-   * configure takes the settings of a new revision. Resolves once the certificates in the folder are known; never rejects.
+   * configure takes the settings of a new revision. Resolves once the certificates in the folder and in the database are known,
+   * after five seconds at the latest; never rejects.
    */
   configure(settings: Settings): Promise<void> {
     this.#changing = this.#changing
@@ -72,8 +73,12 @@ export class AcmeService {
   async #change({ listen, acme, database }: Settings): Promise<void> {
     const names = [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))];
     if (isDeepStrictEqual({ acme, names }, this.#wanted)) return;
+    const isOther = acme?.directory !== this.#wanted.acme?.directory;
     this.#wanted = { acme, names };
-    const before = this.#manager?.certificates ?? [];
+    const before = (this.#manager?.certificates ?? []).map((each) => ({
+      ...each,
+      isLent: each.isLent || isOther,
+    }));
     await this.#manager?.close();
     this.#manager = null;
     const { briefing, collector, onCertificates, logger } = this.#options;
@@ -91,6 +96,7 @@ export class AcmeService {
       logger,
     });
     onCertificates(this.#manager.certificates);
+    await this.#manager.prepare();
     if (this.#started) this.#manager.start();
   }
 }

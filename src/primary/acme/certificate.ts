@@ -14,6 +14,8 @@ export interface IssuedCertificate {
   /** Milliseconds since the epoch. */
   notBeforeMs: number;
   notAfterMs: number;
+  /** Of another authority than `acme.directory`: served until that one has issued another. */
+  isLent: boolean;
 }
 
 const MAX_PEM_CHARS = 65_536;
@@ -52,6 +54,7 @@ export function readCertificate(pem: string, name: string): IssuedCertificate {
     chainPem,
     notBeforeMs: validFromDate.getTime(),
     notAfterMs: validToDate.getTime(),
+    isLent: false,
   };
 }
 

@@ -12,6 +12,7 @@ import { makeFolder } from '../../infra/make-folder.ts';
 const DRAFT_BYTES = 6;
 const DRAFT = /\.[0-9a-f]{12}$/;
 const HASH_CHARS = 8;
+const FOLDER = /-[0-9a-f]{8}$/;
 /** Not there, or below something that is no folder. */
 const ABSENT = ['ENOENT', 'ENOTDIR'];
 
@@ -40,7 +41,8 @@ export class AcmeFiles {
 
   /** The folders of other authorities. */
   get otherFolders(): string[] {
-    const paths = namesIn(this.#storage).map((name) => join(this.#storage, name));
+    const names = namesIn(this.#storage).filter((name) => FOLDER.test(name));
+    const paths = names.map((name) => join(this.#storage, name));
     return paths.filter((path) => path !== this.folder);
   }
 

@@ -9,7 +9,11 @@ import type { AcmeStore } from './store.ts';
 interface HeldCertificatesOptions {
   files: AcmeFiles;
   store: Pick<AcmeStore, 'publish'>;
-  /** Those that were served before, whichever authority issued them. */
+  /** Whether publish keeps certificates. */
+  isShared: boolean;
+  /** Between two looks at the table. */
+  lookMs: number;
+  /** Those that were served before; lent are those of another authority than this one. */
   before: readonly IssuedCertificate[];
   /** Called with all certificates after each change. */
   onChange: (certificates: readonly IssuedCertificate[]) => void;
@@ -24,6 +28,8 @@ export class HeldCertificates {
   readonly #lent = new Map<string, IssuedCertificate>();
   /** The last certificate that was found in the table, good or bad. */
   readonly #seen = new Map<string, string>();
+  /** When publishNewer last published the certificate of a name. */
+  readonly #publishedAtMs = new Map<string, number>();
 
   constructor(options: HeldCertificatesOptions) {
     this.#options = options;
@@ -45,19 +51,58 @@ export class HeldCertificates {
     return this.#seen.get(name) ?? this.#held.get(name)?.pem ?? null;
   }
 
-  /** load takes the certificate that is in the folder. Without a valid one it lends that of another authority. */
+  /**
+   * load takes the certificate that is in the folder, or was served before. Without a valid one it lends that of another
+   * authority.
+   */
   load(name: string): void {
     const { files, before } = this.#options;
-    const nowMs = systemClock.wallMs();
     const [own] = this.#read(name, files.folder);
     if (own !== undefined) this.#held.set(name, own);
-    if (own !== undefined && own.notAfterMs > nowMs) return;
-    const served = before.filter((each) => each.name === name);
-    const others = [...served, ...files.otherFolders.flatMap((folder) => this.#read(name, folder))];
-    for (const other of others.filter(({ notAfterMs }) => notAfterMs > nowMs)) {
-      const lent = this.#lent.get(name);
-      if (lent === undefined || replaces(other, lent, nowMs)) this.#lent.set(name, other);
+    for (const each of before.filter((served) => served.name === name)) {
+      if (each.isLent) this.#lend(each);
+      // The folder is another one, or could not be written.
+      else if (own === undefined || (own.pem !== each.pem && replaces(each, own, systemClock.wallMs()))) {
+        this.#held.set(name, each);
+        this.#save(each);
+      }
     }
+    if (!this.#hasValid(name))
+      for (const folder of files.otherFolders) this.#read(name, folder).forEach(this.#lend);
+  }
+
+  /** lend takes certificates of other authorities, for the names that have no valid one. */
+  lend(certificates: readonly Pick<IssuedCertificate, 'name' | 'pem'>[]): void {
+    const lacking = certificates.filter(({ name }) => !this.#hasValid(name));
+    for (const { name, pem } of lacking) {
+      try {
+        this.#lend(readCertificate(pem, name));
+      } catch (thrown) {
+        this.#logUnusable(name, thrown);
+      }
+    }
+    if (lacking.length > 0) this.#options.onChange(this.all);
+  }
+
+  readonly #lend = (certificate: IssuedCertificate): void => {
+    const { name, notAfterMs } = certificate;
+    const nowMs = systemClock.wallMs();
+    const lent = this.#lent.get(name);
+    if (
+      notAfterMs > nowMs &&
+      !this.#hasValid(name) &&
+      (lent === undefined || replaces(certificate, lent, nowMs))
+    )
+      this.#lent.set(name, { ...certificate, isLent: true });
+  };
+
+  #hasValid(name: string): boolean {
+    return (this.#held.get(name)?.notAfterMs ?? 0) > systemClock.wallMs();
+  }
+
+  #logUnusable(name: string, thrown: unknown): void {
+    const facts = { err: toError(thrown), name };
+    this.#options.logger.error(facts, 'a certificate in the database cannot be used');
   }
 
   /** None, where there is none that can be used. */
@@ -84,22 +129,27 @@ export class HeldCertificates {
       this.keep(certificate);
       logger.info({ name }, 'certificate taken over from another machine');
     } catch (thrown) {
-      logger.error({ err: toError(thrown), name }, 'a certificate in the database cannot be used');
+      this.#logUnusable(name, thrown);
     }
   }
 
   /** keep serves a certificate from now on, and saves it. */
   keep(certificate: IssuedCertificate): void {
-    const { files, onChange, logger } = this.#options;
-    const { name, pem } = certificate;
+    const { name } = certificate;
     this.#held.set(name, certificate);
-    if (certificate.notAfterMs > systemClock.wallMs()) this.#lent.delete(name);
-    onChange(this.all);
+    if (this.#hasValid(name)) this.#lent.delete(name);
+    this.#options.onChange(this.all);
+    this.#save(certificate);
+  }
+
+  #save({ name, pem }: IssuedCertificate): void {
+    const { files, isShared, logger } = this.#options;
     try {
       files.saveCertificate(name, pem);
     } catch (thrown) {
       const facts = { err: toError(thrown), name, folder: files.folder };
-      logger.error(facts, 'a certificate is served, but could not be saved');
+      if (isShared) logger.info(facts, 'a certificate is kept in the database alone');
+      else logger.error(facts, 'a certificate is served, but could not be saved');
     }
   }
 
@@ -113,10 +163,18 @@ export class HeldCertificates {
     }
   }
 
-  /** publishNewer is called after a look: it publishes what the table lacks, or has in a state that adopt refused. */
+  /**
+   * publishNewer is called after a look: it publishes what the table lacks, or has in a state that adopt refused. A name waits
+   * for `lookMs` after that: machines that judge differently would wake each other without a pause.
+   */
   async publishNewer(): Promise<void> {
     for (const certificate of this.#held.values()) {
-      if (this.#seen.get(certificate.name) !== certificate.pem) await this.publish(certificate);
+      const { name, pem } = certificate;
+      const nowMs = systemClock.monotonicMs();
+      const quietMs = nowMs - (this.#publishedAtMs.get(name) ?? Number.NEGATIVE_INFINITY);
+      if (this.#seen.get(name) === pem || quietMs < this.#options.lookMs) continue;
+      this.#publishedAtMs.set(name, nowMs);
+      await this.publish(certificate);
     }
   }
 }

@@ -47,6 +47,10 @@ export class LocalStore implements AcmeStore, AcmeChallenges {
     return Promise.resolve();
   }
 
+  prepare(): Promise<void> {
+    return Promise.resolve();
+  }
+
   start(): Promise<void> {
     return Promise.resolve();
   }

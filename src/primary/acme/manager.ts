@@ -30,7 +30,7 @@ const LANES = 4;
 interface AcmeManagerOptions {
   settings: AcmeSettings;
   names: readonly string[];
-  /** Those that the manager before this one served, maybe of another authority. */
+  /** Those that the manager before this one served; lent are those of another authority than this one's. */
   before?: readonly IssuedCertificate[];
   /** The database that machines share; null: this machine is alone. */
   database: Database | null;
@@ -62,6 +62,7 @@ export class AcmeManager {
     const { settings, names, before = [], database, tellWorkers, onChange, times, logger } = options;
     this.#options = options;
     this.#times = { ...TIMES, ...times };
+    const { lookMs } = this.#times;
     const { directory, storage } = settings;
     const files = new AcmeFiles(storage, directory);
     this.#files = files;
@@ -78,12 +79,22 @@ export class AcmeManager {
         names,
         tellWorkers,
         onCertificate: (name, pem) => this.#held.adopt(name, pem),
+        onOthers: (certificates) => this.#held.lend(certificates),
         onLooked: () => this.#held.publishNewer(),
-        lookMs: this.#times.lookMs,
+        lookMs,
         logger,
       });
     }
-    this.#held = new HeldCertificates({ files, store: this.#store, before, onChange, logger });
+    const isShared = database !== null;
+    this.#held = new HeldCertificates({
+      files,
+      store: this.#store,
+      isShared,
+      lookMs,
+      before,
+      onChange,
+      logger,
+    });
     void this.#tolerate('drafts in acme.storage cannot be removed', () => files.removeDrafts());
     for (const name of names) this.#held.load(name);
   }
@@ -98,6 +109,11 @@ export class AcmeManager {
     return this.#options.names.filter((name) => this.#dueInMs(name) <= 0).length;
   }
 
+  /** prepare takes over the certificates of other machines. It takes five seconds at most; never rejects. */
+  prepare(): Promise<void> {
+    return this.#challenges.prepare();
+  }
+
   /** start begins to fetch and to renew, until stopOrders. */
   start(): void {
     const served = new Set(this.#held.all.map(({ name }) => name));
@@ -105,7 +121,7 @@ export class AcmeManager {
     if (names.length > 0)
       this.#options.logger.info(
         { names },
-        'certificates are missing and will be fetched; until then handshakes fail',
+        'certificates are missing and will be fetched; until then handshakes fail, unless a file is for the name',
       );
     this.#loop = this.#run();
   }

@@ -10,6 +10,7 @@ import type { AcmeChallenge } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { assertSchema } from '../../infra/postgres/migrations.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
+import { withDeadline } from '../../infra/with-deadline.ts';
 import type { AcmeChallenges } from './store.ts';
 import { ACME_CHANNEL, type AcmeTables } from './tables.ts';
 
@@ -22,12 +23,15 @@ interface AcmeSharingOptions {
   tellWorkers: (challenges: readonly AcmeChallenge[]) => Promise<void>;
   /** Called for each new certificate in the table. */
   onCertificate: (name: string, pem: string) => void;
+  /** Called once, with those of other authorities. */
+  onOthers: (certificates: { name: string; pem: string }[]) => void;
   /** Called after each look. */
   onLooked: () => Promise<void>;
   lookMs: number;
   logger: Logger;
 }
 
+const PREPARE_MS = 5_000;
 const RETRY_MS = 1_000;
 /** A machine that has not noted a challenge by then will not: the authority may still ask another one. */
 const KNOWN_MS = 5_000;
@@ -42,12 +46,20 @@ export class AcmeSharing implements AcmeChallenges {
   #tokens = '';
   #failing = false;
   #schemaFits = false;
+  #knowsOthers = false;
   #woken = Promise.withResolvers<void>();
   #loop: Promise<void> = Promise.resolve();
   #stopListening = (): void => undefined;
 
   constructor(options: AcmeSharingOptions) {
     this.#options = options;
+  }
+
+  async prepare(): Promise<void> {
+    if (this.#options.names.length === 0) return;
+    await this.#attempt(() =>
+      withDeadline(this.#readCertificates(), PREPARE_MS, 'reading the certificates in the database'),
+    );
   }
 
   /** start looks for the first time, and goes on until close. Resolves after the first look, also a failed one. */
@@ -103,8 +115,12 @@ export class AcmeSharing implements AcmeChallenges {
   async #lookOnce(): Promise<void> {
     // Whoever wakes the loop from here on wakes it for another look.
     this.#woken = Promise.withResolvers();
+    await this.#attempt(() => this.#look());
+  }
+
+  async #attempt(work: () => Promise<void>): Promise<void> {
     try {
-      await this.#look();
+      await work();
       this.#failing = false;
     } catch (thrown) {
       const facts = { err: toError(thrown) };
@@ -116,18 +132,31 @@ export class AcmeSharing implements AcmeChallenges {
   }
 
   async #look(): Promise<void> {
-    const { database, tables, names, tellWorkers, onCertificate, onLooked } = this.#options;
-    if (!this.#schemaFits) await assertSchema(database);
-    this.#schemaFits = true;
+    const { tables, tellWorkers, onLooked } = this.#options;
+    await this.#assertSchema();
     const challenges = await tables.challenges();
     const tokens = challenges.map(({ token }) => token);
     if (tokens.join() !== this.#tokens) await tellWorkers(challenges);
     this.#tokens = tokens.join();
     await tables.noteMachine(this.#machine, tokens);
+    await this.#readCertificates();
+    await onLooked();
+  }
+
+  async #assertSchema(): Promise<void> {
+    if (!this.#schemaFits) await assertSchema(this.#options.database);
+    this.#schemaFits = true;
+  }
+
+  async #readCertificates(): Promise<void> {
+    const { tables, names, onCertificate, onOthers } = this.#options;
+    await this.#assertSchema();
     for (const { name, pem, version } of await tables.newCertificates(names, this.#versions)) {
       this.#versions.set(name, version);
       onCertificate(name, pem);
     }
-    await onLooked();
+    if (this.#knowsOthers) return;
+    onOthers(await tables.otherCertificates(names));
+    this.#knowsOthers = true;
   }
 }

@@ -32,6 +32,8 @@ export interface AcmeStore {
 
 /** Who answers the challenges of an order. */
 export interface AcmeChallenges {
+  /** prepare takes over the certificates of other machines, as far as it can within five seconds; never rejects. */
+  prepare(): Promise<void>;
   /** start resolves once the certificates and challenges of other machines are known, or cannot be. */
   start(): Promise<void>;
   /** openChallenge resolves once every worker of every machine answers the challenge. */

@@ -99,11 +99,20 @@ export class AcmeTables implements AcmeStore {
     }));
   }
 
-  /** challenges reads the open challenges of all machines. */
+  /** otherCertificates reads those that other authorities have issued for these names. */
+  async otherCertificates(names: readonly string[]): Promise<Pick<SharedCertificate, 'name' | 'pem'>[]> {
+    const rows = await this.#database.read(
+      'select name, pem from acme_certificates where directory <> $1 and name = any($2) and pem is not null',
+      [this.#directory, [...names]],
+    );
+    return rows.map(({ name, pem }) => ({ name: String(name), pem: String(pem) }));
+  }
+
+  /** challenges reads the open challenges of all machines; of too many the newest. */
   async challenges(): Promise<AcmeChallenge[]> {
     const rows = await this.#database.read(
       `select token, key_authorization from acme_challenges
-         where expires_at > clock_timestamp() order by expires_at limit ${MAX_ACME_CHALLENGES}`,
+         where expires_at > clock_timestamp() order by expires_at desc limit ${MAX_ACME_CHALLENGES}`,
     );
     return rows.map((row) => ({ token: String(row.token), keyAuthorization: String(row.key_authorization) }));
   }

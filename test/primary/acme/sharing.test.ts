@@ -207,6 +207,18 @@ test('a schema without the tables is said once, and costs no certificate', async
   await manager.close();
 });
 
+test('of too many challenges the newest are answered', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const tables = new AcmeTables(database, 'https://ca.example/dir');
+  await database.query(
+    `insert into acme_challenges
+       select 'old' || n, 'x', clock_timestamp() + interval '1 minute' from generate_series(1, 100) n`,
+  );
+  await tables.openChallenge({ token: 'new', keyAuthorization: 'y' });
+  const tokens = (await tables.challenges()).map(({ token }) => token);
+  assert.ok(tokens.length === 100 && tokens.includes('new'));
+});
+
 test('an attempt belongs to one machine, and one that dies has failed', async (t) => {
   const { database } = await makeMigrated(t, server);
   const tables = new AcmeTables(database, 'https://ca.example/dir');
