@@ -78,6 +78,8 @@ export class TlsKeeper {
     this.#listen = listen;
     this.#readState = null;
     this.isCurrent = true;
+    // The files are among the warnings of the configuration.
+    this.#warnOf(this.#issued);
     this.#tell();
   }
 
@@ -88,7 +90,9 @@ export class TlsKeeper {
 
   /** useIssued takes all certificates that ACME has. */
   readonly useIssued = (issued: readonly IssuedCertificate[]): void => {
+    const known = new Set(this.#issued.map(({ pem }) => pem));
     this.#issued = issued;
+    this.#warnOf(issued.filter(({ pem }) => !known.has(pem)));
     this.#tell();
   };
 
@@ -104,8 +108,8 @@ export class TlsKeeper {
   }
 
   /** By first name; of two with one name the one that ends first. */
-  #inForce(): Map<string, Validity> {
-    const byName = new Map<string, Validity>();
+  #inForce(): Map<string, ServedCertificate> {
+    const byName = new Map<string, ServedCertificate>();
     for (const { tls } of this.#listen) {
       for (const served of tls === null ? [] : this.#servedAt(tls)) {
         const { label } = served;
@@ -130,25 +134,29 @@ export class TlsKeeper {
     return { address, certificates, unknownNames, minVersion, clientAuth, clientCa: clientCa?.pem ?? null };
   }
 
-  /** A name in `acme` has its certificate from there once there is a valid one, and from a file until then. */
+  /**
+   * A name in `acme` has its certificate from there once the authority has issued a valid one, and from a file until then. A
+   * lent certificate may be one that clients do not trust: a valid file goes before it.
+   */
   #servedAt({ certificates, acme }: ListenTlsSettings): ServedCertificate[] {
-    // In the order of the file: the first is the default.
-    const issued = acme.flatMap((wanted) => this.#issued.filter(({ name }) => name === wanted));
     const nowMs = systemClock.wallMs();
-    const valid = new Set(issued.filter(({ notAfterMs }) => notAfterMs > nowMs).map(({ name }) => name));
-    const ofFiles = certificates.flatMap(({ cert, key }) => {
-      const leaf = new X509Certificate(cert.pem);
-      const all = namesOf(leaf);
-      const names = all.filter((name) => !valid.has(name));
+    const isValid = ({ notAfterMs }: Validity): boolean => notAfterMs > nowMs;
+    const files = certificates.map(servedFile);
+    const hasFile = (name: string): boolean => files.some((file) => isValid(file) && isFor(file, name));
+    // In the order of the names: the first is the default.
+    const issued = acme
+      .flatMap((wanted) => this.#issued.filter(({ name }) => name === wanted))
+      .filter((each) => (isValid(each) && !each.isLent) || !hasFile(each.name))
+      .map(servedIssued);
+    const valid = new Set(issued.filter(isValid).map(({ label }) => label));
+    const placed = files.flatMap((file) => {
+      const names = file.names.filter((name) => !valid.has(name));
+      if (names.length > 0 || file.names.length === 0)
+        return { ...file, names, label: names[0] ?? file.label };
       // As the default certificate it would be served when it has expired, because nobody renews it any more.
-      if (all.length > 0 && names.length === 0) return [];
-      return { label: names[0] ?? cert.path, names, cert: cert.pem, key: key.pem, ...validityOf(leaf) };
+      return issued.filter(({ label }) => file.names.includes(label));
     });
-    const ofAcme = issued.map(({ name, chainPem, keyPem, notBeforeMs, notAfterMs }) => {
-      const names = [name];
-      return { label: name, names, cert: chainPem, key: keyPem, notBeforeMs, notAfterMs };
-    });
-    return [...ofFiles, ...ofAcme];
+    return [...new Set([...placed, ...issued])];
   }
 
   /** Looks whether a file has changed. It is read once it has looked the same twice: a pair is not replaced in one step. */
@@ -182,18 +190,40 @@ export class TlsKeeper {
     this.#tell();
   }
 
+  /** Warns of these, where they are in force. @param issued null: of all certificates */
+  #warnOf(issued: readonly IssuedCertificate[] | null): void {
+    const nowMs = systemClock.wallMs();
+    for (const [name, served] of this.#inForce()) {
+      const text = validityText(served, nowMs);
+      if (text === null || issued?.every(({ chainPem }) => chainPem !== served.cert)) continue;
+      this.#options.logger.warn({ name }, text);
+    }
+  }
+
   #warn(): void {
     const { logger } = this.#options;
-    const nowMs = systemClock.wallMs();
-    for (const [name, validity] of this.#inForce()) {
-      const text = validityText(validity, nowMs);
-      if (text !== null) logger.warn({ name }, text);
-    }
+    this.#warnOf(null);
     for (const { tls } of this.#listen) {
       for (const { message } of certificateWarnings([], tls?.clientCa ?? null))
         logger.warn({ clientCa: tls?.clientCa?.path }, message);
     }
   }
+}
+
+function servedFile({ cert, key }: ListenTlsSettings['certificates'][number]): ServedCertificate {
+  const leaf = new X509Certificate(cert.pem);
+  const names = namesOf(leaf);
+  return { label: names[0] ?? cert.path, names, cert: cert.pem, key: key.pem, ...validityOf(leaf) };
+}
+
+function servedIssued(issued: IssuedCertificate): ServedCertificate {
+  const { name, chainPem, keyPem, notBeforeMs, notAfterMs } = issued;
+  return { label: name, names: [name], cert: chainPem, key: keyPem, notBeforeMs, notAfterMs };
+}
+
+/** Whether the certificate is for the name, by itself or by a wildcard. */
+function isFor({ names }: ServedCertificate, name: string): boolean {
+  return names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
 }
 
 /** What tells that a file is another one, or was written: also behind links that were swapped. */

@@ -37,7 +37,7 @@ function start(tls: object | null, lookEveryMs?: number) {
     ...(lookEveryMs !== undefined && { lookEveryMs }),
   });
   keeper.start();
-  return { keeper, told, lines };
+  return { keeper, told, lines, settings: loaded.settings };
 }
 
 test('workers get certificates with their names, and 48 bytes of ticket keys that a rotation replaces', (t) => {
@@ -100,20 +100,69 @@ test('a name in acme has its certificate from a file until a valid one is fetche
   const at = (days: number) => new Date(Date.now() + days * DAY_MS);
   const expired = issue(at(-9), at(-1));
   keeper.useIssued([expired]);
-  assert.deepEqual(served(), [...files, [expired.chainPem, ['a.test']]]);
+  assert.deepEqual(served(), files);
   const valid = issue(at(-1), at(9));
   keeper.useIssued([valid]);
+  // In the place of the file: the default stays one for this name.
   assert.deepEqual(served(), [
-    [both.cert, ['b.test']],
     [valid.chainPem, ['a.test']],
+    [both.cert, ['b.test']],
   ]);
   assert.deepEqual(
     keeper.expiries().map(([name, seconds]) => [name, Math.round(seconds / 86_400)]),
     [
-      ['b.test', 1],
       ['a.test', 9],
+      ['b.test', 1],
     ],
   );
+});
+
+test('the certificate of another authority, or an expired one, never takes the place of a valid file', (t) => {
+  const at = (days: number) => new Date(Date.now() + days * DAY_MS);
+  const issue = (names: string[], days: number) =>
+    authority.issue(names, { notBefore: at(-9), notAfter: at(days) });
+  const read = (name: string, days: number) => {
+    const { cert, key } = issue([name], days);
+    return readCertificate(key + cert, name);
+  };
+  const [exact, wildcard] = [issue(['a.test'], 1), issue(['*.test'], 1)];
+  const { keeper, told } = start({
+    certificates: [exact, wildcard].map(({ certPath: cert, keyPath: key }) => ({ cert, key })),
+    acme: ['a.test', 'b.test', 'c.example'],
+  });
+  t.after(() => keeper.close());
+  const served = () => told.at(-1)?.addresses[0]?.certificates.map(({ cert }) => cert);
+  const files = [exact.cert, wildcard.cert];
+  const own = ['a.test', 'b.test', 'c.example'].map((name) => read(name, 9));
+  const lent = own.map((each) => ({ ...each, isLent: true }));
+  keeper.useIssued(lent);
+  assert.deepEqual(served(), [...files, lent[2]?.chainPem], 'c.example is in no file');
+  keeper.useIssued([read('b.test', -1)]);
+  assert.deepEqual(served(), files);
+  keeper.useIssued(own);
+  assert.deepEqual(served(), [own[0]?.chainPem, wildcard.cert, own[1]?.chainPem, own[2]?.chainPem]);
+  const laterMs = at(2).getTime();
+  // The files have expired.
+  t.mock.method(Date, 'now', () => laterMs);
+  keeper.useIssued(lent);
+  assert.deepEqual(served()?.slice(0, 1), [lent[0]?.chainPem]);
+});
+
+test('a certificate by ACME that ends soon is warned of when it comes into force, and at a reload', (t) => {
+  const { keeper, lines, settings } = start({ acme: ['a.test'] });
+  t.after(() => keeper.close());
+  const issue = (days: number) => {
+    const { key, cert } = authority.issue(['a.test'], { notAfter: new Date(Date.now() + days * DAY_MS) });
+    return readCertificate(key + cert, 'a.test');
+  };
+  keeper.useIssued([issue(90)]);
+  assert.deepEqual(lines, []);
+  const last = issue(0.01);
+  for (let i = 0; i < 2; i++) keeper.useIssued([last]);
+  assert.equal(lines.length, 1, 'it is said once');
+  assert.match(lines[0] ?? '', /^the certificate expires on /);
+  keeper.configure(settings);
+  assert.equal(lines.length, 2);
 });
 
 test('certificates that are read again and are not valid yet, or no longer, are warned of', async (t) => {
