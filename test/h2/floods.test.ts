@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { startProxy } from '../proxy/support.ts';
+import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
+import { startBackend } from '../support/backend.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
 import {
   block,
@@ -22,6 +24,7 @@ import { waitFor } from '../support/wait.ts';
 
 const many = (count: number, make: (i: number) => Buffer): Buffer =>
   Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
+const PIECE = Buffer.alloc(65_536, 'a');
 const idOf = (i: number) => 2 * i + 1;
 const post = headers(1, request([], { method: 'POST' }), { ends: false });
 
@@ -139,6 +142,69 @@ test('a client that is answered may ping and reset as much as it works', async (
     if (i % 100 === 99) await client.status(idOf(i));
   }
   assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
+});
+
+/** Looks come every 25 ms. */
+const oftenLooked = { writeIdleMs: 100 };
+
+test('a client that opens its windows for each 2 KiB of a large download is no flood', async (t) => {
+  const bodyBytes = 100 << 20;
+  const backend = await startBackend((_incoming, response) => {
+    let sentBytes = 0;
+    const send = (): void => {
+      for (let takes = true; takes && sentBytes < bodyBytes; sentBytes += PIECE.length) {
+        takes = response.write(PIECE);
+      }
+      if (sentBytes === bodyBytes) response.end();
+    };
+    response.on('drain', send);
+    send();
+  });
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: oftenLooked });
+  const client = await connectFrames(proxy.url, null);
+  t.after(() => client.close());
+  const { socket } = client.raw;
+  const updates = Buffer.concat([0, 1].map((id) => frame(TYPES.window, 0, id, number32(2_048))));
+  let receivedBytes = 0;
+  let openedBytes = 0;
+  // Frames are not looked at: that would take longer than all the rest.
+  socket.removeAllListeners('data').on('data', (chunk) => {
+    receivedBytes += chunk.length;
+    const count = Math.floor((receivedBytes - openedBytes) / 2_048);
+    openedBytes += count * 2_048;
+    socket.write(Buffer.alloc(count * updates.length, updates));
+  });
+  const large = frame(TYPES.window, 0, 0, number32(2 ** 30));
+  client.send(PREFACE, settings([4, 2 ** 30]), large, headers(1, request()));
+  await waitFor('the whole answer', () => receivedBytes > bodyBytes || client.closed, { timeoutMs: 30_000 });
+  assert.deepEqual([client.closed, proxy.metric('sluice_http2_floods_total')], [false, 0]);
+});
+
+test('a tunnel whose client sends many small messages and gets none is no flood', async (t) => {
+  let receivedBytes = 0;
+  const backend = await upgradeBackend(t, (head, socket) => {
+    socket.write(switching(head));
+    socket.on('data', (chunk) => (receivedBytes += chunk.length));
+  });
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: oftenLooked });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const fields = request(
+    [
+      [':protocol', 'websocket'],
+      ['sec-websocket-version', '13'],
+    ],
+    { method: 'CONNECT' },
+  );
+  client.send(headers(1, fields, { ends: false }));
+  assert.equal(await client.status(1), 200);
+  // One byte each, and nine of the frame.
+  for (let i = 1; i <= 20 && !client.closed; i++) {
+    client.send(many(10_000, () => data(1, 'a')));
+    await waitFor('the bytes', () => receivedBytes === i * 10_000 || client.closed);
+  }
+  assert.deepEqual([client.closed, proxy.metric('sluice_http2_floods_total')], [false, 0]);
 });
 
 test('a session that sends nothing after its preface, half a head, or no head at all, has the time of a head', async (t) => {

@@ -30,10 +30,12 @@ const BURST = 200;
 const PER_SEC = 20;
 /** Heads that became no request: so many, and one for each answer. */
 const LOST_HEADS_MAX = 100;
-/** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece (window updates). */
+/** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece. */
 const CONTROL_BURST_BYTES = 1 << 20;
 const CONTROL_BYTES_PER_SEC = 1_024;
 const CONTROL_BYTES_PER_PIECE = 64;
+/** Clients written in Go send two window updates, 26 bytes, for each 4 KiB that they read. */
+const PIECE_MAX_BYTES = 4_096;
 
 /** FloodGuard is owned by a connection, which writes the counts with its streams. */
 export class FloodGuard {
@@ -42,10 +44,21 @@ export class FloodGuard {
   headBytes = 0;
   bodyBytes = 0;
   answers = 0;
-  /** Answers, and pieces of bodies in both directions. */
+  /** Answers, and pieces of bodies and tunnels in both directions. */
   pieces = 0;
 
   readonly #frames: Partial<Record<FloodKind, number>> = {};
+
+  /** sent notes bytes for the client, in one or more pieces. */
+  sent(byteCount: number): void {
+    this.pieces += Math.ceil(byteCount / PIECE_MAX_BYTES);
+  }
+
+  /** received notes what the client has sent in one frame. */
+  received(byteCount: number): void {
+    this.bodyBytes += byteCount;
+    this.sent(byteCount);
+  }
 
   /** count notes one frame of a kind. @param ageMs of the connection @returns whether these are too many */
   count(kind: FloodKind, ageMs: number): boolean {

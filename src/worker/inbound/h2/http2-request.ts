@@ -114,8 +114,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   take(piece: Buffer): void {
-    this.owner.floods.bodyBytes += piece.length;
-    this.owner.floods.pieces += 1;
+    this.owner.floods.received(piece.length);
     if (!this.over && !this.#stopped) this.listener?.onRequestBody(piece);
   }
 
@@ -174,6 +173,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.ended = true;
     if (this.#isClosed) return;
     if (hasBody) {
+      this.owner.floods.sent(body.length);
       this.#stream.end(body, 'latin1');
       this.#endRequest();
       // A reset in this turn of the loop would overtake a head that ends the stream.
@@ -221,7 +221,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
 
   write(chunk: Buffer): boolean {
     if (this.over || this.#isClosed || chunk.length === 0) return true;
-    this.owner.floods.pieces += 1;
+    this.owner.floods.sent(chunk.length);
     const stream = this.#stream;
     if (chunk.length <= COPIED_MAX_BYTES && stream.writableLength < WAITING_MAX_BYTES) {
       this.#give(Buffer.from(chunk));

@@ -34,7 +34,7 @@ export class StreamWire extends SocketWire {
   }
 
   override take(chunk: Buffer): void {
-    this.#floods.bodyBytes += chunk.length;
+    this.#floods.received(chunk.length);
     super.take(chunk);
   }
 
@@ -50,7 +50,7 @@ export class StreamWire extends SocketWire {
   }
 
   #count(byteCount: number): void {
-    this.#floods.pieces += 1;
+    this.#floods.sent(byteCount);
     this.#writtenBytes += byteCount;
   }
 

@@ -31,6 +31,15 @@ test('answers earn resets, and pieces of bodies earn control frames only', () =>
   assert.equal(passing(guard, 'ping', 0), 1_200);
 });
 
+test('bodies and tunnels have a piece for each 4 KiB that has begun, and for each frame of the client', () => {
+  const guard = new FloodGuard();
+  for (const byteCount of [1, 4_096, 4_097, 65_536]) guard.sent(byteCount);
+  assert.equal(guard.pieces, 1 + 1 + 2 + 16);
+  for (let i = 0; i < 10; i++) guard.received(1);
+  guard.received(16_384);
+  assert.deepEqual([guard.pieces, guard.bodyBytes], [20 + 10 + 4, 16_394]);
+});
+
 test('heads that became no request: 100, and one for each answer', () => {
   const guard = new FloodGuard();
   guard.requests = 50;
