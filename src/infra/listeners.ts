@@ -75,9 +75,10 @@ export function listenFailure(address: ListenAddress, thrown: unknown): LbError 
   return new LbError('listen_failed', message, { cause });
 }
 
-/** What the system's code does not say: it is EACCES for a missing folder, and EADDRINUSE for a file of any kind. */
+/** What the system's code does not say: it is EACCES for a missing folder too, and EADDRINUSE for a file of any kind. */
 function obstacleAt(path: string, code: string | null): string | null {
   if (isAbsent(dirname(path))) return `there is no folder ${dirname(path)}`;
+  if (code === 'EACCES') return `this user may not write into the folder ${dirname(path)}`;
   const isFile = code === 'EADDRINUSE' && lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false;
   return isFile ? 'a file that is no socket is there: remove it, or choose another path' : null;
 }

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bindEverywhere, openListener } from '../../src/infra/listeners.ts';
+import { bindEverywhere, listenFailure, openListener } from '../../src/infra/listeners.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** A machine that refuses `::` with a code. */
@@ -37,6 +37,13 @@ test('what is wrong with the path of a Unix socket is said as it is', async (t) 
   await assert.rejects(refusal(file), {
     message: `cannot listen on unix:${file}: a file that is no socket is there: remove it, or choose another path`,
   });
+  // As a test by root never sees it.
+  const refused = Object.assign(new Error('listen EACCES'), { code: 'EACCES' });
+  assert.equal(
+    listenFailure({ kind: 'unix', path: file }, refused).message,
+    `cannot listen on unix:${file}: this user may not write into the folder ${folder}`,
+  );
+  assert.match(listenFailure({ kind: 'tcp', host: null, port: 80 }, refused).message, /CAP_NET_BIND_SERVICE/);
   await assert.rejects(refusal(join(file, 'a.sock')), /ENOTDIR|EACCES|no folder/);
   const server = createServer();
   t.after(() => server.close());
