@@ -26,10 +26,20 @@ has_nginx() { [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1; }
 
 has_haproxy() { [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null 2>&1; }
 
-# Playwright keeps its own in the home of the user.
 has_browser() {
-  command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
-    compgen -G "${PLAYWRIGHT_BROWSERS_PATH:-${HOME:-}/.cache/ms-playwright}/chromium*" >/dev/null
+  command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || has_playwright_browser
+}
+
+# Each version of Playwright starts only the browser of its own revision, and knows the folder of that.
+has_playwright_browser() {
+  local line
+  while read -r line; do
+    if [[ "$line" == "Install location:"*chromium* ]]; then
+      [ -d "/${line#*/}" ]
+      return
+    fi
+  done < <("$playwright" install --dry-run --only-shell chromium 2>/dev/null)
+  return 1
 }
 
 # Ubuntu has Chromium only as a snap; Playwright, with which the tests drive it, can fetch one.

@@ -1,6 +1,6 @@
 /** Not in test/repository, because a run without services must not install them. */
 import assert from 'node:assert/strict';
-import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,9 +9,13 @@ import { tempFolder } from '../support/temp-folder.ts';
 
 const cwd = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Runs the script on a machine of its own: everything is installed but Chromium, and the user is root. */
-async function runWithoutChromium(t: TestContext, programs: Record<string, string>) {
+/**
+ * Runs the script on a machine of its own: everything is installed but Chromium, and the user is root.
+ * @param browser a folder among the browsers of Playwright
+ */
+async function runWithoutChromium(t: TestContext, programs: Record<string, string>, browser = 'none') {
   const folder = tempFolder(t);
+  mkdirSync(join(folder, 'browsers', browser), { recursive: true });
   const write = (path: string, text: string) => {
     writeFileSync(join(folder, path), `#!/bin/bash\n${text}\n`);
     chmodSync(join(folder, path), 0o755);
@@ -50,4 +54,17 @@ test('services.sh goes on without a package of Chromium, as on Ubuntu, and says 
   assert.equal(code, 0);
   assert.deepEqual(stderr.length, 2);
   assert.match(stderr[1] ?? '', /^could not install Chromium: the tests with a browser will fail\. Install /);
+});
+
+test('services.sh counts a browser of Playwright only if the tests can start it', async (t) => {
+  const programs = {
+    'apt-cache': 'exit 100',
+    'apt-get': '[[ "$*" == *update* ]]',
+    // As playwright-core names it.
+    node: 'echo "  Install location:    $PLAYWRIGHT_BROWSERS_PATH/chromium_headless_shell-2"',
+  };
+  const other = await runWithoutChromium(t, programs, 'chromium_headless_shell-1');
+  assert.deepEqual(other.stderr, ['installing chromium']);
+  const own = await runWithoutChromium(t, programs, 'chromium_headless_shell-2');
+  assert.deepEqual([own.code, own.stderr], [0, []]);
 });
