@@ -27,7 +27,9 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   \`token: "\${T}"\` is always text. Inside \`{ … }\` and \`[ … ]\` YAML needs the quotes.
 - **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed but probably not meant: a pool or a policy that no route
   uses, a route that another one hides, a secret of API keys where no key is read, a trusted proxy range that covers every address,
-  \`rateLimit.instances\` above 1 without a Redis or a database that they share, and \`localhost\` beside its own address in a pool.
+  \`rateLimit.instances\` above 1 without a Redis or a database that they share, \`localhost\` beside its own address in a pool,
+  a certificate that ends soon or whose name another one has too, a key that every user can read, backends that are not verified,
+  \`proxyProtocol\` from everywhere, and an \`acme\` block without names, without a plain port or with a folder that cannot be written.
   The exit code stays 0. \`serve\` and reloads write them to the log at level \`warn\`.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
@@ -35,8 +37,8 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   API of Node.js; with \`SLUICE_ENGINE=node\` raw node:http serves the clients too. The \`ready\` line shows both.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
-- A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`listen\`, \`accept\`, \`workers\`,
-  \`admin\`, \`redis\`, \`database\` or \`log.format\`: these need a restart.
+- A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`listen\` (but for
+  what is in \`tls\`), \`accept\`, \`workers\`, \`admin\`, \`redis\`, \`database\` or \`log.format\`: these need a restart.
 `;
 
 /** Of keys of which nothing says another. */
