@@ -39,6 +39,8 @@ export class BoundedRequests {
   readonly #agent: Agent;
   /** Seconds that the authority asked to wait, in its last answer; 0: it did not. */
   retryAfterSec = 0;
+  /** What problemOf finds in its last answer. */
+  problem: string | null = null;
 
   constructor(options: BoundedRequestsOptions) {
     this.#options = options;
@@ -62,6 +64,7 @@ export class BoundedRequests {
     if (url?.protocol !== 'https:')
       throw new Error('the certificate authority names an address that is not https://');
     const { signal, timeoutMs } = this.#options;
+    this.problem = null;
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       return await this.#send(url, config, AbortSignal.any([signal, deadline]));
@@ -89,6 +92,7 @@ export class BoundedRequests {
       answer.on('end', () => {
         const { statusCode: status = 0, statusMessage: statusText = '' } = answer;
         const data = Buffer.concat(chunks).toString();
+        if (status >= 400) this.problem = problemOf(data);
         resolve({
           data,
           status,
@@ -102,6 +106,11 @@ export class BoundedRequests {
     sent.end(config.data);
     return promise;
   }
+}
+
+/** problemOf finds the type of an error (RFC 8555 §6.7) in its JSON, such as `rateLimited`; null: there is none. */
+export function problemOf(json: string): string | null {
+  return /"type"\s*:\s*"urn:ietf:params:acme:error:(\w{1,64})"/.exec(json)?.[1] ?? null;
 }
 
 /** RFC 9110 §10.2.3: seconds, or a date. */

@@ -54,6 +54,8 @@ export class AcmeManager {
   readonly #held: HeldCertificates;
   /** The names of which the log says already when the next attempt begins. */
   readonly #saidWaits = new Set<string>();
+  /** Whether the store failed last time; that is the same for all names. */
+  #isStoreFailing = false;
   readonly #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
 
@@ -180,6 +182,7 @@ export class AcmeManager {
     try {
       const known = this.#held.known(name);
       const claim = await this.#store.claim(name, known, (count) => holdMs(this.#times, count));
+      this.#isStoreFailing = false;
       if (claim.pem !== null && claim.pem !== known) this.#held.adopt(name, claim.pem);
       if (!claim.isGranted) {
         this.#sayWait(name, claim);
@@ -189,10 +192,10 @@ export class AcmeManager {
       await this.#store.settle(name, failures, waitMs);
       return waitMs;
     } catch (thrown) {
-      this.#options.logger.error(
-        { err: toError(thrown), name },
-        'a certificate is due, but its order cannot begin',
-      );
+      const level = this.#isStoreFailing ? 'debug' : 'error';
+      this.#isStoreFailing = true;
+      const text = 'a certificate is due, but its order cannot begin';
+      this.#options.logger[level]({ err: toError(thrown), name }, text);
       return STORE_RETRY_MS;
     }
   }

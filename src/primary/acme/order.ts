@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import type { Client, Order } from 'acme-client';
 import { toError } from '../../contract/errors.ts';
 import type { AcmeChallenge } from '../../contract/messages.ts';
-import { BoundedRequests, sendAsOrder } from './bounded-requests.ts';
+import { BoundedRequests, problemOf, sendAsOrder } from './bounded-requests.ts';
 
 interface OrderOptions {
   /** URL of the authority's directory. */
@@ -63,10 +63,17 @@ export async function orderCertificate(options: OrderOptions): Promise<string> {
     const late = new Error(`the authority did not complete the order within ${orderMs} ms`, {
       cause: thrown,
     });
-    throw new OrderFailure(deadline.aborted ? late : thrown, requests.retryAfterSec * 1000);
+    const said = withProblem(requests.problem, toError(thrown).message);
+    const cause = requests.problem === null ? thrown : new Error(said, { cause: thrown });
+    throw new OrderFailure(deadline.aborted ? late : cause, requests.retryAfterSec * 1000);
   } finally {
     requests.close();
   }
+}
+
+/** acme-client tells the detail of an error alone; the page for operators is ordered by types. */
+function withProblem(problem: string | null, detail: string): string {
+  return problem === null ? detail : `${problem}: ${detail}`;
 }
 
 /** Between two looks at an order, where the authority asks for no longer pause. */
@@ -143,7 +150,9 @@ class CertificateOrder {
       order.error,
       ...authorizations.flatMap(({ challenges }) => challenges.map(({ error }) => error)),
     ];
-    const details = errors.flatMap((error) => (error && 'detail' in error ? String(error.detail) : []));
+    const details = errors.flatMap((error) =>
+      error && 'detail' in error ? withProblem(problemOf(JSON.stringify(error)), String(error.detail)) : [],
+    );
     return `the authority refuses the order: ${details[0] ?? 'it does not say why'}`.slice(0, 500);
   }
 }

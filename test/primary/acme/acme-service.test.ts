@@ -12,6 +12,7 @@ import { Authority } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
 import { startPostgres } from '../../support/postgres.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
+import { waitFor } from '../../support/wait.ts';
 import { keepLog } from '../workers/fixtures/harness.ts';
 
 const server = await startPostgres();
@@ -80,7 +81,7 @@ test('certificates that are in the database alone are known before anything star
   );
 });
 
-test('a database that is away holds up no start, and costs no certificate of the folder', async (t) => {
+test('a database that is away holds up no start, costs no certificate of the folder, and is one error for all orders', async (t) => {
   const storage = tempFolder(t);
   const pem = pemOf('a.example');
   new AcmeFiles(storage, DIRECTORY).saveCertificate('a.example', pem);
@@ -89,6 +90,14 @@ test('a database that is away holds up no start, and costs no certificate of the
   await service.configure(settingsOf(storage, DIRECTORY, url));
   assert.deepEqual(served(), [['a.example', pem, false]]);
   assert.match(JSON.stringify(lines), /certificates cannot be shared with other machines/);
+  await service.configure(settingsOf(storage, 'https://other.example/dir', url));
+  service.start();
+  const refused = () => lines.filter(({ msg }) => /order cannot begin/.test(String(msg)));
+  await waitFor('both names to be refused', () => refused().length === 2);
+  assert.deepEqual(
+    refused().map(({ level }) => level),
+    [50, 20],
+  );
 });
 
 test('a reload with another acme.storage keeps the certificates there, one with another authority lends them', async (t) => {

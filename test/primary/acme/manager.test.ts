@@ -99,6 +99,11 @@ function pendingIn(order: string): string {
   return order.replace(/"status": "\w+"/, '"status": "pending"');
 }
 
+function refusedIn(order: string): string {
+  const error = '"error": {"type": "urn:ietf:params:acme:error:caa", "detail": "not allowed"}';
+  return order.replace(/"status": "\w+"/, `"status": "invalid", ${error}`);
+}
+
 /** What an authority may do wrong, and what the log says of it. */
 const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial<AcmeTimes>][] = [
   ['answers with 500', () => ({ status: 500, body: 'no' }), /directory returned error 500/],
@@ -116,13 +121,18 @@ const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial
       path === '/sign-me-up'
         ? { status: 400, body: '{"type":"urn:ietf:params:acme:error:badNonce","detail":"bad nonce"}' }
         : null,
-    /bad nonce/,
+    /badNonce: bad nonce/,
   ],
   [
     'keeps an order pending for ever',
     (path, { body }) => (path.startsWith('/my-order/') ? { body: pendingIn(body) } : null),
     /did not complete the order within 2500 ms/,
     { orderMs: 2_500 },
+  ],
+  [
+    'refuses an order',
+    (path, { body }) => (path.startsWith('/my-order/') ? { body: refusedIn(body) } : null),
+    /the authority refuses the order: caa: not allowed/,
   ],
   [
     'issues a certificate for another key',
@@ -214,7 +224,7 @@ test('a failure is remembered over a restart, and an authority is left alone for
     const { manager, orders, lines } = startManager(t, authority, { tellWorkers, storage });
     await waitFor('the refusal', () => orders.length > 0);
     const line = lines.find(({ msg }) => msg === 'no certificate was obtained');
-    assert.match(JSON.stringify(line), /too many certificates/);
+    assert.match(JSON.stringify(line), /rateLimited: too many certificates/);
     assert.equal(line?.nextAttemptSec, waitSec);
     await manager.close();
     authority.requests.length = 0;
