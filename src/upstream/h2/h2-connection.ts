@@ -214,6 +214,8 @@ export class H2Connection implements DialEvents {
   /** reset ends a stream of which nobody needs the rest. */
   reset(stream: ClientHttp2Stream): void {
     if (stream.closed) return;
+    // node ends a stream before it resets it, and the backend would take a body that was cut for a whole one.
+    stream.end = () => stream;
     stream.close(CANCEL);
     const nowMs = this.#settings.timer.monotonicMs();
     if (nowMs - this.#resetsSinceMs > RESETS_MS) {

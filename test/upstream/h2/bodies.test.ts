@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import type { Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
 import { fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2.ts';
 import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -112,14 +113,43 @@ test('an upload stops while the backend does not read, and goes on when it does'
   assert.equal(sink.body.toString(), String(sentBytes));
 });
 
-test('a body of another length than announced is internal_error and resets the stream', async (t) => {
-  const backend = await startH2Backend(t, () => undefined);
+/** startRecordingBackend notes the frames of streams: type, and `end` for END_STREAM. */
+async function startRecordingBackend(t: TestContext, answer: (socket: Socket, streamId: number) => void) {
+  const frames: string[] = [];
+  const names = new Map<number, string>(Object.entries(TYPES).map(([name, type]) => [type, name]));
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId }) => {
+    if (streamId === 0) return;
+    const hasEnded = type !== TYPES.reset && (flags & FLAGS.endStream) !== 0;
+    frames.push(`${names.get(type)}${hasEnded ? ' end' : ''}`);
+    if (type === TYPES.headers) answer(socket, streamId);
+  });
+  return { ...backend, frames };
+}
+
+test('a body of another length than announced is internal_error, and a reset in place of its end', async (t) => {
+  for (const [body, sent] of [
+    ['1234', []],
+    ['12', ['data']],
+  ] as const) {
+    const backend = await startRecordingBackend(t, () => undefined);
+    const pool = makeH2Pool(t, { port: backend.port });
+    const sink = await send(pool, post({ bodyLength: 3 }), new BodySink([body])).finished();
+    assert.equal(sink.error?.code, 'internal_error');
+    await waitFor('the reset', () => backend.frames.includes('reset'));
+    assert.deepEqual(backend.frames, ['headers', ...sent, 'reset']);
+  }
+});
+
+test('an upload that is given up is reset, and never looks whole (B28)', async (t) => {
+  const backend = await startRecordingBackend(t, () => undefined);
   const pool = makeH2Pool(t, { port: backend.port });
-  const long = await send(pool, post({ bodyLength: 3 }), new BodySink(['1234'])).finished();
-  assert.equal(long.error?.code, 'internal_error');
-  const short = await send(pool, post({ bodyLength: 3 }), new BodySink(['12'])).finished();
-  assert.equal(short.error?.code, 'internal_error');
-  await waitFor('both streams to be reset', () => backend.streams.every((stream) => stream.destroyed));
+  const sink = send(pool, post(), new RecordingSink());
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  sink.exchange?.writeBody(Buffer.from('a part'));
+  await waitFor('the part', () => backend.frames.includes('data'));
+  sink.exchange?.destroy({ memoryIsFree: true });
+  await waitFor('the reset', () => backend.frames.includes('reset'));
+  assert.deepEqual(backend.frames, ['headers', 'data', 'reset']);
 });
 
 test('a silent backend is a time-out before the head and inside the body', async (t) => {
@@ -148,17 +178,18 @@ test('a backend that stops reading an upload is a time-out', async (t) => {
   assert.match(sink.error?.message ?? '', /stopped reading/);
 });
 
-test('an early answer ends the request, and the rest of its body is not sent', async (t) => {
-  const backend = await startH2Backend(t, (stream) => {
-    stream.respond({ ':status': 413 });
-    stream.end('too large');
+test('an early answer ends the request by a reset, and the rest of its body is not sent', async (t) => {
+  const backend = await startRecordingBackend(t, (socket, streamId) => {
+    socket.write(frame(TYPES.headers, FLAGS.endHeaders, streamId, fieldBlock([':status', '413'])));
+    socket.write(frame(TYPES.data, FLAGS.endStream, streamId, 'too large'));
   });
-  const pool = makeH2Pool(t, { port: backend.port });
-  const sink = send(pool, post(), new RecordingSink());
+  const sink = send(makeH2Pool(t, { port: backend.port }), post(), new RecordingSink());
   await sink.finished();
   assert.equal(sink.head?.status, 413);
   assert.equal(sink.body.toString(), 'too large');
-  await waitFor('the stream to be closed', () => backend.streams[0]?.destroyed === true);
+  sink.exchange?.writeBody(Buffer.from('more'));
+  await waitFor('the reset', () => backend.frames.includes('reset'));
+  assert.deepEqual(backend.frames, ['headers', 'reset']);
 });
 
 test('an answer that has arrived is delivered to a client that reads late, although its connection is gone', async (t) => {
