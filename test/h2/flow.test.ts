@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { ClientHttp2Session } from 'node:http2';
 import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, policy, pool, route, startProxy } from '../proxy/support.ts';
@@ -228,8 +229,11 @@ test('bodies that wait in all sessions of a worker are bounded together: the old
     routes: [route('default', {}, { rateLimit })],
   });
   const body = Buffer.alloc(65_535);
+  const sessions: ClientHttp2Session[] = [];
   for (let i = 0; i < 9; i++) {
     const session = connectH2(t, proxy.url);
+    sessions.push(session);
+    if (i === 0) await once(session, 'remoteSettings');
     for (let k = 0; k < 128; k++) {
       const stream = session.request({ ':path': '/', ':method': 'POST' });
       stream.on('error', () => undefined);
@@ -239,6 +243,8 @@ test('bodies that wait in all sessions of a worker are bounded together: the old
   await waitFor('one to be cut', () => proxy.metric('sluice_shed_total', 'overload') > 0, {
     timeoutMs: 20_000,
   });
+  await waitFor('the end of the oldest', () => sessions[0]?.closed);
+  assert.equal(sessions.at(-1)?.closed, false, 'the youngest goes on');
   assert.ok(proxy.server.connectionCount >= 6, 'the others go on');
 });
 

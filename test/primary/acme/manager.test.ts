@@ -1,15 +1,15 @@
 /** Orders at a real authority; a proxy answers its challenges. */
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { assertValidAt, readCertificate, renewalMs } from '../../../src/primary/acme/certificate.ts';
 import type { AcmeTimes } from '../../../src/primary/acme/order-times.ts';
 import { type Intercept, startAuthority } from '../../support/pebble.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
-import { startAnswering, startManager } from './support.ts';
+import { copyOf, startAnswering, startManager } from './support.ts';
 
 test('a certificate per name is fetched, kept in files for the owner alone, and found again', async (t) => {
   const { port, tellWorkers, challenges } = await startAnswering(t);
@@ -89,12 +89,6 @@ test('a certificate counts for its name, its key and its time alone', async (t) 
   assert.throws(() => assertValidAt(certificate, notBeforeMs - 7_200_000), /is not valid before/);
 });
 
-function copyOf(t: TestContext, folder: string): string {
-  const copy = tempFolder(t);
-  cpSync(folder, copy, { recursive: true });
-  return copy;
-}
-
 function pendingIn(order: string): string {
   return order.replace(/"status": "\w+"/, '"status": "pending"');
 }
@@ -156,7 +150,7 @@ const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial
 let OTHER_CERTIFICATE = '';
 let STRANGER = '';
 
-test('an authority that is wrong, slow or away costs a bounded time, and no certificate that is there', async (t) => {
+test('an authority that is wrong, slow or away costs a bounded time, and not the certificate that is to be renewed', async (t) => {
   const { port, tellWorkers, challenges } = await startAnswering(t);
   const authority = await startAuthority(t, { httpPort: port });
   const storage = tempFolder(t);
@@ -169,17 +163,19 @@ test('an authority that is wrong, slow or away costs a bounded time, and no cert
   const [folder = ''] = readdirSync(storage);
   const kept = readFileSync(join(storage, folder, 'one.example.pem'), 'utf8');
 
+  // It is due for renewal.
+  const { now } = Date;
+  t.mock.method(Date, 'now', () => now() + 70 * 86_400_000);
   for (const [what, intercept, said, slow] of FAULTS) {
     authority.intercept = intercept;
     authority.requests.length = 0;
     const times = { firstPauseMs: 60_000, ...slow };
-    const names = ['one.example', 'two.example'];
     const { manager, orders, lines } = startManager(t, authority, {
       tellWorkers,
       storage: copyOf(t, storage),
-      names,
       times,
     });
+    assert.equal(manager.dueCount, 1);
     await waitFor(`a failed order: the authority ${what}`, () => orders.length > 0, { timeoutMs: 10_000 });
     assert.deepEqual(orders, ['failed'], what);
     const [line] = lines.filter(({ msg }) => msg === 'no certificate was obtained');

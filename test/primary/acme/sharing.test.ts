@@ -1,34 +1,41 @@
 /** Machines that share a database, and an authority that may ask any of them. */
 import assert from 'node:assert/strict';
-import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, type TestContext, test } from 'node:test';
+import { after, test } from 'node:test';
+import { pino } from 'pino';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
+import type { Database } from '../../../src/infra/postgres/postgres.ts';
 import { AcmeTables } from '../../../src/primary/acme/tables.ts';
 import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
 import { startAuthority } from '../../support/pebble.ts';
 import { makeDatabase, startPostgres } from '../../support/postgres.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
-import { startAnswering, startManager } from './support.ts';
+import { copyOf, startAnswering, startManager } from './support.ts';
 
 const server = await startPostgres();
 after(() => server.remove());
+
+/** Whether a machine asks for challenges of others already: an order waits for those that are noted. */
+async function isMachineNoted(database: Database): Promise<boolean> {
+  const rows = await database.read('select from acme_machines');
+  return rows.length === 1;
+}
 
 function ordersOf({ requests }: { requests: string[] }): number {
   return requests.filter((line) => line === 'POST /order-plz').length;
 }
 
 test('any machine answers the challenge of the one that orders, and takes over the certificate', async (t) => {
-  const { url } = await makeMigrated(t, server);
+  const { url, database } = await makeMigrated(t, server);
   const [here, there] = [await startAnswering(t), await startAnswering(t)];
   const authority = await startAuthority(t, { httpPort: there.port });
-  const machine = (answering: typeof here, names: string[], database = openDatabase(t, url)) =>
+  const machine = (answering: typeof here, names: string[], connected = openDatabase(t, url)) =>
     startManager(t, authority, {
       tellWorkers: answering.tellWorkers,
       storage: tempFolder(t),
       names,
-      database,
+      database: connected,
     });
   // Its workers are slow: the authority must not be called before they know the challenge.
   const askedTwice = Promise.withResolvers<void>();
@@ -38,13 +45,10 @@ test('any machine answers the challenge of the one that orders, and takes over t
     await there.tellWorkers(...told);
   };
   const other = machine({ ...there, tellWorkers: slow }, []);
-  await waitFor('the other machine to be noted', async () => {
-    const rows = await openDatabase(t, url).read('select from acme_machines');
-    return rows.length === 1;
-  });
-  const database = openDatabase(t, url);
-  const read = t.mock.method(database, 'read');
-  const ordering = machine(here, ['one.example'], database);
+  await waitFor('the other machine to be noted', () => isMachineNoted(database));
+  const own = openDatabase(t, url);
+  const read = t.mock.method(own, 'read');
+  const ordering = machine(here, ['one.example'], own);
   await waitFor('the ordering machine to ask twice whether all know the challenge', () => {
     const texts = read.mock.calls.map(({ arguments: [text] }) => String(text));
     return texts.filter((text) => text.includes('all(tokens)')).length >= 2;
@@ -100,7 +104,7 @@ test('a machine whose folder cannot be written orders all the same, for the key 
 });
 
 test('a machine that gives up its orders goes on to answer challenges of others', async (t) => {
-  const { url } = await makeMigrated(t, server);
+  const { url, database } = await makeMigrated(t, server);
   const [here, there] = [await startAnswering(t), await startAnswering(t)];
   const authority = await startAuthority(t, { httpPort: there.port });
   const start = ({ tellWorkers }: typeof here, names: string[]) =>
@@ -112,6 +116,7 @@ test('a machine that gives up its orders goes on to answer challenges of others'
     });
   const drained = start(there, []);
   drained.manager.stopOrders();
+  await waitFor('the drained machine to be noted', () => isMachineNoted(database));
   const ordering = start(here, ['one.example']);
   await waitFor('the end of the order', () => ordering.orders[0]);
   assert.deepEqual(ordering.orders, ['ok']);
@@ -147,7 +152,7 @@ test('of machines that want a certificate at once, one orders it, under the acco
   assert.deepEqual(await database.read('select from acme_machines'), []);
 });
 
-test('a machine keeps its certificate while the database is away or has an older or a broken one, and shares it again', async (t) => {
+test('a machine keeps its certificate while the database is away or has a broken one, and shares it again', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const answering = await startAnswering(t);
   const authority = await startAuthority(t, { httpPort: answering.port });
@@ -182,13 +187,7 @@ test('a machine keeps its certificate while the database is away or has an older
   await away.manager.close();
 });
 
-function copyOf(t: TestContext, folder: string): string {
-  const copy = tempFolder(t);
-  cpSync(folder, copy, { recursive: true });
-  return copy;
-}
-
-test('a schema without the tables is said once, and costs no certificate', async (t) => {
+test('a schema without the tables is one warning, and no order begins', async (t) => {
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   await migrate(database, 'up', { logger: silent });
@@ -202,7 +201,11 @@ test('a schema without the tables is said once, and costs no certificate', async
     times: { lookMs: 20 },
   });
   await waitFor('the log', () => lines.some(({ msg }) => /order cannot begin/.test(String(msg))));
-  assert.match(JSON.stringify(lines), /lacks 0003_acme: run `sluice migrate up`/);
+  const looks = () => lines.filter(({ msg }) => /cannot be shared/.test(String(msg)));
+  await waitFor('two more looks', () => looks().length >= 3);
+  const warnings = looks().filter(({ level }) => level === pino.levels.values.warn);
+  assert.equal(warnings.length, 1);
+  assert.match(JSON.stringify(warnings), /lacks 0003_acme: run `sluice migrate up`/);
   assert.deepEqual(authority.requests, []);
   await manager.close();
 });

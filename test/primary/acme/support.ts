@@ -1,11 +1,12 @@
 /** Managers of certificates, and what answers their challenges. */
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import type { AcmeChallenge } from '../../../src/contract/messages.ts';
 import type { IssuedCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeManager } from '../../../src/primary/acme/manager.ts';
 import { startProxy } from '../../proxy/support.ts';
 import type { Authority } from '../../support/pebble.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { keepLog } from '../workers/fixtures/harness.ts';
 
 type ManagerOptions = ConstructorParameters<typeof AcmeManager>[0];
@@ -20,6 +21,13 @@ export async function startAnswering(t: TestContext) {
     return Promise.resolve();
   };
   return { port: proxy.port, tellWorkers, challenges };
+}
+
+/** copyOf copies what a manager has stored. */
+export function copyOf(t: TestContext, folder: string): string {
+  const copy = tempFolder(t);
+  cpSync(folder, copy, { recursive: true });
+  return copy;
 }
 
 /** startManager starts one that the test closes; its name is one.example, its pauses are short. */

@@ -19,11 +19,12 @@ test('a unary call passes, and its status is in log and metrics', async (t) => {
   assert.equal(proxy.metric('sluice_upstream_requests_total', '200'), 1);
 });
 
-test('metadata, error details and trailers pass both ways', async (t) => {
+test('metadata passes both ways, and error details and trailing metadata pass to the client', async (t) => {
   const port = await startService(t, {
     say: (call: grpc.ServerUnaryCall<string, string>, reply: grpc.sendUnaryData<string>) => {
       const head = new grpc.Metadata();
-      head.set('x-head', call.metadata.get('x-sent')[0] ?? '');
+      for (const name of ['x-sent', 'x-sent-bin'])
+        for (const value of call.metadata.get(name)) head.add(name.replace('sent', 'head'), value);
       call.sendMetadata(head);
       const trailers = new grpc.Metadata();
       trailers.set('x-trailer-bin', Buffer.from([1, 2, 255]));
@@ -31,9 +32,14 @@ test('metadata, error details and trailers pass both ways', async (t) => {
     },
   });
   const proxy = await startGrpcProxy(t, [port]);
-  const { code, details, trailers } = await say(clientOf(t, proxy), 'hello');
+  const metadata = new grpc.Metadata();
+  metadata.set('x-sent', 'a text');
+  metadata.set('x-sent-bin', Buffer.from([0, 128, 255]));
+  const { code, details, head, trailers } = await say(clientOf(t, proxy), 'hello', { metadata });
   assert.equal(code, grpc.status.FAILED_PRECONDITION);
   assert.equal(details, 'not “now”');
+  assert.deepEqual(head?.get('x-head'), ['a text']);
+  assert.deepEqual(head?.get('x-head-bin'), [Buffer.from([0, 128, 255])]);
   assert.deepEqual(trailers.get('x-trailer-bin'), [Buffer.from([1, 2, 255])]);
   const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Say');
   assert.equal(line.grpcStatus, 9);

@@ -111,7 +111,11 @@ export interface Outcome {
 export function say(
   client: grpc.Client,
   word: string,
-  { path = '/test.Texts/Say', ...options }: grpc.CallOptions & { path?: string } = {},
+  {
+    path = '/test.Texts/Say',
+    metadata = new grpc.Metadata(),
+    ...options
+  }: grpc.CallOptions & { path?: string; metadata?: grpc.Metadata } = {},
 ): Promise<Outcome> {
   return new Promise((resolve) => {
     const { requestSerialize, responseDeserialize } = text;
@@ -122,17 +126,17 @@ export function say(
       requestSerialize,
       responseDeserialize,
       word,
-      new grpc.Metadata(),
+      metadata,
       options,
       (_error, value) => {
         answer = value ?? null;
       },
     );
-    call.on('metadata', (metadata) => {
-      head = metadata;
+    call.on('metadata', (received) => {
+      head = received;
     });
-    call.on('status', ({ code, details, metadata }) =>
-      setImmediate(() => resolve({ answer, code, details, head, trailers: metadata })),
+    call.on('status', ({ code, details, metadata: trailers }) =>
+      setImmediate(() => resolve({ answer, code, details, head, trailers })),
     );
   });
 }
