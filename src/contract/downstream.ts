@@ -56,8 +56,8 @@ export interface TunnelEnd {
   cut(): void;
 }
 
-/** ClientStream is the connection of a client that has switched protocols. */
-export interface ClientStream {
+/** SwitchedClient is the connection of a client that has switched protocols. */
+export interface SwitchedClient {
   /** Belongs to the tunnel, which resumes reading. */
   readonly wire: Wire;
   /** takeEarly is what the client sent before the switch; its memory belongs to the caller. Called once. */
@@ -95,7 +95,7 @@ export interface Downstream {
   start(head: ResponseStart): void;
   /** complete hands over a whole answer, which leaves in one write. `body` is latin1. */
   complete(head: ResponseStart, body: string): void;
-  /** write sends a piece. true: all of it has left. false: its memory is in use until onFlushed. */
+  /** write sends a piece. true: its memory is free. false: it is in use until onFlushed. */
   write(chunk: Buffer): boolean;
   /** end closes the answer. true: everything has left. false: onSent or onGone tells when earlier pieces have. */
   end(rawTrailers: string[]): boolean;
@@ -103,7 +103,7 @@ export interface Downstream {
    * switchProtocols hands over the head of a 101 with its `Upgrade`, in place of any other answer, and the connection with it: the
    * listener hears nothing more. Called only where the head has `upgrade`.
    */
-  switchProtocols(head: ResponseStart, tunnel: TunnelEnd): ClientStream;
+  switchProtocols(head: ResponseStart, tunnel: TunnelEnd): SwitchedClient;
   /** abort cuts the connection so that the client cannot take an answer under way for a whole one. */
   abort(): void;
 }

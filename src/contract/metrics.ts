@@ -68,7 +68,8 @@ const ROWS = {
     'Names in tls.acme that have no certificate of the authority, or one that is due for renewal.',
   'counter sluice_acme_orders_total result':
     'Orders of certificates at an ACME authority by result (ok, failed).',
-  'gauge sluice_tunnels_open': 'Connections that carry another protocol after an upgrade.',
+  'gauge sluice_tunnels_open':
+    'Connections, or streams of HTTP/2, that carry another protocol after an upgrade.',
   'counter sluice_shed_total reason': 'Connections and requests turned away to protect the worker.',
   'counter sluice_access_log_dropped_lines_total':
     'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',

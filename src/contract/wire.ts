@@ -1,6 +1,7 @@
 /**
  * Wire is the byte stream below one connection, to a client or to a backend. infra/wire has two implementations: SocketWire on
- * node's documented API, HandleWire on the handle inside a socket, for the exact Node.js versions it was tested on.
+ * node's documented API, HandleWire on the handle inside a socket, for the exact Node.js versions it was tested on. A third is
+ * a stream of HTTP/2 that has become a tunnel (worker/inbound/h2/stream-wire.ts).
  *
  * Reads go into memory that the owner chooses: nextBuffer is asked before the first read and after each onRead. Bytes are valid
  * until onRead returns, or longer where the owner does not give the same memory out again.

@@ -121,7 +121,7 @@ export function wordSet(text: string): ReadonlySet<string> {
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** classOf is the class of a field name that came as text: in trailers and in `Connection`. */
+/** classOf is the class of a field name that came as text: in trailers, in `Connection` and in HTTP/2. `user-agent` is PLAIN here. */
 export function classOf(name: string): number {
   if (!TOKEN.test(name)) return INVALID;
   const lower = name.toLowerCase();

@@ -34,7 +34,7 @@ export class AccessRecord {
   totalMs = 0;
   /** From the start of the last attempt to its response head. */
   upstreamMs: number | null = null;
-  /** This version has no queue: 0 once an attempt was made. */
+  /** 0 once an attempt was made. What waits for a stream of HTTP/2 is in upstreamMs. */
   queueMs: number | null = null;
   limiterMs: number | null = null;
   backend: string | null = null;

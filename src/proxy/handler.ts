@@ -64,7 +64,7 @@ export class Handler {
   /**
    * refuseUnparsed counts and logs bytes that never became a request, and returns the whole answer to them (latin1). The
    * connection must close after it.
-   * @param totalMs since the connection was opened or last became idle
+   * @param totalMs since its protocol took the connection over, or it last became idle
    */
   refuseUnparsed(
     { status, method, reason }: UnparsedRequest,

@@ -1,7 +1,7 @@
 /**
  * A plan is everything that a worker compiles from one revision of the settings. It is replaced as a whole, and a request keeps
- * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address,
- * timeouts and TLS did not change, and counters.
+ * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address and
+ * transport (timeouts, protocol, TLS, PROXY header) did not change, and counters.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';

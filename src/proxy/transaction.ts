@@ -5,10 +5,11 @@
  * limiting    the limiter decides, perhaps later.
  * forwarding  an attempt is under way; a failed one may be followed by another.
  * answering   the head of the answer was handed over; a failure can only cut the connection.
- * tunnelling  the answer was a 101: the connections belong to a tunnel, which writes the access line at its end. Final.
- * over        everything has left, or the client is gone. Late calls do nothing.
+ * over        everything has left, or the client is gone. Late calls do nothing. Final.
+ * tunnelling  in place of answering: the backend's answer was a 101, and the connections belong to a tunnel, which writes the
+ *             access line at its end. Final.
  *
- * The first three may end in a refusal, which is an answer of our own; all but the last in the loss of the client.
+ * The first three may end in a refusal, which is an answer of our own. Every state before `over` may end in the loss of the client.
  */
 import type { Backend } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -158,11 +159,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     const trace = traceOf(traceparent, this.#deps.requestIds);
     this.#record.traceId = trace.traceId;
-    const { certSubject } = this.#downstream.client;
+    const { certSubject, ends } = this.#downstream.client;
     const added = forwardedLines(this.#admission, certSubject, this.#record.requestId, trace);
     const lines = headerLines + added;
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
-    const { ends } = this.#downstream.client;
     const { method } = head;
     const isGrpc = this.#grpc !== null;
     this.#request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends, isGrpc };

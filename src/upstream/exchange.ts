@@ -91,12 +91,12 @@ export interface BackendConnections {
   close(): void;
 }
 
-/** ExchangeOwner is what an exchange needs of its connection. */
+/** ExchangeOwner carries an exchange: a connection of HTTP/1.1, or a request of HTTP/2. */
 export interface ExchangeOwner {
   writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
-  /** Closes the connection. @param memoryIsFree whether nobody reads any more what the sink was given */
+  /** Ends it; over HTTP/1.1 its connection too. @param memoryIsFree whether nobody reads any more what the sink was given */
   close(options: { memoryIsFree: boolean }): void;
 }
 
@@ -108,12 +108,12 @@ export interface ExchangeSettings {
   onFault: (error: Error) => void;
 }
 
-/** Exchange is the proxy's handle on one request. After its end its calls do nothing: the connection may serve another request. */
+/** Exchange is the proxy's handle on one request. After its end its calls do nothing: a connection may serve another request. */
 export class Exchange {
-  /** Whether the connection had served a request before (B10). */
+  /** Whether the connection was open before this request (B10). */
   readonly reused: boolean;
   readonly sink: ResponseSink;
-  /** Whether the connection is open; written by the connection. A request with a body that finds it so hears no onConnected. */
+  /** Whether the connection is open; written by the owner. A request with a body that finds it so hears no onConnected. */
   connected: boolean;
   /** Set before onError, where another attempt may take the body over. */
   begun: BegunBody | null = null;
@@ -154,15 +154,15 @@ export class Exchange {
     this.#held = null;
   }
 
-  /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.close */
+  /** destroy ends the exchange; the sink hears nothing more. @param options see ExchangeOwner.close */
   destroy(options: { memoryIsFree: boolean }): void {
     if (this.#owner !== null) this.#owner.close(options);
     else this.settled(options.memoryIsFree);
   }
 
-  // Called by the connection.
+  // Called by its owner.
 
-  /** Whether the connection still serves it. */
+  /** Whether the owner still serves it. */
   get live(): boolean {
     return this.#owner !== null;
   }

@@ -46,7 +46,7 @@ test('what is under way after the drain time is cut, and logged as shutdown', as
   assert.equal(proxy.lines[0]?.reason, 'shutdown');
 });
 
-test('a crowded worker ends sessions by GOAWAY with an answer, without losing one', async (t) => {
+test('a crowded worker ends connections by GOAWAY with an answer, without losing one', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const clients = await Promise.all(Array.from({ length: 140 }, () => connectFrames(proxy.url)));

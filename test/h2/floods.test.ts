@@ -213,7 +213,7 @@ test('a tunnel whose client sends many small messages and gets none is no flood'
   assert.deepEqual([client.closed, proxy.metric('sluice_http2_floods_total')], [false, 0]);
 });
 
-test('a session that sends nothing after its preface, half a head, or no head at all, has the time of a head', async (t) => {
+test('a connection that sends nothing after its preface, half a head, or no head at all, has the time of a head', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: { headersMs: 300 } });
   const half = frame(TYPES.headers, FLAGS.endStream, 1, block(request()).subarray(0, 10));
@@ -232,7 +232,7 @@ test('a session that sends nothing after its preface, half a head, or no head at
   client.close();
 });
 
-test('an idle session ends after timeouts.keepAlive by GOAWAY', async (t) => {
+test('an idle connection ends after timeouts.keepAlive by GOAWAY', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: { keepAliveMs: 300 } });
   const client = await connectFrames(proxy.url);

@@ -212,7 +212,7 @@ test('a client whose connection takes nothing is cut after timeouts.writeIdle, w
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
 });
 
-test('bodies that wait in all sessions of a worker are bounded together: the oldest holder is cut', async (t) => {
+test('bodies that wait in all connections of a worker are bounded together: the oldest holder is cut', async (t) => {
   // Nobody reads a body before the limiter has decided.
   const limiter = {
     take: () => new Promise<never>(() => undefined),

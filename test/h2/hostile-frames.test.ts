@@ -129,7 +129,7 @@ const MALFORMED_FRAMES: Record<string, Buffer[]> = {
   ],
 };
 
-test('a malformed request resets its stream, no backend sees it, and the session goes on', async (t) => {
+test('a malformed request resets its stream, no backend sees it, and the connection goes on', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   for (const [name, frames] of Object.entries(MALFORMED_REQUESTS)) {
@@ -143,7 +143,7 @@ test('a malformed request resets its stream, no backend sees it, and the session
   assert.deepEqual(new Set(backend.requests.map(({ target }) => target)), new Set(['/after']));
 });
 
-test('a malformed frame ends the session, and no backend sees a request', async (t) => {
+test('a malformed frame ends the connection, and no backend sees a request', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   for (const [name, frames] of Object.entries(MALFORMED_FRAMES)) {

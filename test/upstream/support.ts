@@ -1,6 +1,5 @@
 /** A pool with its own timer, and a sink that records its calls. */
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
@@ -164,12 +163,15 @@ export async function ask(
 }
 
 /** listen gives the port of a server that ends with the test. */
-export async function listen(t: TestContext, server: Server): Promise<number> {
+export async function listen(
+  t: TestContext,
+  server: Server & { closeAllConnections?: () => void },
+): Promise<number> {
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
   t.after(() => {
-    server.closeAllConnections();
+    server.closeAllConnections?.();
     server.close();
   });
   return (server.address() as AddressInfo).port;

@@ -80,7 +80,7 @@ class HandleWire extends SocketBound implements Wire {
   /** end() or close() waits for a write over TLS. */
   #endWaits = false;
 
-  /** attach takes over the handle of an open socket. node has started to read in this turn of the event loop. */
+  /** attach takes over the handle of an open socket, which node may have begun to read. */
   attach(): void {
     const handle = (this.socket as unknown as { _handle: OwnedHandle | null })._handle;
     if (handle === null) return;

@@ -1,6 +1,6 @@
 /**
- * Writes of a handle wire over TLS. A second write before the first has ended aborts the process, and none ends before a later
- * moment of this turn of the event loop: what is written meanwhile waits here, and leaves in one write.
+ * Writes of a handle wire over TLS. A second write before the first has ended aborts the process, and a write ends, at the
+ * earliest, later in the turn of the event loop in which it began: what is written meanwhile waits here, and leaves in one write.
  *
  * Node calls `oncomplete` at the end of a write only where it is set: small answers, for whose end nobody waits, go without.
  */

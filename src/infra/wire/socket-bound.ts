@@ -7,7 +7,10 @@ import type { ConnectEvents } from './wire-maker.ts';
 /** How long the end of a TLS connection may wait for the kernel. */
 const LAST_WORDS_MS = 2_000;
 
-/** SocketBound is the base of HandleWire and SocketWire. A process uses only one of them, so V8 sees one shape. */
+/**
+ * SocketBound is the base of HandleWire and SocketWire. Connections of a process use one of them, so V8 sees one shape; only a
+ * tunnel in a stream of HTTP/2 is a SocketWire beside handle wires.
+ */
 export abstract class SocketBound implements DialEvents {
   closed = false;
   writeFailed = false;

@@ -12,7 +12,7 @@ export interface ConnectEvents extends WireEvents {
 /** WireMaker makes all wires of a process. */
 export interface WireMaker {
   readonly name: WireName;
-  /** accept takes over a socket that a server with allowHalfOpen, without pauseOnConnect, has just accepted. Nobody else may use it. */
+  /** accept takes over an open socket with allowHalfOpen, or a TLSSocket whose handshake is over. Nobody else may use it. */
   accept(socket: Socket, events: WireEvents): Wire;
   /** connect opens a connection to a backend. */
   connect(target: DialTarget, events: ConnectEvents): Wire;

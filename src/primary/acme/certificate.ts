@@ -3,17 +3,15 @@
  */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { refusalOf } from '../../config/pem-files.ts';
+import { type Validity, validityOf } from '../../config/validity.ts';
 
-export interface IssuedCertificate {
+export interface IssuedCertificate extends Validity {
   name: string;
   /** All of it, as it is kept in files and in the database. */
   pem: string;
   keyPem: string;
   /** The certificate and the chain below the root. */
   chainPem: string;
-  /** Milliseconds since the epoch. */
-  notBeforeMs: number;
-  notAfterMs: number;
   /** Of another authority than `acme.directory`: served until that one has issued another. */
   isLent: boolean;
 }
@@ -46,16 +44,7 @@ export function readCertificate(pem: string, name: string): IssuedCertificate {
   const chainPem = chain.join('\n');
   const refusal = refusalOf({ cert: chainPem, key: keyPem });
   if (refusal !== null) throw new Error(`cannot be used by TLS: OpenSSL says ${refusal}`);
-  const { validFromDate, validToDate } = leaf;
-  return {
-    name,
-    pem,
-    keyPem,
-    chainPem,
-    notBeforeMs: validFromDate.getTime(),
-    notAfterMs: validToDate.getTime(),
-    isLent: false,
-  };
+  return { name, pem, keyPem, chainPem, ...validityOf(leaf), isLent: false };
 }
 
 /** The clocks of an authority and of this machine may differ by this much. */

@@ -46,7 +46,7 @@ export class HeldCertificates {
     return this.#held.get(name);
   }
 
-  /** known is what the table had when this machine last looked; a machine that knows another one must not order. */
+  /** known is what the table had when this machine last looked: where it has another one by now, this machine must not order. */
   known(name: string): string | null {
     return this.#seen.get(name) ?? this.#held.get(name)?.pem ?? null;
   }

@@ -19,7 +19,7 @@ export const TIMES: AcmeTimes = {
   maxPauseMs: 43_200_000,
   lookMs: 10_000,
 };
-/** The longest pause: that of an authority which asks for more. */
+/** However long an authority asks us to wait, we try again after this. */
 export const MAX_WAIT_MS = 86_400_000;
 /** After an order that was killed: longer than the order. */
 const HOLD_MORE_MS = 30_000;

@@ -163,7 +163,7 @@ export class TunnelSide implements WireEvents {
     this.#owner.onBroken(this);
   }
 
-  /** release is called when both wires are closed. */
+  /** close is called when both wires are closed. */
   close(): void {
     this.#release(!this.isStopped);
   }

@@ -10,7 +10,7 @@
  */
 import type { Backend } from '../../balance/backend.ts';
 import { systemClock } from '../../contract/clock.ts';
-import type { ClientStream, TunnelEnd } from '../../contract/downstream.ts';
+import type { SwitchedClient, TunnelEnd } from '../../contract/downstream.ts';
 import { TUNNEL_TEXT_MAX, type TunnelView } from '../../contract/messages.ts';
 import type { Reason } from '../../contract/outcomes.ts';
 import type { Wire } from '../../contract/wire.ts';
@@ -59,7 +59,7 @@ export class Tunnel implements TunnelEnd, Placed {
   sinceMs: number;
 
   readonly #owner: TunnelOwner;
-  #stream: ClientStream | null = null;
+  #stream: SwitchedClient | null = null;
   #state = OPEN;
   #progress = 0;
   /** Monotonic; 0: a close frame has still to go. */
@@ -91,7 +91,7 @@ export class Tunnel implements TunnelEnd, Placed {
   }
 
   /** open begins to pass on bytes. @param rest what came behind the 101, in the memory of the read */
-  open(stream: ClientStream, rest: Buffer): void {
+  open(stream: SwitchedClient, rest: Buffer): void {
     this.#stream = stream;
     this.client.wire = stream.wire;
     this.start.wire.handTo(this.backend);

@@ -1,6 +1,6 @@
 /** The tunnels of a worker: one timer looks after all of them, and a drain ends them. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ClientStream, TunnelEnd } from '../../contract/downstream.ts';
+import type { SwitchedClient, TunnelEnd } from '../../contract/downstream.ts';
 import type { TunnelView } from '../../contract/messages.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
@@ -52,7 +52,7 @@ export class Tunnels implements TunnelOwner {
    * open is called by a transaction. @param switchClient of Downstream
    * @param rest see ResponseSink.onSwitch
    */
-  open(start: TunnelStart, switchClient: (tunnel: TunnelEnd) => ClientStream, rest: Buffer): void {
+  open(start: TunnelStart, switchClient: (tunnel: TunnelEnd) => SwitchedClient, rest: Buffer): void {
     keepTexts(start.record);
     if (isWebSocket(start.token)) start.record.protocol = 'websocket';
     this.#lastNumber += 1;

@@ -2,8 +2,8 @@
  * One connection to a backend that speaks HTTP/2: node:http2's session and what bounds it.
  *
  * State       entered by      what it means
- * CONNECTING  (constructor)   no request may begin: the backend's SETTINGS, which say how many, have not come. What answers and
- *                             does not speak HTTP/2 never gets a request.
+ * CONNECTING  (constructor)   no request may begin: the backend's SETTINGS, which say how many, have not come. A server that answers
+ *                             in anything but HTTP/2 never gets a request.
  * OPEN        #onSettings     requests may begin while a stream is free.
  * DRAINING    drain           no further request: the backend sent GOAWAY, the pool is closed, Sluice has reset many streams, or the
  *                             numbers of streams run out.

@@ -1,6 +1,6 @@
 /** Fields of HTTP/2 from and to the lines that the proxy works with. */
 import { HEADERS_MAX_COUNT, pushFields } from '../../http1/field-lines.ts';
-import { BAD_VALUE } from '../../http1/head-bytes.ts';
+import { BAD_VALUE, lengthOfText } from '../../http1/head-bytes.ts';
 import * as names from '../../http1/header-names.ts';
 import { http } from '../../infra/node-http.ts';
 import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
@@ -8,7 +8,6 @@ import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
 /** RFC 9113 §8.2.1: a token in lower case. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const STATUS = /^[1-5]\d\d$/;
-const LENGTH = /^\d{1,15}$/;
 const HOST_LINE = 'Host: ';
 
 /** requestFields lists name, value, name, value…, pseudo fields first, as node:http2 wants them; it makes the names lower case. */
@@ -72,9 +71,9 @@ function takeField(head: ResponseHead, name: string, value: string): boolean | s
       head.hasRequestId = true;
       return true;
     case names.CONTENT_LENGTH:
-      if (head.contentLength >= 0 || !LENGTH.test(value)) return 'bad content-length';
-      head.contentLength = Number(value);
-      return false;
+      if (head.contentLength >= 0) return 'bad content-length';
+      head.contentLength = lengthOfText(value);
+      return head.contentLength >= 0 ? false : 'bad content-length';
     case names.HOP_BY_HOP:
     case names.TE:
     case names.TRAILER:

@@ -9,7 +9,7 @@ import { connectError, notConnected } from '../failures.ts';
 import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
 import { H2Request, type H2RequestHost } from './h2-request.ts';
 
-/** Connections that take requests. Those that drain have at least one each. */
+/** Connections that take requests. Those that drain are not counted: each still has a request. */
 const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
 

@@ -14,7 +14,7 @@ const KEPT_MAX_BYTES = 16_384;
 export class H2RequestBody implements BegunBody {
   /** All of it was taken. */
   ended = false;
-  /** write returned false, and the stream has not drained since. */
+  /** No more may be written until the stream has drained. */
   blocked = false;
 
   readonly #bodyLength: number;
@@ -50,11 +50,11 @@ export class H2RequestBody implements BegunBody {
   }
 
   /**
-   * write copies a piece. false: stop until the stream has drained. Throws an LbError where the body would become longer than announced,
+   * write copies a piece; see `blocked`. Throws an LbError where the body would become longer than announced,
    * and where a request that waits for a stream is given more than one piece above KEPT_MAX_BYTES.
    */
-  write(piece: Buffer): boolean {
-    if (piece.length === 0 || this.ended) return !this.blocked;
+  write(piece: Buffer): void {
+    if (piece.length === 0 || this.ended) return;
     const stream = this.#stream;
     if (stream === null && this.#takenBytes > KEPT_MAX_BYTES)
       throw new LbError('internal_error', 'more of the request body came than may wait for a stream');
@@ -65,7 +65,6 @@ export class H2RequestBody implements BegunBody {
     if (stream !== null && this.#takenBytes > KEPT_MAX_BYTES) this.#kept = null;
     this.#kept?.push(copy);
     if (stream?.write(copy) !== true) this.blocked = true;
-    return !this.blocked;
   }
 
   /** end: all was taken. Throws an LbError where bytes are missing. */

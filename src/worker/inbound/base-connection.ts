@@ -46,8 +46,8 @@ export function clientOf(socket: Socket, acceptedMs: number): ClientFacts {
 }
 
 /**
- * ServeConnection takes over a socket on which the client's first request may begin, and serves one protocol on it. HTTP/1.1 has
- * one per worker and engine (server.ts, Engine); acceptor.ts calls it.
+ * ServeConnection takes over a socket on which the client's first request may begin, and serves one protocol on it. An
+ * Engine (server.ts) makes one per worker; acceptor.ts calls it.
  *
  * @param socket open; a TLSSocket where TLS ends here. Nothing of it was read, and nobody else uses it
  * @returns the connection; the caller puts it among those of the server. It must call owner.onConnectionClosed once, when it ends
@@ -57,7 +57,7 @@ export type ServeConnection = (socket: Socket, client: ClientFacts) => BaseConne
 /** BaseConnection is a client's connection whatever its protocol. What its one deadline means depends on its state. */
 export abstract class BaseConnection implements Placed {
   readonly client: ClientFacts;
-  /** When it was opened, became idle or began to linger, whichever was last; monotonic. */
+  /** When its protocol took it over, or it became idle, or began to linger or to close, whichever was last; monotonic. */
   sinceMs: number;
   /** false while its address is that of a proxy, which will tell the client's. */
   readonly isClient: boolean = true;

@@ -1,10 +1,10 @@
 /** What all requests have in common, whatever their protocol: the progress of the answer, and its listener. */
 import type {
   ClientFacts,
-  ClientStream,
   Downstream,
   DownstreamListener,
   ResponseStart,
+  SwitchedClient,
   TunnelEnd,
 } from '../../contract/downstream.ts';
 import { LbError } from '../../contract/errors.ts';
@@ -65,7 +65,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   }
 
   /** Only an engine that gives heads with `upgrade` needs it. */
-  switchProtocols(_head: ResponseStart, _tunnel: TunnelEnd): ClientStream {
+  switchProtocols(_head: ResponseStart, _tunnel: TunnelEnd): SwitchedClient {
     throw new LbError('internal_error', 'this connection cannot switch protocols');
   }
 

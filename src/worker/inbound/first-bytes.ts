@@ -5,11 +5,10 @@
 import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../contract/downstream.ts';
 import type { ConnectionOwner, ServeConnection } from './base-connection.ts';
+import { LINGER_IDLE_MS } from './http1-connection.ts';
 import { OpeningBytes } from './opening-bytes.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
-/** What a refused client gets to read its answer. */
-const REFUSED_MS = 2_000;
 
 interface FirstProtocols {
   http1: ServeConnection;
@@ -55,6 +54,6 @@ export class FirstBytes extends OpeningBytes {
     this.#isRefused = true;
     this.discard();
     this.socket.end(this.owner.refusalOf(this, { status, method: null }), 'latin1');
-    this.arm(REFUSED_MS);
+    this.arm(LINGER_IDLE_MS);
   }
 }

@@ -1,6 +1,5 @@
 /** What the HTTP/1.1 connections of both engines have in common: one request at a time, the watch over writes, lingering. */
-import type { WriteWatchOptions } from '../../infra/wire/write-watch.ts';
-import { WriteWatch } from '../../infra/wire/write-watch.ts';
+import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
 import { BaseConnection } from './base-connection.ts';
 import type { BaseRequest } from './base-request.ts';
 import type { Http1Request, RequestOwner } from './http1-request.ts';

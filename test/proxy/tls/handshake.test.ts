@@ -13,6 +13,14 @@ import { startProxy, startUnixProxy } from '../support.ts';
 const GET = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
 const RESULTS = 'sluice_tls_handshakes_total';
 
+/** nameAt is the common name of the certificate that a client gets who asks for a name. */
+async function nameAt({ port }: { port: number }, servername: string): Promise<unknown> {
+  const socket = await secureSocket({ port, servername });
+  const { subject } = socket.getPeerCertificate();
+  socket.destroy();
+  return subject.CN;
+}
+
 test('B40: a request over TLS reaches the backend, which is told https', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const { ca, tls } = localTls();
@@ -62,12 +70,6 @@ test('B40: the certificate is that of the name asked for: exact, then one label 
     authority.issue(each),
   ]);
   const proxy = await startProxy(t, { backends: [], tls: tlsAddress(issued) });
-  const subjectFor = async (servername: string): Promise<unknown> => {
-    const socket = await secureSocket({ port: proxy.port, servername });
-    const { subject } = socket.getPeerCertificate();
-    socket.destroy();
-    return subject.CN;
-  };
   const wanted = {
     'b.test': 'b.test',
     'B.TEST': 'b.test',
@@ -77,7 +79,7 @@ test('B40: the certificate is that of the name asked for: exact, then one label 
     'unknown.test': 'first.test',
     '': 'first.test',
   };
-  for (const [asked, got] of Object.entries(wanted)) assert.equal(await subjectFor(asked), got, asked);
+  for (const [asked, got] of Object.entries(wanted)) assert.equal(await nameAt(proxy, asked), got, asked);
 });
 
 test('B40: a certificate that OpenSSL refuses is left out and logged by its names; the others, and later changes, come into force', async (t) => {
@@ -96,20 +98,20 @@ test('B40: a certificate that OpenSSL refuses is left out and logged by its name
   ]);
   const proxy = await startProxy(t, { backends: [], tls, logger });
   assert.deepEqual(lines, [[['weak.test'], true, 'a certificate cannot be used, and is left out']]);
-  const nameFor = async (servername: string): Promise<unknown> => {
-    const socket = await secureSocket({ port: proxy.port, servername });
-    const { subject } = socket.getPeerCertificate();
-    socket.destroy();
-    return subject.CN;
-  };
-  assert.deepEqual([await nameFor('good.test'), await nameFor('weak.test')], ['good.test', 'good.test']);
+  assert.deepEqual(
+    [await nameAt(proxy, 'good.test'), await nameAt(proxy, 'weak.test')],
+    ['good.test', 'good.test'],
+  );
   const changed = tlsAddress([
     [['good.test'], good],
     [['weak.test'], weak],
     [['next.test'], next],
   ]);
   proxy.server.useTls(tlsMaterial(changed));
-  assert.deepEqual([await nameFor('good.test'), await nameFor('next.test')], ['good.test', 'next.test']);
+  assert.deepEqual(
+    [await nameAt(proxy, 'good.test'), await nameAt(proxy, 'next.test')],
+    ['good.test', 'next.test'],
+  );
 });
 
 test('B40: without a certificate that can be used, handshakes fail, and the log says so', async (t) => {

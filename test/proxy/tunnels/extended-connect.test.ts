@@ -152,7 +152,7 @@ test('a reset of the stream resets the backend, and the other way round', async 
   assert.equal(proxy.lines[1]?.reason, 'upstream_reset');
 });
 
-test('the end of the session ends its tunnels', async (t) => {
+test('the end of the connection ends its tunnels', async (t) => {
   const backend = await upgradeBackend(t, accepting);
   const { proxy, session } = await startH2(t, backend.port);
   await extendedConnect(session);
@@ -192,7 +192,7 @@ test('an answer of the backend that is no 101 is relayed, but a 2xx is 502: it w
   assert.equal((await extendedConnect(session)).status, 502);
 });
 
-test('B38: a drain says 1001 in the stream, and then the session ends', async (t) => {
+test('B38: a drain says 1001 in the stream, and then the connection ends', async (t) => {
   const { port } = await wsBackend(t);
   const { proxy, session } = await startH2(t, port);
   const { stream, text } = await extendedConnect(session);

@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { type TestContext, test } from 'node:test';
-import type { Server } from 'node:tls';
+import { test } from 'node:test';
 import { BackendTls } from '../../../src/infra/wire/backend-tls.ts';
 import { Authority } from '../../support/certificates.ts';
 import { waitFor } from '../../support/wait.ts';
-import { ask, makeH2Pool } from '../support.ts';
+import { ask, listen, makeH2Pool } from '../support.ts';
 
 const authority = new Authority();
 const { cert, key } = authority.issue(['backend.example']);
@@ -19,12 +17,6 @@ function h2Tls(host = 'backend.example'): BackendTls {
   return new BackendTls('127.0.0.1', settings, { protocol: 'h2' });
 }
 
-async function listening(t: TestContext, server: Server): Promise<number> {
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
-
 test('over TLS a backend chooses HTTP/2 by ALPN, and is asked for the scheme https', async (t) => {
   const schemes: unknown[] = [];
   const server = createSecureServer({ cert, key });
@@ -33,7 +25,7 @@ test('over TLS a backend chooses HTTP/2 by ALPN, and is asked for the scheme htt
     stream.respond({ ':status': 200 });
     stream.end('ok');
   });
-  const pool = makeH2Pool(t, { port: await listening(t, server), tls: h2Tls() });
+  const pool = makeH2Pool(t, { port: await listen(t, server), tls: h2Tls() });
   const sinks = await Promise.all([ask(pool), ask(pool)]);
   for (const sink of sinks) assert.equal(sink.body.toString(), 'ok', sink.error?.message ?? '');
   assert.deepEqual(schemes, ['https', 'https']);
@@ -48,7 +40,7 @@ test('a backend that does not choose HTTP/2 never gets a request', async (t) => 
   const withAlpn = createServer({ cert, key, ALPNProtocols: ['http/1.1'] }, count);
   const withoutAlpn = createServer({ cert, key, ALPNProtocols: [] }, count);
   for (const server of [withAlpn, withoutAlpn]) {
-    const sink = await ask(makeH2Pool(t, { port: await listening(t, server), tls: h2Tls() }));
+    const sink = await ask(makeH2Pool(t, { port: await listen(t, server), tls: h2Tls() }));
     assert.equal(sink.error?.code, 'connect_failed');
     assert.equal(sink.error?.retryable, true);
     assert.match(sink.error?.message ?? '', /ALPN|no application protocol/);
@@ -59,7 +51,7 @@ test('a backend that does not choose HTTP/2 never gets a request', async (t) => 
 test('a certificate for another name is refused before a request leaves', async (t) => {
   const server = createSecureServer({ cert, key });
   server.on('stream', () => assert.fail('a request'));
-  const sink = await ask(makeH2Pool(t, { port: await listening(t, server), tls: h2Tls('other.example') }));
+  const sink = await ask(makeH2Pool(t, { port: await listen(t, server), tls: h2Tls('other.example') }));
   assert.equal(sink.error?.code, 'connect_failed');
   assert.match(sink.error?.message ?? '', /not for other\.example/);
 });

@@ -10,7 +10,7 @@ import type { Http2Request } from './http2-request.ts';
 
 /** What answers beyond SPARED_BYTES hold in a worker, as of the last looks. */
 export const ANSWERS_MAX_BYTES = 134_217_728;
-/** So much of a connection is not counted: one answer, which would be as much over HTTP/1.1. */
+/** So much of a connection is not counted: as much as one answer holds over HTTP/1.1. */
 const SPARED_BYTES = 2 * FIRST_BUFFER_BYTES;
 
 /** lookAtAnswers is called about once a second for each connection. It may end requests of this one. */
@@ -27,7 +27,7 @@ export function lookAtAnswers(
     } else if (request.progressMs === 0 || request.progress !== request.seenProgress) {
       request.progressMs = nowMs;
       request.seenProgress = request.progress;
-      // What is held again is the youngest.
+      // Let go and counted again, it goes to the end of the queue.
       letGo(request, memory);
     } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
     const { heldBytes } = request;

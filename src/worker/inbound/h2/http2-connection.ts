@@ -112,7 +112,8 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const head = this.#heads.read(fields, hasEnded);
     this.floods.headBytes += head.headerBytes + head.target.length;
-    // So much of a body may have come that is not counted yet, or never is because the stream is dropped.
+    // A body counts as it is taken. So many bytes may come before that, or are never taken where the stream is dropped: they are no
+    // control bytes.
     if (!hasEnded) this.floods.bodyBytes += UNREAD_MAX_BYTES;
     const request = new Http2Request(head, hasEnded, stream, this);
     this.#requests.add(request);
@@ -217,7 +218,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.arm(Math.min(LOOK_MS, (this.idle ? headersMs : writeIdleMs) / LOOKS));
   }
 
-  /** What waits in both directions is bounded for all connections together; this one may not be the one that ends. */
+  /** What waits in both directions is bounded for all connections together: cutExcess may end another one than this. */
   #lookAtMemory(nowMs: number): void {
     const { bodies, answers } = this.#shared;
     const requests = this.#requests.items;

@@ -1,6 +1,6 @@
 /** One stream of a connection, as the proxy sees it (Downstream). */
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { ClientFacts, ClientStream, ResponseStart, TunnelEnd } from '../../../contract/downstream.ts';
+import type { ClientFacts, ResponseStart, SwitchedClient, TunnelEnd } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { FIRST_BUFFER_BYTES } from '../../../http1/body-buffers.ts';
@@ -10,7 +10,7 @@ import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
 import { BaseRequest, mayHaveBody } from '../base-request.ts';
 import { answerFields, fieldObject } from './answer-fields.ts';
 import type { FloodGuard } from './flood-guard.ts';
-import { StreamWire } from './stream-wire.ts';
+import { resetStream, StreamWire } from './stream-wire.ts';
 
 /** Fields of a 101 that HTTP/2 does without (RFC 8441 §5). */
 const SWITCH_NAMES: ReadonlySet<string> = new Set(['upgrade', 'sec-websocket-accept']);
@@ -195,7 +195,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.owner.onAnswering();
   }
 
-  override switchProtocols({ lines }: ResponseStart, tunnel: TunnelEnd): ClientStream {
+  override switchProtocols({ lines }: ResponseStart, tunnel: TunnelEnd): SwitchedClient {
     this.started = this.ended = this.over = true;
     this.#tunnel = tunnel;
     const stream = this.#stream;
@@ -281,10 +281,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   abort(): void {
-    if (this.over || this.#stream.destroyed) return;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    // A connection that takes no bytes would never let the reset out, and so never close the stream.
-    this.#stream.destroy();
+    if (!this.over) resetStream(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   get #isClosed(): boolean {

@@ -35,9 +35,7 @@ export class StreamHeads {
   read(fields: readonly string[], hasEnded: boolean): RequestHead {
     const from = pseudoEnd(fields);
     const head = this.#regular(fields, from);
-    if (hasEnded) {
-      if (head.bodyLength === CHUNKED_BODY) head.bodyLength = NO_BODY;
-    }
+    if (hasEnded && head.bodyLength === CHUNKED_BODY) head.bodyLength = NO_BODY;
     takePseudo(head, fields, from);
     if (head.upgrade !== '') takeExtendedConnect(head, hasEnded);
     return head;

@@ -66,8 +66,13 @@ export class StreamWire extends SocketWire {
   }
 
   protected override resetSocket(): void {
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
-    // A connection that takes no bytes would never let the reset out, and so never close the stream.
-    this.#stream.destroy();
+    resetStream(this.#stream, constants.NGHTTP2_CANCEL);
   }
+}
+
+/** resetStream ends a stream by RST_STREAM. */
+export function resetStream(stream: ServerHttp2Stream, code: number): void {
+  if (!stream.closed) stream.close(code);
+  // A connection that takes no bytes would never let the reset out, and so never close the stream.
+  stream.destroy();
 }

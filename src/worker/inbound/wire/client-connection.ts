@@ -17,7 +17,7 @@
  * left, HEAD, DISCARDING, LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is too long. Any state ends in
  * DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
  */
-import type { ClientStream, TunnelEnd } from '../../../contract/downstream.ts';
+import type { SwitchedClient, TunnelEnd } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
@@ -35,7 +35,7 @@ const TUNNEL = 4;
 const DEAD = 5;
 
 /** ClientConnection is made by the engine for each accepted socket. */
-export class ClientConnection extends ClientInput implements WireRequestOwner, ClientStream {
+export class ClientConnection extends ClientInput implements WireRequestOwner, SwitchedClient {
   #state = HEAD;
   #hasServed = false;
   /** readBytes at the first answer in a drain: requests that began later are not served. */
@@ -149,7 +149,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, C
     this.#serve(head);
   }
 
-  switchTo(tunnel: TunnelEnd): ClientStream {
+  switchTo(tunnel: TunnelEnd): SwitchedClient {
     this.#state = TUNNEL;
     this.#tunnel = tunnel;
     this.current = null;

@@ -1,5 +1,5 @@
 /** One request on a wire, as the proxy sees it (Downstream). */
-import type { ClientStream, ResponseStart, TunnelEnd } from '../../../contract/downstream.ts';
+import type { ResponseStart, SwitchedClient, TunnelEnd } from '../../../contract/downstream.ts';
 import type { Wire } from '../../../contract/wire.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import { mayHaveBody } from '../base-request.ts';
@@ -15,7 +15,7 @@ export interface WireRequestOwner extends RequestOwner {
   readonly body: { ask(): boolean; pause(): boolean; resume(): boolean; drop(): boolean } | null;
   mustClose(): boolean;
   /** The wire belongs to the tunnel from now on. */
-  switchTo(tunnel: TunnelEnd): ClientStream;
+  switchTo(tunnel: TunnelEnd): SwitchedClient;
   /** The state of the body has changed: bytes that wait may have their turn. */
   advancePending(): void;
 }
@@ -71,7 +71,7 @@ export class ClientRequest extends Http1Request<WireRequestOwner> {
     else this.owner.onBlocked();
   }
 
-  override switchProtocols({ reason, lines }: ResponseStart, tunnel: TunnelEnd): ClientStream {
+  override switchProtocols({ reason, lines }: ResponseStart, tunnel: TunnelEnd): SwitchedClient {
     this.started = this.ended = this.over = true;
     this.owner.wire.writeText(`HTTP/1.1 101 ${reason}\r\nConnection: Upgrade\r\n${lines}\r\n`);
     return this.owner.switchTo(tunnel);
