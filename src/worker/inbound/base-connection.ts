@@ -61,7 +61,7 @@ export abstract class BaseConnection implements Placed {
   sinceMs: number;
   /** false while its address is that of a proxy, which will tell the client's. */
   readonly isClient: boolean = true;
-  /** Whether it counts against the cap per address; written by the server. */
+  /** Whether it counts against the cap per address; written by ConnectionCaps. */
   counted = false;
   place = NOWHERE;
 

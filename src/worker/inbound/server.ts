@@ -1,14 +1,13 @@
-/** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
+/** The listeners of a worker and the connections that they accept: drain, and what the connections share. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import { toError } from '../../contract/errors.ts';
-import type { LimitSettings, ListenSettings } from '../../contract/settings.ts';
+import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsMaterial } from '../../contract/tls.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
-import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { OncePerSecond } from '../../infra/logging/once-per-second.ts';
@@ -19,6 +18,7 @@ import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
+import { ConnectionCaps } from './connection-caps.ts';
 import { OpeningFailures } from './proxy-opening.ts';
 import { Handshakes } from './tls/handshakes.ts';
 
@@ -72,12 +72,8 @@ export class InboundServer implements ConnectionOwner {
   readonly #handshakes: Handshakes;
   readonly #openingFailures: OpeningFailures;
   readonly #connections = new PlacedList<BaseConnection>();
-  /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
-  #perAddress: Map<string, number> | null = null;
-  readonly #automaticCap = Math.floor(openFileLimit() / 2);
+  readonly #caps: ConnectionCaps;
   readonly #acceptedCell: number;
-  readonly #shedCell: number;
-  readonly #shedPerAddressCell: number;
   readonly #overloadCell: number;
   /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
@@ -91,10 +87,9 @@ export class InboundServer implements ConnectionOwner {
     const { metrics, logger, timer } = deps;
     this.#handshakes = new Handshakes({ metrics, logger, lines: new OncePerSecond(timer) });
     this.#openingFailures = new OpeningFailures({ metrics, logger, lines: new OncePerSecond(timer) });
+    this.#caps = new ConnectionCaps(metrics);
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
-    this.#shedCell = metrics.series('sluice_shed_total', 'connections');
-    this.#shedPerAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
     this.#overloadCell = metrics.series('sluice_shed_total', 'overload');
   }
 
@@ -253,7 +248,7 @@ export class InboundServer implements ConnectionOwner {
 
   onConnectionClosed(connection: BaseConnection): void {
     this.#connections.remove(connection);
-    if (connection.counted) this.#countPeer(connection.client.address, -1);
+    this.#caps.closed(connection);
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
@@ -273,39 +268,6 @@ export class InboundServer implements ConnectionOwner {
   }
 
   #capConnection(connection: BaseConnection): void {
-    const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));
-    if (shedCell === null) return;
-    this.#deps.metrics.add(shedCell, 1);
-    connection.destroy();
-  }
-
-  /** The counter of the cap that a connection exceeds (B20); null where it may stay. */
-  #shedCellFor(limits: LimitSettings, ofPeer: number): number | null {
-    const cap = limits.connections === 'auto' ? this.#automaticCap : limits.connections;
-    if (cap > 0 && this.connectionCount > cap) return this.#shedCell;
-    const perAddressCap = limits.connectionsPerIp;
-    return perAddressCap > 0 && ofPeer > perAddressCap ? this.#shedPerAddressCell : null;
-  }
-
-  /** Connections of the same address, this one included; 0 where they are not counted. Where a cap is new, all are counted first. */
-  #countOf(connection: BaseConnection, { limits, identifier }: Plan): number {
-    if (limits.connectionsPerIp === 0) {
-      this.#perAddress = null;
-      return 0;
-    }
-    const uncounted = this.#perAddress === null ? this.#connections.items : [connection];
-    this.#perAddress ??= new Map();
-    for (const each of uncounted) {
-      each.counted = each.isClient && !identifier.addressOf(each.client.address).isTrusted;
-      if (each.counted) this.#countPeer(each.client.address, 1);
-    }
-    return connection.counted ? (this.#perAddress.get(connection.client.address) ?? 0) : 0;
-  }
-
-  #countPeer(address: string, change: 1 | -1): void {
-    const counts = this.#perAddress;
-    const count = (counts?.get(address) ?? 0) + change;
-    if (count > 0) counts?.set(address, count);
-    else counts?.delete(address);
+    if (this.#caps.isAbove(connection, this.#connections.items, this.plan)) connection.destroy();
   }
 }

@@ -1,0 +1,66 @@
+/** The caps on the connections of a worker (B20): on all together, and on those of one address. */
+import { openFileLimit } from '../../infra/file-descriptors.ts';
+import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
+import type { Plan } from '../../proxy/plan.ts';
+import type { BaseConnection } from './base-connection.ts';
+
+/** ConnectionCaps is made by InboundServer. */
+export class ConnectionCaps {
+  readonly #metrics: WorkerMetrics;
+  readonly #automaticCap = Math.floor(openFileLimit() / 2);
+  readonly #cell: number;
+  readonly #perAddressCell: number;
+  /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
+  #perAddress: Map<string, number> | null = null;
+
+  constructor(metrics: WorkerMetrics) {
+    this.#metrics = metrics;
+    this.#cell = metrics.series('sluice_shed_total', 'connections');
+    this.#perAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
+  }
+
+  /**
+   * isAbove counts a new connection, and tells whether it exceeds a cap; then it must close.
+   * @param open all connections, this one included
+   */
+  isAbove(connection: BaseConnection, open: readonly BaseConnection[], plan: Plan): boolean {
+    const { connections, connectionsPerIp } = plan.limits;
+    const ofAddress = this.#countOf(connection, open, plan);
+    const cap = connections === 'auto' ? this.#automaticCap : connections;
+    const isAboveCap = cap > 0 && open.length > cap;
+    if (!isAboveCap && (connectionsPerIp === 0 || ofAddress <= connectionsPerIp)) return false;
+    this.#metrics.add(isAboveCap ? this.#cell : this.#perAddressCell, 1);
+    return true;
+  }
+
+  /** closed is called once for each connection that is closed. */
+  closed({ counted, client }: BaseConnection): void {
+    if (counted) this.#change(client.address, -1);
+  }
+
+  /** Connections of the same address, this one included; 0 where they are not counted. Where a cap is new, all are counted first. */
+  #countOf(
+    connection: BaseConnection,
+    open: readonly BaseConnection[],
+    { limits, identifier }: Plan,
+  ): number {
+    if (limits.connectionsPerIp === 0) {
+      this.#perAddress = null;
+      return 0;
+    }
+    const uncounted = this.#perAddress === null ? open : [connection];
+    this.#perAddress ??= new Map();
+    for (const each of uncounted) {
+      each.counted = each.isClient && !identifier.addressOf(each.client.address).isTrusted;
+      if (each.counted) this.#change(each.client.address, 1);
+    }
+    return connection.counted ? (this.#perAddress.get(connection.client.address) ?? 0) : 0;
+  }
+
+  #change(address: string, by: 1 | -1): void {
+    const counts = this.#perAddress;
+    const count = (counts?.get(address) ?? 0) + by;
+    if (count > 0) counts?.set(address, count);
+    else counts?.delete(address);
+  }
+}
