@@ -113,6 +113,8 @@ export interface Downstream {
  * of all pieces of the answer is free: nobody reads it any more.
  */
 export interface DownstreamListener {
+  /** Memory of what the backend has sent already, for which write() is called only after onFlushed. */
+  readonly undeliveredBytes: number;
   /**
    * The piece may be read until onRequestBody returns or, if pauseBody was called in it, until resumeBody. A piece smaller than
    * SMALL_PIECE_BYTES (http1/body-buffers.ts) may be read until onRequestBody returns, whatever was called.

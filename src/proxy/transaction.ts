@@ -348,6 +348,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.giveUp(outcomeOfStatus(status));
   }
 
+  get undeliveredBytes(): number {
+    return this.#attempt?.exchange.undeliveredBytes ?? 0;
+  }
+
   onFlushed(): void {
     this.#attempt?.exchange.resume();
   }

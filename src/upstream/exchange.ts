@@ -93,6 +93,8 @@ export interface BackendConnections {
 
 /** ExchangeOwner carries an exchange: a connection of HTTP/1.1, or a request of HTTP/2. */
 export interface ExchangeOwner {
+  /** Memory of what has come and waits for resume(); absent: all that waits is in the kernel. */
+  readonly undeliveredBytes?: number;
   writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
@@ -146,6 +148,11 @@ export class Exchange {
   /** resume is called when the sink has passed on everything after onBody returned false. */
   resume(): void {
     this.#owner?.resume();
+  }
+
+  /** See ExchangeOwner. */
+  get undeliveredBytes(): number {
+    return this.#owner?.undeliveredBytes ?? 0;
   }
 
   /** settled is called when the last pieces have left after onEnd returned false. */

@@ -14,6 +14,7 @@ interface Options {
 }
 
 export class FedRequest implements DownstreamListener {
+  readonly undeliveredBytes = 0;
   answered = false;
   readonly faults: string[] = [];
   readonly #downstream: Downstream;

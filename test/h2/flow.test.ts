@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { ClientHttp2Session } from 'node:http2';
+import type { ClientHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, policy, pool, route, startProxy } from '../proxy/support.ts';
 import { startBackend, startRawBackend } from '../support/backend.ts';
+import { startH2Backend } from '../support/h2.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
 import {
   CODES,
@@ -290,6 +291,28 @@ test('answers that wait in all connections of a worker are bounded together: tho
   await waitFor('the resets', () => clients.some((client) => resets(client) > 0));
   assert.equal(slowResets + resets(slow), 0, 'a client that reads slowly keeps its answers');
   assert.equal(proxy.server.connectionCount, clients.length + 1, 'the connections go on');
+});
+
+test('what waits of an answer in the HTTP/2 connection of its backend is counted too', async (t) => {
+  const body = LARGE.subarray(0, 400_000);
+  const answer = (stream: ServerHttp2Stream): void => {
+    stream.respond({ ':status': 200 });
+    stream.end(body);
+  };
+  const backend = await startH2Backend(t, answer, { maxSessionMemory: 1_000 });
+  const pools = [pool('app', [backend.port], { protocol: 'h2' })];
+  const proxy = await startProxy(t, { pools, h2c: true });
+  const ids = Array.from({ length: 128 }, (_, i) => 2 * i + 1);
+  const shed = () => proxy.metric('sluice_shed_total', 'overload');
+  // 80 KiB of each wait for the client, of which the proxy alone would take 80 MiB, and 256 KiB behind them.
+  for (let i = 0; i < 8; i++) {
+    const client = await connectFrames(proxy.url, settings([4, 0]));
+    t.after(() => client.close());
+    client.send(...ids.map((id) => headers(id, request())));
+    await client.wait('the last answer', ({ stream }) => stream === ids.at(-1), 20_000);
+  }
+  await waitFor('answers to end', () => shed() > 0);
+  assert.equal(proxy.server.connectionCount, 8, 'the connections go on');
 });
 
 test('bodies that nobody wants are no flood', async (t) => {

@@ -71,6 +71,7 @@ function ignore(): void {
 /** listener makes a listener from the methods of a test; all other events are ignored. */
 export function listener(heard: Partial<DownstreamListener> = {}): DownstreamListener {
   return {
+    undeliveredBytes: 0,
     onRequestBody: ignore,
     onRequestBodyEnd: ignore,
     onRequestBodyInvalid: ignore,

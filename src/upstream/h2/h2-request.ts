@@ -236,6 +236,10 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     return this.#isStreaming && this.#deliver(piece);
   }
 
+  get undeliveredBytes(): number {
+    return this.#rest?.buffer.length ?? 0;
+  }
+
   /** @returns whether more may come */
   #deliver(piece: Buffer): boolean {
     this.#receivedBytes += piece.length;

@@ -4,14 +4,11 @@
  * One connection may have many of them, so those of a worker are bounded together (PendingMemory). The answer of which nothing has
  * left for the longest time is ended first: a client that reads slowly keeps its answers.
  */
-import { FIRST_BUFFER_BYTES } from '../../../http1/body-buffers.ts';
 import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import type { Http2Request } from './http2-request.ts';
 
-/** What answers beyond SPARED_BYTES hold in a worker, as of the last looks. */
+/** What answers hold in a worker, as of the last looks, but for one answer of each connection: over HTTP/1.1 it would be as much. */
 export const ANSWERS_MAX_BYTES = 134_217_728;
-/** So much of a connection is not counted: as much as one answer holds over HTTP/1.1. */
-const SPARED_BYTES = 2 * FIRST_BUFFER_BYTES;
 
 /** lookAtAnswers is called about once a second for each connection. It may end requests of this one. */
 export function lookAtAnswers(
@@ -19,7 +16,7 @@ export function lookAtAnswers(
   memory: PendingMemory,
   { nowMs, writeIdleMs }: { nowMs: number; writeIdleMs: number },
 ): void {
-  let sparedBytes = SPARED_BYTES;
+  let spared: Http2Request | null = null;
   for (const request of requests.slice()) {
     if (!request.blocked) {
       request.progressMs = 0;
@@ -31,8 +28,8 @@ export function lookAtAnswers(
       letGo(request, memory);
     } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
     const { heldBytes } = request;
-    const countedBytes = Math.max(0, heldBytes - sparedBytes);
-    sparedBytes -= heldBytes - countedBytes;
+    if (heldBytes > 0) spared ??= request;
+    const countedBytes = request === spared ? 0 : heldBytes;
     if (countedBytes > 0) request.held ??= new HeldBytes(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);
   }

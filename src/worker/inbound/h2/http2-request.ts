@@ -3,7 +3,6 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ClientFacts, ResponseStart, SwitchedClient, TunnelEnd } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
-import { FIRST_BUFFER_BYTES } from '../../../http1/body-buffers.ts';
 import { withoutFields } from '../../../http1/field-lines.ts';
 import type { HeldBytes } from '../../../http1/pending-bytes.ts';
 import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
@@ -62,6 +61,8 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   #answerTrailers: string[] = [];
   /** What node has not been given yet of the last large piece. */
   #rest: Buffer | null = null;
+  /** Of that piece, which keeps all of its buffer until its last part has left. */
+  #pieceMemoryBytes = 0;
   /** Made with the first piece: most answers leave in one. */
   #onWritten: ((error?: Error | null) => void) | null = null;
   /** Parts of the answer that have left. */
@@ -93,10 +94,11 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     return this.#tunnelWire?.takenBytes ?? this.#parts;
   }
 
-  /** The memory of what waits to leave. A piece that waits keeps the whole buffer of the backend's connection. */
+  /** The memory of what waits to leave, here and in the connection of the backend. */
   get heldBytes(): number {
     const bytes = this.#stream.writableLength + (this.#rest?.length ?? 0);
-    return this.waiting ? Math.max(bytes, FIRST_BUFFER_BYTES) : bytes;
+    if (!this.waiting) return bytes;
+    return Math.max(bytes, this.#pieceMemoryBytes) + (this.listener?.undeliveredBytes ?? 0);
   }
 
   /** Bytes of the body that have come and that nobody has taken. */
@@ -229,6 +231,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     }
     this.waiting = true;
     this.#rest = chunk;
+    this.#pieceMemoryBytes = chunk.buffer.byteLength;
     this.#writePart();
     return false;
   }
