@@ -37,11 +37,12 @@ export class RequestBody {
     return this.#exchange === null;
   }
 
-  /** flowTo is called when the exchange is connected, and with one that takes over what an earlier one had taken. */
+  /** flowTo is called with the exchange of each attempt, and again when it is connected. What an earlier one had taken waits in it. */
   flowTo(exchange: Exchange): void {
-    const wasFlowing = this.#exchange !== null;
-    this.#exchange = exchange;
-    if (wasFlowing) {
+    const { unread } = this;
+    if (exchange.connected || !unread) this.#exchange = exchange;
+    if (!exchange.connected) return;
+    if (!unread) {
       this.resume();
       return;
     }

@@ -197,10 +197,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   // What the backend says (ResponseSink).
 
   onConnected(): void {
-    const exchange = this.#attempt?.exchange;
-    if (exchange === undefined) return;
-    // A body that was begun waits in the exchange.
-    if (exchange.connected || this.#request?.begun != null) this.#body?.flowTo(exchange);
+    if (this.#attempt !== null) this.#body?.flowTo(this.#attempt.exchange);
   }
 
   onInformation(status: number, lines: string): void {

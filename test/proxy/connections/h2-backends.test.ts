@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../../support/free-port.ts';
 import {
   answerOk,
   fieldBlock,
@@ -8,7 +9,7 @@ import {
   startFrameBackend,
   startH2Backend,
 } from '../../support/h2.ts';
-import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
+import { FLAGS, frame, number32, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf, pool, startProxy, type TestProxy } from '../support.ts';
 
@@ -149,30 +150,84 @@ test('B8: a request whose body was begun goes to another backend with it, where 
   assert.deepEqual([refused.bytesIn, refused.backend], [6, `127.0.0.1:${willing.port}`]);
 });
 
-test('B8: what a client sends while the other backend is being connected waits', async (t) => {
+/** A backend that says nothing before `open`, then takes one body and answers it. */
+async function startSlowBackend(t: TestContext) {
   let body = '';
-  const refusing = await startEcho(t, Number.POSITIVE_INFINITY);
-  const slow = await startFrameBackend(
+  const { port, sockets } = await startFrameBackend(
     t,
     (socket, { type, flags, streamId }, payload) => {
       if (type !== TYPES.data) return;
       body += payload.toString();
+      for (const id of [0, streamId]) socket.write(frame(TYPES.window, 0, id, number32(65_535)));
       if ((flags & FLAGS.endStream) !== 0)
         socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
     },
     null,
   );
+  return { port, sockets, body: () => body, open: () => sockets[0]?.write(settings()) };
+}
+
+const LARGE = 'large upload '.repeat(30_000).slice(0, 300_000);
+
+/** Waits until the proxy has read what was sent before. */
+async function hasRead(proxy: TestProxy): Promise<void> {
+  const client = await proxy.connect();
+  client.write('BAD\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 400);
+}
+
+test('B8: what a client sends while the other backend is being connected waits', async (t) => {
+  const refusing = await startEcho(t, Number.POSITIVE_INFINITY);
+  const slow = await startSlowBackend(t);
   const proxy = await startH2Proxy(t, [refusing.port, slow.port]);
   const client = await proxy.connect();
   client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
   await waitFor('the second backend', () => slow.sockets.length === 1);
   client.write('3\r\ndef\r\n0\r\n\r\n');
-  const other = await proxy.connect();
-  other.write('BAD\r\n\r\n');
-  assert.equal((await other.readResponse()).status, 400, 'the proxy has read what came before');
-  slow.sockets[0]?.write(settings());
+  await hasRead(proxy);
+  slow.open();
   assert.equal((await client.readResponse()).status, 200);
-  assert.equal(body, 'abcdef');
+  assert.equal(slow.body(), 'abcdef');
+});
+
+test('B8: an upload goes to a third backend, and none of it is read before one is connected', async (t) => {
+  const slow = await startSlowBackend(t);
+  const proxy = await startH2Proxy(t, [await freePort(), await freePort(), slow.port]);
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\nExpect: 100-continue\r\n\r\n');
+  client.write(LARGE);
+  await waitFor('the third backend', () => slow.sockets.length === 1);
+  await hasRead(proxy);
+  assert.equal(client.received.length, 0);
+  slow.open();
+  const { status, interims } = await client.readResponse();
+  assert.deepEqual([status, interims.map((each) => each.status)], [200, [100]]);
+  assert.ok(slow.body() === LARGE);
+});
+
+test('B8: an upload that was begun goes to a third backend, and no more of it is read before that is connected', async (t) => {
+  const leaving = await startFrameBackend(
+    t,
+    (socket, { type, connection, flags }) => {
+      if (connection > 0) return;
+      if (type === TYPES.settings && (flags & FLAGS.ack) === 0) socket.write(settings());
+      if (type === TYPES.data) socket.write(frame(TYPES.goaway, 0, 0, Buffer.alloc(8)));
+    },
+    null,
+  );
+  const slow = await startSlowBackend(t);
+  const proxy = await startH2Proxy(t, [leaving.port, await freePort(), slow.port]);
+  const client = await proxy.connect();
+  client.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n${LARGE.slice(0, 3)}`);
+  await waitFor('the second connection', () => leaving.sockets.length === 2);
+  client.write(LARGE.slice(3));
+  await hasRead(proxy);
+  leaving.sockets[1]?.destroy();
+  await waitFor('the third backend', () => slow.sockets.length === 1);
+  await hasRead(proxy);
+  slow.open();
+  assert.equal((await client.readResponse()).status, 200);
+  assert.ok(slow.body() === LARGE);
 });
 
 test('a refused request goes to the same backend again where there is no other', async (t) => {
