@@ -38,7 +38,7 @@ export class GrpcCall {
     this.onWhole();
   }
 
-  /** The answer is there: a client that reads it slowly keeps nobody waiting. Also called when the call is over. */
+  /** The answer is there, or will never be: a client that reads it slowly keeps nobody waiting. Also called when the call is over. */
   onWhole(): void {
     if (this.#deadline !== null) this.#timer.remove(this.#deadline);
   }
@@ -51,6 +51,7 @@ export class GrpcCall {
 
   /** failed returns the trailers that tell the client why the answer ends here. */
   failed(outcome: Outcome): string[] {
+    this.onWhole();
     const status = grpcStatusOf(outcome);
     this.#record.grpcStatus = status;
     return ['grpc-status', String(status), 'grpc-message', grpcMessage(outcome.title)];

@@ -1,13 +1,27 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
 import { freePort } from '../../support/free-port.ts';
 import { startH2Backend } from '../../support/h2.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
-import { waitFor } from '../../support/wait.ts';
+import {
+  CODES,
+  connectFrames,
+  data,
+  FLAGS,
+  type Frame,
+  frame,
+  headers,
+  number32,
+  request,
+  TYPES,
+} from '../../support/h2-frames.ts';
+import { untilStill, waitFor, within } from '../../support/wait.ts';
 import { accessLineOf, policy, route } from '../support.ts';
 import { chat, clientOf, say, startGrpcProxy, startService } from './support.ts';
 
+const CALL = { 'content-type': 'application/grpc', te: 'trailers' };
 const BLOCKED = { clientId: '127.0.0.1', mode: 'blocked', limits: {}, versionUs: 1 } as const;
 
 test('a call above its limit is RESOURCE_EXHAUSTED, with Retry-After and the fields of the limit', async (t) => {
@@ -131,6 +145,68 @@ test('a stream whose backend is lost ends with UNAVAILABLE behind the messages t
   assert.equal(details, 'Backend closed the connection');
   const line = await accessLineOf(proxy, () => true);
   assert.deepEqual([line.status, line.grpcStatus, line.reason], [200, 14, 'upstream_reset']);
+});
+
+test('a client that reads more slowly than its backend sends gets the status of a stream that fails, behind what has come', async (t) => {
+  let sentCount = 0;
+  const send = (count: number) => {
+    for (let i = 0; i < count; i++) backend.streams[0]?.write(Buffer.alloc(10_000), () => sentCount++);
+  };
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    send(12);
+  });
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const allow = (stream: number, bytes: number) =>
+    client.send(frame(TYPES.window, 0, stream, number32(bytes)));
+  const received = () => client.body(1).length;
+  allow(0, 10 << 20);
+  client.send(headers(1, request(Object.entries(CALL), { method: 'POST' }), { ends: false }));
+  client.send(data(1, Buffer.alloc(5), { ends: true }));
+  await waitFor('the window to close', () => received() === 65_535);
+  allow(1, 30_000);
+  await waitFor('most of it', () => received() === 95_535);
+  // This comes while the last of the other waits, and so it waits as one large piece.
+  send(100);
+  await untilStill('the bytes of the backend', () => sentCount);
+  allow(1, 40_000);
+  await waitFor('a part of the large piece', () => received() === 135_535);
+  backend.streams[0]?.close(CODES.INTERNAL_ERROR);
+  await waitFor('the failure', () => proxy.backend(`127.0.0.1:${backend.port}`).inFlight === 0);
+  allow(1, 10 << 20);
+  const isLast = ({ type, flags }: Frame) => type === TYPES.headers && (flags & FLAGS.endStream) !== 0;
+  await client.wait('the trailers', isLast);
+  assert.ok(received() > 200_000, 'all of the large piece has come');
+  const line = await accessLineOf(proxy, () => true);
+  assert.deepEqual([line.grpcStatus, line.reason], [14, 'upstream_reset']);
+});
+
+test('a deadline that passes after its call has failed changes nothing', async (t) => {
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path !== '/failed') return;
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    stream.write(Buffer.alloc(50_000), () => stream.close(CODES.INTERNAL_ERROR));
+  });
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
+  const call = (path: string) => {
+    const stream = session.request({ ':method': 'POST', ':path': path, 'grpc-timeout': '1S', ...CALL });
+    stream.end(Buffer.alloc(5));
+    return stream;
+  };
+  const failed = call('/failed');
+  const trailers = once(failed, 'trailers');
+  await waitFor('the failure', () => backend.streams[0]?.closed);
+  // Its deadline comes after that of the call before.
+  const [refusal] = await once(call('/late'), 'response');
+  assert.equal(refusal['grpc-status'], '4');
+  failed.resume();
+  const [last] = await within(trailers, 5_000, 'the trailers');
+  assert.equal(last['grpc-status'], '14');
+  const line = await accessLineOf(proxy, ({ path }) => path === '/failed');
+  assert.deepEqual([line.grpcStatus, line.reason], [14, 'upstream_reset']);
 });
 
 test('a call whose body is too large is INTERNAL', async (t) => {

@@ -242,6 +242,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     const part = rest.length > PART_BYTES ? rest.subarray(0, PART_BYTES) : rest;
     this.#rest = part === rest ? null : rest.subarray(PART_BYTES);
     this.#give(part);
+    if (this.#rest === null && this.ended) this.#endStream();
   }
 
   #give(piece: Buffer): void {
@@ -261,9 +262,14 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     if (this.over || this.#isClosed) return true;
     this.ended = true;
     this.#answerTrailers = rawTrailers;
+    // The backend may be lost while the client still reads what it sent.
+    if (this.#rest === null) this.#endStream();
+    return false;
+  }
+
+  #endStream(): void {
     this.#stream.end();
     if (!this.#mayHaveTrailers) this.#endRequest();
-    return false;
   }
 
   /** node sends the trailers with the next turn of the loop. */
