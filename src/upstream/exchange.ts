@@ -3,7 +3,8 @@
  *
  * Order of the calls on a sink: onConnected at most once, onInformation any number of times, onHead or onSwitch once; then, unless
  * onHead carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
- * must not throw. If one does, its request ends as internal_error, or with what it threw where the backend is the cause; other requests go on.
+ * must not throw. If one does, its request ends as internal_error, or with what it threw where the backend is the cause;
+ * other requests go on.
  */
 
 import type { ConnectionEnds } from '../contract/downstream.ts';
@@ -30,7 +31,10 @@ export interface UpstreamRequest {
   begun?: BegunBody | null;
 }
 
-/** BegunBody is what was taken of a request body of which a backend has processed nothing. Another attempt at the same pool sends it. */
+/**
+ * BegunBody is what was taken of a request body of which a backend has processed nothing. Another attempt at the same pool
+ * sends it.
+ */
 export interface BegunBody {
   /** Whether all of it is kept. */
   readonly isKept: boolean;
@@ -207,7 +211,10 @@ export class Exchange {
     }
   }
 
-  /** fault ends the exchange because its sink has thrown: an error of the backend, where what it said cannot be sent on, or a fault. */
+  /**
+   * fault ends the exchange because its sink has thrown: an error of the backend, where what it said cannot be sent on, or a
+   * fault.
+   */
   fault(thrown: unknown): void {
     this.#owner?.close({ memoryIsFree: false });
     this.settled(false);

@@ -222,7 +222,10 @@ export class DataPlane {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** Logs it, and tells the primary, which counts it as a failed probe. A name that never resolved is not reported: it says nothing about the backend. */
+  /**
+   * Logs it, and tells the primary, which counts it as a failed probe. A name that never resolved is not reported: it says
+   * nothing about the backend.
+   */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
     if (this.#failureLines.allows(`${poolName} ${backendId} ${detail}`)) {
       const fields = { pool: poolName, backend: backendId, detail };

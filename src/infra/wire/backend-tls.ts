@@ -43,7 +43,8 @@ export class BackendTls {
 
   /**
    * @param host that of the backend's URL
-   * @param options resume: false where each handshake must show the certificate; protocol: what is asked for by ALPN; `h2` must be chosen
+   * @param options resume: false where each handshake must show the certificate; protocol: what is asked for by ALPN; `h2`
+   * must be chosen
    */
   constructor(
     host: string,

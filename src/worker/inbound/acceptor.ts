@@ -1,5 +1,6 @@
 /**
- * The way of a client's connection from accept to the protocol that serves it. It is one of the server's connections from the first step on:
+ * The way of a client's connection from accept to the protocol that serves it. It is one of the server's connections from
+ * the first step on:
  *
  * 1. destroyIfGone
  * 2. with proxyProtocol the PROXY header (proxy-opening.ts)

@@ -32,7 +32,10 @@ const CROWDED_RATIO = 1.15;
 /** Below this mean no connection is ended: some clients overlook `Connection: close`. */
 const CROWDED_MEAN_MIN = 100;
 
-/** Engine serves one protocol: HTTP/1.1 of our own on wires (wire/) or by raw node:http (node/), HTTP/2 (h2/). Called once per worker. */
+/**
+ * Engine serves one protocol: HTTP/1.1 of our own on wires (wire/) or by raw node:http (node/), HTTP/2 (h2/). Called once
+ * per worker.
+ */
 export type Engine = (owner: ConnectionOwner) => ServeConnection;
 
 interface InboundServerDeps {

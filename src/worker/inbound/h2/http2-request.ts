@@ -163,7 +163,8 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   start(answer: ResponseStart): void {
     if (this.over) return;
     const hasBody = answer.hasBody && mayHaveBody(this.head.method, answer.status);
-    // Over HTTP/2 an answer of a known length may have trailers too, which gRPC needs. To wait for them costs: the client must want them.
+    // Over HTTP/2 an answer of a known length may have trailers too, which gRPC needs. To wait for them costs: the client
+    // must want them.
     this.#mayHaveTrailers = hasBody && (answer.contentLength < 0 || this.head.wantsTrailers);
     this.#respond(answer, !hasBody);
   }

@@ -161,7 +161,10 @@ function statusOf(error: Error, connection: NodeConnection | undefined): number 
   }
 }
 
-/** 414 where the request line is incomplete, else 431. node shows only the last read: inside a long line, a space tells a field from a target. */
+/**
+ * 414 where the request line is incomplete, else 431. node shows only the last read: inside a long line, a space tells a
+ * field from a target.
+ */
 function overflowStatus(error: Error, connection: NodeConnection | undefined): number {
   if (!('rawPacket' in error) || !Buffer.isBuffer(error.rawPacket)) return 431;
   const parsedBytes = 'bytesParsed' in error ? Number(error.bytesParsed) : error.rawPacket.length;

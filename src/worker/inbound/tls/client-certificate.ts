@@ -7,8 +7,8 @@ const MAX_SUBJECT_LENGTH = 2_048;
 
 /**
  * clientSubject is the subject of the client's verified certificate; null without a certificate, and for one whose subject is empty. A
- * certificate that is shown must be valid, also where none is required: the client means something by it. Nothing in it may make this throw,
- * because that would end the worker.
+ * certificate that is shown must be valid, also where none is required: the client means something by it. Nothing in it may
+ * make this throw, because that would end the worker.
  */
 export function clientSubject(
   socket: TLSSocket,

@@ -39,8 +39,8 @@ export class Handshakes {
   }
 
   /**
-   * begun is called with each connection that gets state of TLS. Above the bound a random one ends: that of a client that is slow on purpose
-   * is there for ten seconds, and an honest one for milliseconds.
+   * begun is called with each connection that gets state of TLS. Above the bound a random one ends: that of a client that is
+   * slow on purpose is there for ten seconds, and an honest one for milliseconds.
    */
   begun(handshake: UnderWay): void {
     const { items } = this.#underWay;
@@ -57,7 +57,11 @@ export class Handshakes {
     this.#count('ok', version, resumed);
   }
 
-  /** failed counts one, and logs each kind once per second at most. @param kind a code, from a closed set @param clientIp its address */
+  /**
+   * failed counts one, and logs each kind once per second at most.
+   * @param kind a code, from a closed set
+   * @param clientIp its address
+   */
   failed(result: HandshakeResult, kind: string, clientIp: string): void {
     this.#count(result, NO_VERSION, false);
     const { lines, logger } = this.#options;

@@ -1,6 +1,6 @@
 /**
- * Ends the TLS of clients at one address, with the certificates of one moment: a change makes a new terminator. Handshakes under way go on
- * with the old one.
+ * Ends the TLS of clients at one address, with the certificates of one moment: a change makes a new terminator. Handshakes
+ * under way go on with the old one.
  *
  * A tls.Server that never listens does the handshakes, because only a server of node checks client certificates by documented API.
  * It does not say to which accepted socket a TLSSocket belongs; the asynchronous context of the handshake does.

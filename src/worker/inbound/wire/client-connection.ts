@@ -14,8 +14,8 @@
  * DEAD        #die          the wire is closed. Final.
  *
  * From HEAD: SERVING with a head, LINGERING with bytes that can be none. From SERVING: TUNNEL with a 101; or, when the answer has
- * left, HEAD, DISCARDING, LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is too long. Any state ends in
- * DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
+ * left, HEAD, DISCARDING, LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is
+ * too long. Any state ends in DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
  */
 import type { SwitchedClient, TunnelEnd } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
@@ -250,7 +250,10 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, S
     this.current?.drained();
   }
 
-  /** A FIN ends the connection. It aborts a request like a reset, but an answer that is on its way still leaves; half a head gets 400. */
+  /**
+   * A FIN ends the connection. It aborts a request like a reset, but an answer that is on its way still leaves; half a head
+   * gets 400.
+   */
   protected override onInputEnd(): void {
     if (this.#state === HEAD && this.pending.length > 0) this.#refuse({ status: 400, method: null });
     else if (this.#state !== SERVING || this.current?.ended !== true) this.#die();
