@@ -77,7 +77,7 @@ export abstract class SocketBound implements DialEvents {
 
   close(): void {
     // Over TLS the peer is told of the end (close_notify), unless that would have to wait for it.
-    const mayTell = this.#isSecure && !this.finSent && !this.writeFailed && !this.blocked;
+    const mayTell = this.#isSecure && !this.writeFailed && !this.blocked;
     if (!this.#shut()) return;
     if (mayTell) this.tellEnd();
     else this.closeSocket();

@@ -1,20 +1,29 @@
 /** Handshakes with backends: names, authorities, certificates of ours, sessions. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer as createTcpServer, type Socket } from 'node:net';
+import { connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { BackendTls } from '../../../src/infra/wire/backend-tls.ts';
 import { Authority } from '../../support/certificates.ts';
 import { backendTlsSettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
-import { closeOf, listen, MAKERS, tcpPort, turns } from './pairs.ts';
+import { closeOf, collect, listen, MAKERS, tcpPort, turns } from './pairs.ts';
 import { RecordingOwner } from './recording-owner.ts';
 
 const authority = new Authority();
 const stranger = new Authority('A stranger');
 const ca = authority.root;
 const day = 24 * 3_600_000;
+
+/** A type of record (RFC 5246 §6.2.1). */
+const ALERT = 21;
+
+function recordTypes(bytes: Buffer): number[] {
+  const types: number[] = [];
+  for (let at = 0; at < bytes.length; at += 5 + bytes.readUInt16BE(at + 3)) types.push(bytes[at] ?? 0);
+  return types;
+}
 
 /** A TLS server, whose connections are kept, and the port. */
 async function startServer(t: TestContext, options: TlsOptions) {
@@ -152,6 +161,33 @@ for (const maker of MAKERS) {
         false,
       );
     });
+
+  test(`${maker.name} wire: a close right behind an end sends what was written, and close_notify`, async (t) => {
+    const { cert, key } = authority.issue(['127.0.0.1']);
+    const { port, sockets } = await startServer(t, { cert, key, maxVersion: 'TLSv1.2' });
+    const sent: Buffer[] = [];
+    // On the way to the backend, for node does not tell whether an end was announced.
+    const relay = createTcpServer((socket) => {
+      const onward = connect(port, '127.0.0.1').on('error', () => undefined);
+      t.after(() => onward.destroy());
+      socket.on('error', () => undefined).on('data', (bytes: Buffer) => sent.push(bytes));
+      socket.pipe(onward).pipe(socket);
+    });
+    await listen(t, relay, 'TCP');
+    const owner = open(t, tcpPort(relay), new BackendTls('127.0.0.1', backendTlsSettings({ ca })));
+    await waitFor('the connection', () => owner.count('connect') === 1 && sockets.length === 1);
+    const [peer] = sockets;
+    const got = peer === undefined ? assert.fail() : collect(peer);
+    owner.call((wire) => wire.writeText('last'));
+    // The handle wire is not blocked, though this write goes on until a later moment of this turn.
+    if (owner.wire.blocked) await waitFor('the write', () => !owner.wire.blocked);
+    owner.call((wire) => wire.end());
+    owner.leave();
+    await waitFor('the end', () => got.ended);
+    assert.equal(got.text, 'last');
+    assert.equal(recordTypes(Buffer.concat(sent)).at(-1), ALERT);
+    assert.deepEqual(owner.wrongCalls, []);
+  });
 
   test(`${maker.name} wire: a close while the handshake is under way makes no call`, async (t) => {
     const silent = createTcpServer();
