@@ -4,6 +4,7 @@
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { namesOf, readAgain, toleratesInUse } from '../../config/listener-certificates.ts';
 import { certificateWarnings, type Tolerates } from '../../config/pem-files.ts';
 import { type Validity, validityOf, validityText } from '../../config/validity.ts';
@@ -50,6 +51,8 @@ export class TlsKeeper {
   #readState: string | null = null;
   #seenState: string | null = null;
   #looking = false;
+  /** When the next certificate in force ends, in milliseconds since the epoch. */
+  #nextEndMs = Number.POSITIVE_INFINITY;
   readonly #timers: NodeJS.Timeout[] = [];
   /** Whether the files as they are now are in force. */
   isCurrent = true;
@@ -124,6 +127,9 @@ export class TlsKeeper {
     const addresses = this.#listen.flatMap(({ tls }, address) =>
       tls === null ? [] : [this.#tlsOf(tls, address)],
     );
+    const nowMs = systemClock.wallMs();
+    const ends = [...this.#inForce().values()].map(({ notAfterMs }) => notAfterMs);
+    this.#nextEndMs = Math.min(...ends.filter((endMs) => endMs > nowMs));
     if (addresses.length > 0)
       this.#options.tell({ ticketKeys: this.#ticketKeys.toString('base64'), addresses });
   }
@@ -161,6 +167,8 @@ export class TlsKeeper {
 
   /** Looks whether a file has changed. It is read once it has looked the same twice: a pair is not replaced in one step. */
   async #look(): Promise<void> {
+    // Another one may be for its names, and valid.
+    if (systemClock.wallMs() >= this.#nextEndMs) this.#tell();
     if (this.#looking) return;
     this.#looking = true;
     const listen = this.#listen;
@@ -183,7 +191,7 @@ export class TlsKeeper {
       logger.error({ problems: read.problems }, 'changed certificates cannot be used, the old ones stay');
       return;
     }
-    if (isFirst && JSON.stringify(read.listen) === JSON.stringify(this.#listen)) return;
+    if (isFirst && isDeepStrictEqual(read.listen, this.#listen)) return;
     this.#listen = read.listen;
     logger.info('certificates were read again');
     this.#warn();

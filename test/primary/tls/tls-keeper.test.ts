@@ -148,6 +148,20 @@ test('the certificate of another authority, or an expired one, never takes the p
   assert.deepEqual(served()?.slice(0, 1), [lent[0]?.chainPem]);
 });
 
+test('where the certificate in force ends, a valid one for its names takes its place at once', async (t) => {
+  const file = authority.issue(['a.test']);
+  const certificates = [{ cert: file.certPath, key: file.keyPath }];
+  const { keeper, told, lines } = start({ certificates, acme: ['a.test'] }, 20);
+  t.after(() => keeper.close());
+  const { cert, key } = authority.issue(['a.test'], { notAfter: new Date(Date.now() + 2_000) });
+  keeper.useIssued([readCertificate(key + cert, 'a.test')]);
+  const served = () => told.at(-1)?.addresses[0]?.certificates.map((each) => each.cert);
+  assert.deepEqual(served(), [cert.trim()]);
+  await waitFor('the file', () => served()?.[0] === file.cert);
+  assert.equal(told.length, 3, 'workers are told once');
+  assert.ok(!lines.includes('certificates were read again'), 'the files did not change');
+});
+
 test('a certificate by ACME that ends soon is warned of when it comes into force, and at a reload', (t) => {
   const { keeper, lines, settings } = start({ acme: ['a.test'] });
   t.after(() => keeper.close());
