@@ -4,6 +4,7 @@ import type { ClientHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, policy, pool, route, startProxy } from '../proxy/support.ts';
+import { accepting, upgradeBackend } from '../proxy/tunnels/support.ts';
 import { startBackend, startRawBackend } from '../support/backend.ts';
 import { startH2Backend } from '../support/h2.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
@@ -213,6 +214,33 @@ test('a client whose connection takes nothing is cut after timeouts.writeIdle, w
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
 });
 
+test('a tunnel that is over goes with its connection, if that takes nothing', async (t) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
+    if (!head.startsWith('GET /large ')) accepting(head, socket);
+    else
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LARGE.length}\r\n\r\n`, () => socket.write(LARGE));
+  });
+  const timeouts = { writeIdleMs: 400, keepAliveMs: 400 };
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts });
+  const client = await connectFrames(proxy.url, settings([4, 2 ** 31 - 1]));
+  t.after(() => client.close());
+  const fields = request(
+    [
+      [':protocol', 'websocket'],
+      ['sec-websocket-version', '13'],
+    ],
+    { method: 'CONNECT' },
+  );
+  client.send(frame(TYPES.window, 0, 0, number32(2 ** 30)), headers(1, fields, { ends: false }));
+  assert.equal(await client.status(1), 200);
+  client.raw.socket.pause();
+  for (let i = 1; i < 5; i++) client.send(headers(2 * i + 1, request([], { path: '/large' })));
+  await waitFor('the answers to be cut', () => proxy.lines.length === 4, { timeoutMs: 20_000 });
+  client.send(data(1, '', { ends: true }));
+  await waitFor('the end of the tunnel', () => proxy.handler.tunnels.openCount === 0);
+  await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
+});
+
 test('bodies that wait in all connections of a worker are bounded together: the oldest holder is cut', async (t) => {
   // Nobody reads a body before the limiter has decided.
   const limiter = {
@@ -319,7 +347,11 @@ test('what waits of an answer in the HTTP/2 connection of its backend is counted
     client.send(...ids.map((id) => headers(id, request())));
     await client.wait('the last answer', ({ stream }) => stream === ids.at(-1), 20_000);
   }
-  await waitFor('answers to end', () => shed() > 0);
+  await waitFor('answers to end', () => shed() > 0 && proxy.lines.length > 0);
+  assert.deepEqual(
+    new Set(proxy.lines.map(({ status, reason }) => `${status} ${reason}`)),
+    new Set(['200 write_timeout']),
+  );
   assert.equal(proxy.server.connectionCount, 8, 'the connections go on');
 });
 

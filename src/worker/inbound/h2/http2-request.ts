@@ -219,7 +219,13 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   /** destroy is called by PendingMemory: answers hold too much in this worker. */
   destroy(): void {
     if (this.#tunnel !== null) this.gone();
-    else this.abort();
+    else this.stalled();
+  }
+
+  /** A tunnel has a deadline of its own. When it is over, its end may wait for a client that takes nothing. */
+  override stalled(): void {
+    if (!this.over) super.stalled();
+    else if (this.#tunnel === null) this.#stream.destroy();
   }
 
   write(chunk: Buffer): boolean {
