@@ -27,7 +27,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     this.#settings = settings;
   }
 
-  /** A connection that has just broken has no free stream, so `fresh` needs no other way. */
+  /** Where a connection was lost, no other one that had served takes requests (onDraining), so `fresh` needs no other way. */
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
     const connection = this.#waiting.size === 0 ? this.#connections.find((each) => each.hasFree) : undefined;
     const options = { reused: connection !== undefined, settings: this.#settings, host: this };
@@ -75,6 +75,8 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
 
   onDraining(connection: H2Connection): void {
     if (!this.#remove(connection)) return;
+    // The others may be lost as well, and node tells of one at a time.
+    if (connection.isLost) for (const each of [...this.#connections]) if (each.hasServed) each.drain();
     if (connection.hasServed) this.#grow();
     // The next one would end as this one did, and so on without a pause.
     else this.#failWaiting(connection.lostBy ?? new Error('closed before a request'));

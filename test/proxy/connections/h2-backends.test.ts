@@ -263,6 +263,32 @@ test('B10: a GET on a connection that is lost without an answer is repeated once
   assert.equal(proxy.metric('sluice_retries_total', 'reused_socket'), 1);
 });
 
+test('B10: where all connections to a backend are lost at once, a GET is repeated on none of them', async (t) => {
+  const held: string[] = [];
+  const settings = { maxConcurrentStreams: 2 };
+  const dying = await startH2Backend(
+    t,
+    (stream, { ':path': path }) => {
+      if (path === '/first') answerOk(stream);
+      else held.push(String(path));
+    },
+    { settings },
+  );
+  const other = await startH2Backend(t, answerOk);
+  const proxy = await startH2Proxy(t, [dying.port, other.port]);
+  assert.equal((await fetch(`${proxy.url}/first`)).status, 200);
+  const answers = new Map<string, Promise<Response>>();
+  for (let i = 1; held.length < 3; i++) {
+    answers.set(`/${i}`, fetch(`${proxy.url}/${i}`));
+    await waitFor('a backend', () => held.length + other.streams.length === i);
+  }
+  assert.equal(dying.sessions.length, 2);
+  dying.server.close();
+  for (const socket of dying.sockets) socket.resetAndDestroy();
+  const statuses = await Promise.all(held.map(async (path) => (await answers.get(path))?.status));
+  assert.deepEqual(statuses, [200, 200, 502], 'the third was the first of its connection');
+});
+
 test('a reload that changes the protocol of a pool makes new connections, and requests under way finish', async (t) => {
   const held: ServerHttp2Stream[] = [];
   const backend = await startH2Backend(t, (stream) => held.push(stream));
