@@ -40,6 +40,8 @@ export interface PlanDeps extends AlgorithmOptions {
   wires: WireMaker;
   /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
   onFault: (error: Error) => void;
+  /** A connection to a backend could not be opened, and this machine was not the cause. */
+  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
 /** PlannedBackend is a backend with its connections. */
@@ -233,6 +235,7 @@ function planBackend(
     buffers,
     onFault,
     onConnected,
+    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, id, detail),
   };
   return {
     poolName,

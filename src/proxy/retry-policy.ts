@@ -7,8 +7,10 @@ const FURTHER_BACKENDS = 2;
 /** Methods that may be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
-/** No backend has processed anything of the request. */
-const NOTHING_DONE: ReadonlySet<ErrorCode> = new Set(['connect_failed', 'overload', 'backend_busy']);
+/** isNothingDone: no backend has processed anything of the request. */
+export function isNothingDone(code: ErrorCode): boolean {
+  return code === 'connect_failed' || code === 'overload' || code === 'backend_busy';
+}
 
 export interface FailedAttempt {
   code: ErrorCode;
@@ -29,7 +31,7 @@ export type RetryChoice = 'other' | 'fresh' | 'none';
 /** decideRetry is asked by the transaction before any byte went to the client. */
 export function decideRetry(failed: FailedAttempt): RetryChoice {
   if (!failed.retryable || !failed.bodyIntact) return 'none';
-  if (NOTHING_DONE.has(failed.code)) return failed.connectFailures <= FURTHER_BACKENDS ? 'other' : 'none';
+  if (isNothingDone(failed.code)) return failed.connectFailures <= FURTHER_BACKENDS ? 'other' : 'none';
   if (failed.code === 'upstream_reset' && !failed.replaced && IDEMPOTENT.has(failed.method)) return 'fresh';
   return 'none';
 }

@@ -36,7 +36,7 @@ import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { outcomeOfStatus, type Responder } from './responder.ts';
-import { decideRetry } from './retry-policy.ts';
+import { decideRetry, isNothingDone } from './retry-policy.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
@@ -54,8 +54,6 @@ export interface ProxyDeps {
   accessLog: ConclusionDeps['accessLog'];
   /** Open challenges of certificate authorities: key authorizations by token. */
   challenges: ReadonlyMap<string, string>;
-  /** A backend could not be connected, and this machine was not the cause. */
-  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
 /** TransactionDeps is what all transactions of a worker share; the handler makes it. */
@@ -294,12 +292,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const attempt = this.#attempt;
     if (attempt === null || !attempt.failed() || this.#over) return;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
-    if (error.code === 'overload' || error.code === 'backend_busy') this.#connectFailures += 1;
-    if (error.code === 'connect_failed') {
-      const { poolName, backend } = attempt.target;
-      this.#connectFailures += 1;
-      this.#deps.onBackendFailure(poolName, backend.id, error.message);
-    }
+    if (isNothingDone(error.code)) this.#connectFailures += 1;
     if (!this.#downstream.started && this.#retry(attempt, error)) return;
     this.#fail(OUTCOMES[error.code as Reason] ?? OUTCOMES.internal_error);
   }

@@ -29,4 +29,6 @@ export interface ConnectionSettings extends ExchangeSettings {
   wires: WireMaker;
   /** Is told how long each new connection took to open. */
   onConnected?: (connectMs: number) => void;
+  /** Is told of each connection that could not be opened, unless this machine was the cause. */
+  onConnectFailed?: (detail: string) => void;
 }

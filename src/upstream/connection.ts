@@ -339,6 +339,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   #fail(error: LbError): void {
     const exchange = this.#exchange;
     this.close();
+    if (error.code === 'connect_failed') this.#settings.onConnectFailed?.(error.message);
     exchange?.fail(error);
   }
 

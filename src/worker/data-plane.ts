@@ -40,7 +40,7 @@ type TrafficMessage = Exclude<
 
 interface DataPlaneOptions
   extends WorkerPlace,
-    Omit<PlanDeps, 'wires' | 'onFault'>,
+    Omit<PlanDeps, 'wires' | 'onFault' | 'onBackendFailure'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
@@ -103,15 +103,11 @@ export class DataPlane {
     this.#planDeps = {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
+      onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     };
     this.#plan = this.#makePlan(first, null);
     const plan = (): Plan => this.#plan;
-    this.#handler = new Handler({
-      ...options,
-      plan,
-      limiter: this.#limiter,
-      onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
-    });
+    this.#handler = new Handler({ ...options, plan, limiter: this.#limiter });
     const endDeal = (): Promise<void> => {
       send({ type: 'no-more-connections' });
       return this.#dealEnded.promise;

@@ -168,7 +168,10 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const lookup = lookupOf(options.clients ?? [], options.apiKeys ?? null);
   const worker = { workerIndex: 0, workerCount: 1 };
   const onFault = (error: Error) => faults.push(error);
-  const deps = { timer, metrics, lookup, wires, onFault, ...worker };
+  const failures: TestProxy['failures'] = [];
+  const onBackendFailure = (poolName: string, backend: string, detail: string) =>
+    failures.push({ pool: poolName, backend, detail });
+  const deps = { timer, metrics, lookup, wires, onFault, onBackendFailure, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit, 1);
@@ -176,7 +179,6 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   };
   let plan = build(options, null);
   const lines: AccessRecord[] = [];
-  const failures: TestProxy['failures'] = [];
   const handler = new Handler({
     plan: () => plan,
     limiter: options.limiter ?? limiter,
@@ -185,7 +187,6 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     logger,
     accessLog: { write: (line) => lines.push(JSON.parse(line)) },
     challenges: options.challenges ?? new Map(),
-    onBackendFailure: (poolName, backend, detail) => failures.push({ pool: poolName, backend, detail }),
   });
   const server = new InboundServer({
     plan: () => plan,

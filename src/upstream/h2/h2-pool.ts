@@ -79,7 +79,8 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     if (connection.isLost) for (const each of [...this.#connections]) if (each.hasServed) each.drain();
     if (connection.hasServed) this.#grow();
     // The next one would end as this one did, and so on without a pause.
-    else this.#failWaiting(connection.lostBy ?? new Error('closed before a request'));
+    else if (this.#waiting.size > 0)
+      this.#failWaiting(connection.lostBy ?? new Error('closed before a request'));
   }
 
   onClosed(connection: H2Connection): void {
@@ -106,7 +107,10 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     if (this.#connections.length > 0) return;
     const failed = [...this.#waiting];
     this.#waiting.clear();
-    for (const request of failed) request.fail(connectError(cause));
+    const error = connectError(cause);
+    // One connection is one failure, however many wait for it.
+    if (error.code === 'connect_failed') this.#settings.onConnectFailed?.(error.message);
+    for (const request of failed) request.fail(error);
   }
 
   // What requests say.

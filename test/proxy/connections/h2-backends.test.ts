@@ -289,6 +289,28 @@ test('B10: where all connections to a backend are lost at once, a GET is repeate
   assert.deepEqual(statuses, [200, 200, 502], 'the third was the first of its connection');
 });
 
+test('a connection that cannot be opened is one failure of its backend, however many requests wait for it', async (t) => {
+  const silent = await startFrameBackend(t, () => undefined, null);
+  const timeouts = { connectMs: 300, responseMs: 5_000, idleMs: 5_000 };
+  const app = pool('app', [silent.port], { protocol: 'h2', timeouts });
+  const proxy = await startProxy(t, { pools: [app] });
+  const ask = async (resets: boolean) => {
+    const seen = silent.sockets.length;
+    const answers = [1, 2, 3].map(() => fetch(proxy.url));
+    await waitFor('the connection', () => silent.sockets.length > seen);
+    await waitFor('all to wait', () => proxy.handler.traffic.inFlight === 3);
+    if (resets) silent.sockets[seen]?.resetAndDestroy();
+    return (await Promise.all(answers)).map(({ status }) => status);
+  };
+  for (const resets of [true, false]) {
+    assert.deepEqual(await ask(resets), [502, 502, 502]);
+    await waitFor('the failure', () => proxy.failures.length > 0);
+    assert.equal(proxy.failures.splice(0).length, 1);
+  }
+  const reasons = proxy.lines.map(({ reason }) => reason);
+  assert.deepEqual(new Set(reasons), new Set(['connect_failed']));
+});
+
 test('a reload that changes the protocol of a pool makes new connections, and requests under way finish', async (t) => {
   const held: ServerHttp2Stream[] = [];
   const backend = await startH2Backend(t, (stream) => held.push(stream));
