@@ -39,7 +39,10 @@ const RESETS_MS = 30_000;
 const CANCEL = 0x8;
 /** A backend that has said nothing for so long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
-/** For each further PING of the same silence: gRPC servers close a connection that sends them more often. */
+/**
+ * For each further PING of the same silence: gRPC servers close a connection that sends them more often. One comes sooner if a request
+ * begins, because the path may have been lost since.
+ */
 const STILL_SILENT_MS = 300_000;
 /** An answer to a PING that takes longer never comes. */
 const PING_MS = 10_000;
@@ -100,6 +103,10 @@ export class H2Connection implements DialEvents {
   /** Streams above it were not processed (GOAWAY). */
   #lastStreamId = Number.POSITIVE_INFINITY;
   #pinging = false;
+  /** Those answered since the backend has said anything else. */
+  #pingCount = 0;
+  /** The next request brings the next PING forward. */
+  #mayHurry = false;
 
   constructor(settings: ConnectionSettings, host: H2ConnectionHost) {
     this.#settings = settings;
@@ -195,9 +202,9 @@ export class H2Connection implements DialEvents {
 
   /** enter counts a stream that was opened; leave follows when it is closed. */
   enter(): void {
-    if (this.#activeCount++ === 0) {
-      this.heard = false;
-      this.#arm(SILENT_MS);
+    if (this.#activeCount++ === 0 || this.#mayHurry) {
+      this.#mayHurry = false;
+      this.#listen();
     }
     if (++this.#requestCount >= REQUESTS_MAX) this.drain();
   }
@@ -263,16 +270,23 @@ export class H2Connection implements DialEvents {
       return;
     }
     if (this.heard) {
-      this.heard = false;
-      this.#arm(SILENT_MS);
+      this.#listen();
       return;
     }
     this.#pinging = true;
     this.#arm(PING_MS);
     this.#http2?.ping((error) => {
       this.#pinging = false;
-      if (error === null && this.#activeCount > 0) this.#arm(STILL_SILENT_MS);
+      if (error !== null || this.#activeCount === 0) return;
+      this.#mayHurry = ++this.#pingCount === 1;
+      this.#arm(STILL_SILENT_MS);
     });
+  }
+
+  #listen(): void {
+    if (this.heard) this.#pingCount = 0;
+    this.heard = false;
+    this.#arm(SILENT_MS);
   }
 
   /** Sends GOAWAY and our FIN. */

@@ -218,3 +218,42 @@ test('a backend that stays silent is asked by PING, and given up where it does n
     assert.match(each.error?.message ?? '', /PING/);
   }
 });
+
+test('a backend that has answered a PING is asked again soon after a new request, once in a silence', async (t) => {
+  const time = new FakeTime();
+  const asked: number[] = [];
+  let requests = 0;
+  const backend = await startFrameBackend(t, (socket, { type, flags }, payload) => {
+    if (type === TYPES.headers) requests++;
+    if (type !== TYPES.ping || (flags & FLAGS.ack) !== 0) return;
+    asked.push(time.nowMs);
+    if (asked.length < 3) socket.write(frame(TYPES.ping, FLAGS.ack, 0, payload));
+  });
+  const pool = makeH2Pool(t, { port: backend.port, responseMs: 3_600_000, clock: time.clock });
+  const ask = async (nowMs: number) => {
+    time.nowMs = nowMs;
+    await time.ticks();
+    const before = requests;
+    const sink = send(pool, get(), new RecordingSink());
+    await waitFor('the request', () => requests > before);
+    return sink;
+  };
+  const quiet = await ask(0);
+  time.nowMs = 31_000;
+  await waitFor('a PING', () => asked.length === 1);
+  await time.ticks();
+  // The second one does not put it off.
+  for (const nowMs of [60_000, 85_000]) await ask(nowMs);
+  time.nowMs = 91_000;
+  await waitFor('the next PING', () => asked.length === 2);
+  await time.ticks();
+  // gRPC servers close a connection that asks more often.
+  await ask(120_000);
+  time.nowMs = 380_000;
+  await time.ticks();
+  assert.deepEqual(asked, [31_000, 91_000]);
+  time.nowMs = 392_000;
+  await waitFor('the third PING', () => asked.length === 3);
+  time.nowMs = 403_000;
+  assert.match((await quiet.finished()).error?.message ?? '', /PING/);
+});
