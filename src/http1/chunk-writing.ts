@@ -9,13 +9,16 @@ export function chunkHead(bytes: number): string {
   return `${bytes.toString(16)}\r\n`;
 }
 
-/** lastChunk ends a body in chunks. Trailers whose names or values may not pass are left out. */
-export function lastChunk(rawTrailers: readonly string[]): string {
+/**
+ * lastChunk ends a body in chunks. Trailers whose names or values may not pass are left out. Names of an answer were looked at when they
+ * were read: more of them pass, such as those with `_`.
+ */
+export function lastChunk(rawTrailers: readonly string[], { ofAnswer = false } = {}): string {
   let lines = '';
   for (let i = 0; i + 1 < rawTrailers.length; i += 2) {
     const name = rawTrailers[i] ?? '';
     const value = rawTrailers[i + 1] ?? '';
-    if (isTrailerAllowed(name) && !BAD_VALUE.test(value)) lines += `${name}: ${value}\r\n`;
+    if ((ofAnswer || isTrailerAllowed(name)) && !BAD_VALUE.test(value)) lines += `${name}: ${value}\r\n`;
   }
   return `0\r\n${lines}${CRLF}`;
 }

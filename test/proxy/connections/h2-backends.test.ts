@@ -20,7 +20,7 @@ function startH2Proxy(t: TestContext, ports: number[]): Promise<TestProxy> {
 test('a request of HTTP/1.1 is answered by a backend that speaks HTTP/2', async (t) => {
   const backend = await startH2Backend(t, (stream) => {
     stream.respond({ ':status': 201, server: 'h2', 'x-request-id': 'not ours' }, { waitForTrailers: true });
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '3' }));
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '3', x_sum: '4' }));
     stream.end('made');
   });
   const proxy = await startH2Proxy(t, [backend.port]);
@@ -30,7 +30,10 @@ test('a request of HTTP/1.1 is answered by a backend that speaks HTTP/2', async 
   assert.equal(answer.status, 201);
   assert.equal(answer.reason, 'Created');
   assert.equal(answer.body.toString(), 'made');
-  assert.deepEqual(answer.trailers, [['x-sum', '3']]);
+  assert.deepEqual(answer.trailers, [
+    ['x-sum', '3'],
+    ['x_sum', '4'],
+  ]);
   assert.equal(answer.header('server'), 'h2');
   assert.equal(answer.header('via'), '1.1 sluice');
   assert.equal(answer.all('x-request-id').length, 1);

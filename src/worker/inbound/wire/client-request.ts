@@ -6,6 +6,7 @@ import { mayHaveBody } from '../base-request.ts';
 import { Http1Request, type RequestOwner } from '../http1-request.ts';
 
 const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
+const OF_ANSWER = { ofAnswer: true };
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /** WireRequestOwner is what a request needs of its connection; implemented by ClientConnection. */
@@ -93,7 +94,7 @@ export class ClientRequest extends Http1Request<WireRequestOwner> {
   end(rawTrailers: string[]): boolean {
     if (this.over) return true;
     this.ended = true;
-    const last = this.#takeHead() + (this.chunked ? lastChunk(rawTrailers) : '');
+    const last = this.#takeHead() + (this.chunked ? lastChunk(rawTrailers, OF_ANSWER) : '');
     const { wire } = this.owner;
     // After a failed write nothing waits, although not everything has left.
     const allOut = last === '' ? !this.waiting && !wire.blocked : wire.writeText(last);
