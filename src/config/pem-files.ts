@@ -1,6 +1,7 @@
 /** Files of certificates and keys that the configuration names: reading them, and what can be wrong with them. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { toError } from '../contract/errors.ts';
 import type { PemFile } from '../contract/settings.ts';
@@ -125,7 +126,7 @@ function* checkKeyPair(
   if (key === null) return;
   const text = files.read(key);
   const problem = 'message' in text ? text.message : keyProblem(text.value, certificates?.[0]);
-  if (problem !== null) yield { path: [...path, 'key'], message: `${problem}: ${key}` };
+  if (problem !== null) yield { path: [...path, 'key'], message: `${problem}: ${resolve(key)}` };
   else if (cert !== null && certificates !== null) {
     const refusal = refusalOf({ cert: files.textOf(cert).pem, key: files.textOf(key).pem });
     if (refusal !== null)
@@ -153,7 +154,8 @@ export function* checkCertificates(
   const text = files.read(file);
   const certificates = 'message' in text ? null : certificatesIn(text.value);
   const problem = 'message' in text ? text.message : 'the file holds no certificate that can be read (PEM)';
-  if (certificates === null) yield { path, message: `${problem}: ${file}` };
+  // Whole, so that one sees at once where a relative path begins.
+  if (certificates === null) yield { path, message: `${problem}: ${resolve(file)}` };
   return certificates;
 }
 

@@ -80,6 +80,9 @@ test('a file that cannot be used is a problem that names key and file, and shows
     `f:4: pools.app.tls.cert: is a folder, not a file: ${authority.folder}`,
     `f:4: pools.app.tls.key: the file does not exist: ${missing}`,
   ]);
+  assert.deepEqual(problemsOf({ ca: 'missing.pem' }), [
+    `f:4: pools.app.tls.ca: the file does not exist: ${join(process.cwd(), 'missing.pem')}`,
+  ]);
   const garbage = file('garbage.pem', 'hunter2');
   const broken = file('broken.pem', own.cert.replace(/\n[A-Za-z0-9+/]{20}/, '\nhunter2hunter2hunter2'));
   const binary = file('binary.pem', Buffer.from([0xff, 0xfe, 0]));
