@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Http2Request } from '../../src/worker/inbound/h2/http2-request.ts';
 import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, engineOf, startProxy } from '../proxy/support.ts';
+import { startRawBackend } from '../support/backend.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
 import { connectFrames, headers, PREFACE, request, settings } from '../support/h2-frames.ts';
 import { waitFor } from '../support/wait.ts';
@@ -40,6 +42,35 @@ test('a request over HTTP/2 reaches the backend in HTTP/1.1, and its access line
   assert.equal(line.host, 'shop.example');
   assert.equal(line.userAgent, 'test/1');
   assert.equal(line.bytesOut, 'GET /a?b=1'.length);
+});
+
+test('a 205 has no content over HTTP/2, whatever its backend sends, and the connection to the backend goes on', async (t) => {
+  const sockets: Socket[] = [];
+  const backend = await startRawBackend((socket) => {
+    sockets.push(socket);
+    socket.on('data', (request) => {
+      const path = String(request).split(' ')[1];
+      const chunk = 'x'.repeat(20_000);
+      if (path === '/length') socket.write('HTTP/1.1 205 Reset\r\nContent-Length: 2\r\n\r\nok');
+      else socket.write(`HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n${chunk}\r\n`);
+    });
+  });
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url);
+  for (const path of ['/chunked', '/length', '/chunked']) {
+    const answer = await requestH2(session, { ':path': path });
+    assert.deepEqual([answer.status, answer.body, answer.rstCode], [205, '', 0]);
+    assert.equal(answer.headers['content-length'], undefined);
+    if (path === '/chunked') sockets[0]?.write('3\r\nend\r\n0\r\n\r\n');
+    await waitFor('its end at the backend', () => proxy.backend(`127.0.0.1:${backend.port}`).inFlight === 0);
+  }
+  assert.equal(sockets.length, 1);
+  await waitFor('the lines', () => proxy.lines.length === 3);
+  assert.deepEqual(
+    new Set(proxy.lines.map(({ status, reason }) => `${status} ${reason}`)),
+    new Set(['205 ok']),
+  );
 });
 
 for (const name of ['wire', 'node'] as const) {

@@ -13,6 +13,7 @@ import { resetStream, StreamWire } from './stream-wire.ts';
 
 /** Fields of a 101 that HTTP/2 does without (RFC 8441 §5). */
 const SWITCH_NAMES: ReadonlySet<string> = new Set(['upgrade', 'sec-websocket-accept']);
+const RESET_CONTENT = 205;
 /** What came early waits in the stream. */
 const NOTHING = Buffer.alloc(0);
 /** A smaller piece of an answer is copied, so that the backend's connection reads on at once. */
@@ -162,16 +163,18 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
 
   start(answer: ResponseStart): void {
     if (this.over) return;
-    const hasBody = answer.hasBody && mayHaveBody(this.head.method, answer.status);
+    const hasBody = answer.hasBody && mayHaveContent(this.head.method, answer.status);
     // Over HTTP/2 an answer of a known length may have trailers too, which gRPC needs. To wait for them costs: the client
     // must want them.
     this.#mayHaveTrailers = hasBody && (answer.contentLength < 0 || this.head.wantsTrailers);
     this.#respond(answer, !hasBody);
+    // The stream may close before the backend has sent its end.
+    this.ended = !hasBody;
   }
 
   complete(answer: ResponseStart, body: string): void {
     if (this.over) return;
-    const hasBody = body !== '' && mayHaveBody(this.head.method, answer.status);
+    const hasBody = body !== '' && mayHaveContent(this.head.method, answer.status);
     this.#respond(answer, !hasBody);
     this.ended = true;
     if (this.#isClosed) return;
@@ -187,7 +190,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   #respond({ status, lines, contentLength }: ResponseStart, endStream: boolean): void {
     this.started = true;
     if (this.#isClosed) return;
-    const fields = answerFields(status, lines, contentLength);
+    const fields = answerFields(status, lines, status === RESET_CONTENT ? -1 : contentLength);
     try {
       this.#stream.respond(fields, { endStream, waitForTrailers: this.#mayHaveTrailers });
     } catch (thrown) {
@@ -229,7 +232,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   write(chunk: Buffer): boolean {
-    if (this.over || this.#isClosed || chunk.length === 0) return true;
+    if (this.over || this.ended || this.#isClosed || chunk.length === 0) return true;
     this.owner.floods.sent(chunk.length);
     const stream = this.#stream;
     if (chunk.length <= COPIED_MAX_BYTES && stream.writableLength < WAITING_MAX_BYTES) {
@@ -316,6 +319,11 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     // node does not tell whether the write of a closed stream is over.
     return this.waiting;
   }
+}
+
+/** mayHaveContent also knows that a 205 has none (RFC 9110 §15.3.6). HTTP/1.1 passes on what a backend sends with it; node does not. */
+function mayHaveContent(method: string, status: number): boolean {
+  return status !== RESET_CONTENT && mayHaveBody(method, status);
 }
 
 // What node tells of a stream. A function of its own for each request would be made and dropped with it.
