@@ -1,5 +1,5 @@
 /** What a gRPC call has beside what every request has: the client's deadline, and the status in its access line. */
-import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
+import type { Outcome } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { AccessRecord } from './access-log.ts';
@@ -13,17 +13,12 @@ export class GrpcCall {
   readonly #deadline: Deadline | null = null;
 
   /** @param owner is told once the client has stopped waiting */
-  constructor(
-    head: RequestHead,
-    record: AccessRecord,
-    timer: DeadlineTimer,
-    owner: { giveUp(outcome: Outcome): void },
-  ) {
+  constructor(head: RequestHead, record: AccessRecord, timer: DeadlineTimer, owner: { onDeadline(): void }) {
     this.#record = record;
     this.#timer = timer;
     const timeoutMs = grpcTimeoutMs(head);
     if (timeoutMs === Number.POSITIVE_INFINITY) return;
-    this.#deadline = new Deadline(() => owner.giveUp(OUTCOMES.upstream_timeout));
+    this.#deadline = new Deadline(() => owner.onDeadline());
     timer.arm(this.#deadline, timeoutMs);
   }
 

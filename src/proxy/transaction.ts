@@ -368,6 +368,11 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#finish();
   }
 
+  /** The client of a gRPC call waits no longer, unless it still reads an answer that came in time. */
+  onDeadline(): void {
+    if (!this.#attempt?.exchange.whole) this.giveUp(OUTCOMES.upstream_timeout);
+  }
+
   /** giveUp ends the attempt and the request. */
   giveUp(outcome: Outcome): void {
     if (this.#over) return;

@@ -99,6 +99,8 @@ export interface BackendConnections {
 export interface ExchangeOwner {
   /** Memory of what has come and waits for resume(); absent: all that waits is in the kernel. */
   readonly undeliveredBytes?: number;
+  /** Whether all of the answer has come, and the sink has not taken all of it yet; absent: not known. */
+  readonly whole?: boolean;
   writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
@@ -157,6 +159,11 @@ export class Exchange {
   /** See ExchangeOwner. */
   get undeliveredBytes(): number {
     return this.#owner?.undeliveredBytes ?? 0;
+  }
+
+  /** See ExchangeOwner. */
+  get whole(): boolean {
+    return this.#owner?.whole ?? false;
   }
 
   /** settled is called when the last pieces have left after onEnd returned false. */

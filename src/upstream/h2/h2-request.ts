@@ -78,8 +78,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   #paused = false;
   /** Arrived while paused: the window of the stream bounds it. Joined, for a backend may send frames of a byte. */
   #rest: PendingBytes | null = null;
-  /** Everything has come. */
-  #whole = false;
+  whole = false;
   #delivering = false;
 
   /** @param reused whether the connection was open before */
@@ -276,7 +275,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     const rest = this.#rest;
     this.#rest = null;
     if (rest !== null && !this.#deliver(rest.buffer.subarray(rest.from, rest.to))) return;
-    if (this.#whole) this.#finish(stream);
+    if (this.whole) this.#finish(stream);
     else readMore(stream);
   }
 
@@ -287,7 +286,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   onEnded(): void {
     const stream = this.#stream;
     if (!this.#isStreaming || stream === null) return;
-    this.#whole = true;
+    this.whole = true;
     if (!this.#paused) this.#finish(stream);
   }
 

@@ -96,35 +96,38 @@ test('grpc-timeout is passed on, and ends the call at the backend when the clien
 });
 
 test('a deadline that passes while a client reads its whole answer is none', async (t) => {
-  const message = Buffer.alloc(50_000, 'x');
-  const backend = await startH2Backend(t, (stream, headers) => {
-    if (headers[':path'] !== '/test.Texts/Say') return;
+  // The larger one waits in the connection of the backend, too.
+  const sizes = [50_000, 200_000];
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/never') return;
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-    stream.end(message);
+    stream.end(Buffer.alloc(Number(String(path).slice(1)), 'x'));
   });
   const proxy = await startGrpcProxy(t, [backend.port]);
-  // All of the answer waits in Sluice, but for its beginning.
+  // All of an answer waits in Sluice, but for its beginning.
   const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
   const call = (path: string) => {
-    const fields = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': '1S' };
-    const stream = session.request({ ':method': 'POST', ':path': path, ...fields });
+    const stream = session.request({ ':method': 'POST', ':path': path, 'grpc-timeout': '1S', ...CALL });
     stream.end(Buffer.alloc(5));
     return stream;
   };
-  const slow = call('/test.Texts/Say');
-  await waitFor('the backend to have sent everything', () => backend.streams[0]?.closed);
-  // Its deadline comes after that of the call before.
-  const late = call('/test.Texts/Never');
-  const refusal = await new Promise<Record<string, unknown>>((resolve) => late.on('response', resolve));
+  const answers = sizes.map((size) => ({ size, stream: call(`/${size}`) }));
+  await waitFor('the backend to have sent everything', () => {
+    return backend.streams.length === sizes.length && backend.streams.every(({ closed }) => closed);
+  });
+  // Its deadline comes after those of the calls before.
+  const [refusal] = await once(call('/never'), 'response');
   assert.equal(refusal['grpc-status'], '4');
-  const trailers = new Promise<Record<string, unknown>>((resolve) => slow.on('trailers', resolve));
-  let received = 0;
-  for await (const piece of slow) received += piece.length;
-  assert.equal(received, message.length);
-  assert.equal((await trailers)['grpc-status'], '0');
-  const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Say');
-  assert.deepEqual([line.grpcStatus, line.reason], [0, 'ok']);
+  for (const { size, stream } of answers) {
+    const trailers = once(stream, 'trailers');
+    let received = 0;
+    for await (const piece of stream) received += piece.length;
+    const [last] = await trailers;
+    assert.deepEqual([received, last['grpc-status']], [size, '0']);
+    const line = await accessLineOf(proxy, ({ path }) => path === `/${size}`);
+    assert.deepEqual([line.grpcStatus, line.reason], [0, 'ok']);
+  }
 });
 
 test('a stream whose backend is lost ends with UNAVAILABLE behind the messages that have come', async (t) => {
