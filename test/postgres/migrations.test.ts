@@ -113,20 +113,19 @@ test('an older program accepts a newer schema whose steps allow it, and never mi
     });
   await up('9001_additive', 'alter table clients add column note text');
   await assertSchema(database);
-  for (const action of ['up', 'down'] as const) {
-    await assert.rejects(migrate(database, action, { logger: silent }), {
-      code: 'schema_mismatch',
-      message: /does not know \(9001_additive\)/,
-    });
-  }
-  const unknown = (await migrate(database, 'status', { logger: silent })).migrations.at(-1);
-  assert.equal(unknown?.known, false);
+  await assert.rejects(migrate(database, 'down', { logger: silent }), {
+    code: 'schema_mismatch',
+    message: /does not know \(9001_additive\)/,
+  });
+  // The embedded database runs `up` at each start, also after a return to an earlier version.
+  const { changed, migrations } = await migrate(database, 'up', { logger: silent });
+  assert.deepEqual(changed, []);
+  assert.equal(migrations.at(-1)?.known, false);
 
   await database.query('update sluice_schema set oldest_reader = 9001');
-  await assert.rejects(assertSchema(database), {
-    code: 'schema_mismatch',
-    message: /newer than this program/,
-  });
+  for (const refused of [assertSchema(database), migrate(database, 'up', { logger: silent })]) {
+    await assert.rejects(refused, { code: 'schema_mismatch', message: /newer than this program/ });
+  }
 });
 
 test('a database that is away is database_unavailable, not a mismatch', async (t) => {

@@ -42,7 +42,8 @@ const UNDEFINED_TABLE = '42P01';
 
 /**
  * migrate runs all pending steps, undoes the last step, or only lists. Processes that call it at once take turns by an advisory
- * lock. Throws LbError schema_mismatch when the database has steps that this program does not know, else what Database throws.
+ * lock. Throws LbError schema_mismatch when the database has steps that this program does not know, and it would have to run
+ * or undo one, or they rule it out; else what Database throws.
  */
 export async function migrate(
   database: Database,
@@ -53,13 +54,15 @@ export async function migrate(
   return database.migrating(RUN_MS, async (client, query) => {
     const before = await readStates(query, folder);
     if (action === 'status') return { changed: [], migrations: before };
+    if (action === 'up' && before.every(({ appliedAt }) => appliedAt !== null)) {
+      await assertReadable(query, before);
+      return { changed: [], migrations: before };
+    }
     const unknown = before.filter(({ known }) => !known);
     if (unknown.length > 0)
       throw misfit(
         `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
       );
-    if (action === 'up' && before.every(({ appliedAt }) => appliedAt !== null))
-      return { changed: [], migrations: before };
     const changed = await run(client, action, { folder, logger: options.logger });
     return { changed, migrations: await readStates(query, folder) };
   });
@@ -81,6 +84,11 @@ export async function assertSchema(database: Database, folder = PRODUCT_FOLDER):
   const missing = states.filter(({ known, appliedAt }) => known && appliedAt === null);
   if (missing.length > 0)
     throw misfit(`the database's schema lacks ${namesOf(missing)}: run \`sluice migrate up\``);
+  await assertReadable(query, states);
+}
+
+/** Steps of a later version may be there, unless they rule this program out: so one can go back to an earlier version. */
+async function assertReadable(query: QueryFn, states: MigrationState[]): Promise<void> {
   const unknown = states.filter(({ known }) => !known);
   if (unknown.length === 0) return;
   const newest = states.findLast(({ known }) => known)?.name ?? '';
