@@ -64,14 +64,28 @@ export class H2RequestBody implements BegunBody {
     const copy = Buffer.from(piece);
     if (stream !== null && this.#takenBytes > KEPT_MAX_BYTES) this.#kept = null;
     this.#kept?.push(copy);
+    if (stream !== null) holdBack(stream);
     if (stream?.write(copy) !== true) this.blocked = true;
   }
 
   /** end: all was taken. Throws an LbError where bytes are missing. */
   end(): void {
-    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes !== this.#bodyLength)
+    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes !== this.#bodyLength) {
+      if (this.#stream !== null) letGo(this.#stream);
       throw wrongLength('shorter');
+    }
     this.ended = true;
     this.#stream?.end();
   }
+}
+
+/** The end of a body often comes in the same read as its last piece. Then both leave in one frame. */
+function holdBack(stream: HookedStream): void {
+  if (stream.writableCorked > 0) return;
+  stream.cork();
+  setImmediate(letGo, stream);
+}
+
+function letGo(stream: HookedStream): void {
+  if (stream.writableCorked > 0 && !stream.closed) stream.uncork();
 }

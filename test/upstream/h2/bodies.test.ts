@@ -140,6 +140,20 @@ test('a body of another length than announced is internal_error, and a reset in 
   }
 });
 
+test('the end of a body leaves with its last piece, where both come in one turn of the loop', async (t) => {
+  const backend = await startRecordingBackend(t, () => undefined);
+  const sink = new RecordingSink();
+  const pool = makeH2Pool(t, { port: backend.port });
+  send(pool, post({ bodyLength: 3 }), sink);
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  sink.exchange?.writeBody(Buffer.from('123'));
+  // What node runs between two frames of one read.
+  await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)));
+  sink.exchange?.endBody([]);
+  await waitFor('the end', () => backend.frames.includes('data end'));
+  assert.deepEqual(backend.frames, ['headers', 'data end']);
+});
+
 test('an upload that is given up is reset, and never looks whole (B28)', async (t) => {
   const backend = await startRecordingBackend(t, () => undefined);
   const pool = makeH2Pool(t, { port: backend.port });
