@@ -151,12 +151,15 @@ export class AcmeSharing implements AcmeChallenges {
   async #readCertificates(): Promise<void> {
     const { tables, names, onCertificate, onOthers } = this.#options;
     await this.#assertSchema();
-    for (const { name, pem, version } of await tables.newCertificates(names, this.#versions)) {
+    const read = await tables.newCertificates(names, this.#versions);
+    const others = this.#knowsOthers ? null : await tables.otherCertificates(names);
+    // Who reads after its end would speak for settings that are no longer in force.
+    if (this.#stop.signal.aborted) return;
+    for (const { name, pem, version } of read) {
       this.#versions.set(name, version);
       onCertificate(name, pem);
     }
-    if (this.#knowsOthers) return;
-    onOthers(await tables.otherCertificates(names));
+    if (others !== null) onOthers(others);
     this.#knowsOthers = true;
   }
 }

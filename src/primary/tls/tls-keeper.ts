@@ -113,14 +113,16 @@ export class TlsKeeper {
   /** By first name; of two with one name the one that ends first. */
   #inForce(): Map<string, ServedCertificate> {
     const byName = new Map<string, ServedCertificate>();
-    for (const { tls } of this.#listen) {
-      for (const served of tls === null ? [] : this.#servedAt(tls)) {
-        const { label } = served;
-        if (served.notAfterMs < (byName.get(label)?.notAfterMs ?? Number.POSITIVE_INFINITY))
-          byName.set(label, served);
-      }
+    for (const served of this.#served()) {
+      const { label } = served;
+      if (served.notAfterMs < (byName.get(label)?.notAfterMs ?? Number.POSITIVE_INFINITY))
+        byName.set(label, served);
     }
     return byName;
+  }
+
+  #served(): ServedCertificate[] {
+    return this.#listen.flatMap(({ tls }) => (tls === null ? [] : this.#servedAt(tls)));
   }
 
   #tell(): void {
@@ -128,7 +130,7 @@ export class TlsKeeper {
       tls === null ? [] : [this.#tlsOf(tls, address)],
     );
     const nowMs = systemClock.wallMs();
-    const ends = [...this.#inForce().values()].map(({ notAfterMs }) => notAfterMs);
+    const ends = this.#served().map(({ notAfterMs }) => notAfterMs);
     this.#nextEndMs = Math.min(...ends.filter((endMs) => endMs > nowMs));
     if (addresses.length > 0)
       this.#options.tell({ ticketKeys: this.#ticketKeys.toString('base64'), addresses });
@@ -142,7 +144,8 @@ export class TlsKeeper {
 
   /**
    * A name in `acme` has its certificate from there once the authority has issued a valid one, and from a file until then. A
-   * lent certificate may be one that clients do not trust: a valid file goes before it.
+   * lent certificate may be one that clients do not trust: a valid file goes before it. An expired file keeps only names for
+   * which nothing else is valid.
    */
   #servedAt({ certificates, acme }: ListenTlsSettings): ServedCertificate[] {
     const nowMs = systemClock.wallMs();
@@ -156,7 +159,7 @@ export class TlsKeeper {
       .map(servedIssued);
     const valid = new Set(issued.filter(isValid).map(({ label }) => label));
     const placed = files.flatMap((file) => {
-      const names = file.names.filter((name) => !valid.has(name));
+      const names = file.names.filter((name) => !valid.has(name) && (isValid(file) || !hasFile(name)));
       if (names.length > 0 || file.names.length === 0)
         return { ...file, names, label: names[0] ?? file.label };
       // As the default certificate it would be served when it has expired, because nobody renews it any more.

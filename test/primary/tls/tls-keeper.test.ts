@@ -148,6 +148,30 @@ test('the certificate of another authority, or an expired one, never takes the p
   assert.deepEqual(served()?.slice(0, 1), [lent[0]?.chainPem]);
 });
 
+test('a file that has expired keeps no name for which another is valid', (t) => {
+  const issue = (names: string[], days: number) =>
+    authority.issue(names, { notAfter: new Date(Date.now() + days * DAY_MS) });
+  const [old, renewed, wildcard] = [
+    issue(['a.test', 'only.old'], 1),
+    issue(['a.test'], 9),
+    issue(['*.test'], 9),
+  ];
+  const stale = issue(['b.test'], 1);
+  const certificates = [old, renewed, wildcard, stale].map(({ certPath: cert, keyPath: key }) => ({
+    cert,
+    key,
+  }));
+  const { keeper, told } = start({ certificates });
+  t.after(() => keeper.close());
+  const laterMs = Date.now() + 2 * DAY_MS;
+  t.mock.method(Date, 'now', () => laterMs);
+  keeper.rotate();
+  assert.deepEqual(
+    told.at(-1)?.addresses[0]?.certificates.map(({ names }) => names),
+    [['only.old'], ['a.test'], ['*.test']],
+  );
+});
+
 test('where the certificate in force ends, a valid one for its names takes its place at once', async (t) => {
   const file = authority.issue(['a.test']);
   const certificates = [{ cert: file.certPath, key: file.keyPath }];
