@@ -70,8 +70,10 @@ export class StreamWire extends SocketWire {
   }
 }
 
-/** resetStream ends a stream by RST_STREAM. */
+/** resetStream ends a stream by RST_STREAM, and never by END_STREAM. */
 export function resetStream(stream: ServerHttp2Stream, code: number): void {
+  // node ends a stream before it resets it, and the client would take an answer that was cut for a whole one.
+  stream.end = () => stream;
   if (!stream.closed) stream.close(code);
   // A connection that takes no bytes would never let the reset out, and so never close the stream.
   stream.destroy();

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import { accessLineOf, startProxy } from '../proxy/support.ts';
+import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
+import { startRawBackend } from '../support/backend.ts';
+import {
+  CODES,
+  connectFrames,
+  data,
+  FLAGS,
+  type FrameClient,
+  headers,
+  request,
+  TYPES,
+} from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** ends counts the frames of stream 1 that say it is whole. */
+function ends(client: FrameClient): number {
+  const frames = [...client.all(TYPES.data, 1), ...client.all(TYPES.headers, 1)];
+  return frames.filter(({ flags }) => (flags & FLAGS.endStream) !== 0).length;
+}
+
+for (const [length, framing] of [
+  ['a known length', 'Content-Length: 10\r\n\r\nfour'],
+  ['an unknown length', 'Transfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n'],
+] as const) {
+  test(`an answer of ${length} that is cut ends by a reset, and not by END_STREAM`, async (t) => {
+    const sockets: Socket[] = [];
+    const backend = await startRawBackend((socket) => {
+      sockets.push(socket);
+      socket.on('data', () => socket.write(`HTTP/1.1 200 OK\r\n${framing}`));
+    });
+    t.after(() => backend.close());
+    const proxy = await startProxy(t, { backends: [backend], h2c: true });
+    const client = await connectFrames(proxy.url);
+    t.after(() => client.close());
+    client.send(headers(1, request()));
+    await waitFor('the first piece', () => client.body(1) === 'four');
+    sockets[0]?.resetAndDestroy();
+    const { reason } = await accessLineOf(proxy, () => true);
+    assert.notEqual(reason, 'ok');
+    assert.equal(await client.resetCode(1), CODES.INTERNAL_ERROR);
+    assert.equal(ends(client), 0);
+  });
+}
+
+test('a tunnel whose backend resets it ends by a reset, and not by END_STREAM', async (t) => {
+  const sockets: Socket[] = [];
+  const backend = await upgradeBackend(t, (head, socket) => {
+    sockets.push(socket);
+    socket.write(switching(head));
+    socket.on('data', (chunk) => socket.write(chunk));
+  });
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const fields = request(
+    [
+      [':protocol', 'websocket'],
+      ['sec-websocket-version', '13'],
+    ],
+    { method: 'CONNECT' },
+  );
+  client.send(headers(1, fields, { ends: false }));
+  assert.equal(await client.status(1), 200);
+  client.send(data(1, 'echo'));
+  await waitFor('the echo', () => client.body(1) === 'echo');
+  sockets[0]?.resetAndDestroy();
+  assert.equal(await client.resetCode(1), CODES.CANCEL);
+  assert.equal(ends(client), 0);
+});
