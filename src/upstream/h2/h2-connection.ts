@@ -74,6 +74,8 @@ export interface H2ConnectionHost {
   onFree(connection: H2Connection): void;
   /** No request begins on it any more. */
   onDraining(connection: H2Connection): void;
+  /** A connection was lost, in whatever state, with streams; called for each of them. */
+  onLost(): void;
   /** The last call about a connection that was open… */
   onClosed(connection: H2Connection): void;
   /** … and about one that never was. */
@@ -211,9 +213,9 @@ export class H2Connection implements DialEvents {
 
   leave(): void {
     this.#activeCount--;
-    if (this.#state === DEAD) return;
     // After an error of the protocol node ends all streams first, and waits for the socket.
-    if (this.isLost) this.drain();
+    if (this.isLost) this.#host.onLost();
+    if (this.#state === DEAD) return;
     if (this.#activeCount === 0) this.#rest();
     if (this.hasFree) this.#host.onFree(this);
   }

@@ -9,7 +9,10 @@ import { connectError, notConnected } from '../failures.ts';
 import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
 import { H2Request, type H2RequestHost } from './h2-request.ts';
 
-/** Connections that take requests. Those that drain are not counted: each still has a request. */
+/**
+ * Connections that take requests. Those that drain are not counted: each still has a request. After a loss all others drain, so where
+ * many servers stand behind one address and are lost one by one, the number of requests alone bounds the connections.
+ */
 const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
 
@@ -27,7 +30,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     this.#settings = settings;
   }
 
-  /** Where a connection was lost, no other one that had served takes requests (onDraining), so `fresh` needs no other way. */
+  /** Where a connection was lost, no other one that had served takes requests (onLost), so `fresh` needs no other way. */
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
     const connection = this.#waiting.size === 0 ? this.#connections.find((each) => each.hasFree) : undefined;
     const options = { reused: connection !== undefined, settings: this.#settings, host: this };
@@ -75,12 +78,15 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
 
   onDraining(connection: H2Connection): void {
     if (!this.#remove(connection)) return;
-    // The others may be lost as well, and node tells of one at a time.
-    if (connection.isLost) for (const each of [...this.#connections]) if (each.hasServed) each.drain();
     if (connection.hasServed) this.#grow();
     // The next one would end as this one did, and so on without a pause.
     else if (this.#waiting.size > 0)
       this.#failWaiting(connection.lostBy ?? new Error('closed before a request'));
+  }
+
+  onLost(): void {
+    // The lost one, and the others: they may be lost as well, and node tells of one at a time.
+    for (const each of [...this.#connections]) if (each.hasServed) each.drain();
   }
 
   onClosed(connection: H2Connection): void {

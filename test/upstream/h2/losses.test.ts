@@ -147,6 +147,28 @@ test('a lost connection fails all of its streams; safe to repeat is what had no 
   assert.equal((await ask(pool, get('/first'))).body.toString(), 'ok', 'on a new connection');
 });
 
+test('the loss of a connection that drains ends the use of the others, too', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/held') held.push(stream);
+    else answerOk(stream);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = send(pool, get('/held'), new RecordingSink());
+  await waitFor('the request', () => held.length === 1);
+  backend.sessions[0]?.close();
+  await waitFor('the second connection', async () => {
+    await ask(pool);
+    return backend.sessions.length === 2;
+  });
+  await ask(pool);
+  assert.equal(backend.sessions.length, 2);
+  backend.sockets[0]?.resetAndDestroy();
+  assert.equal((await sink.finished()).error?.code, 'upstream_reset');
+  assert.equal((await ask(pool)).body.toString(), 'ok');
+  assert.equal(backend.sessions.length, 3);
+});
+
 test('a request that waits again before its body has begun is asked for it once', async (t) => {
   const backend = await startLeavingBackend(t, 0, 0);
   const pool = makeH2Pool(t, { port: backend.port });
