@@ -40,8 +40,8 @@ const CANCEL = 0x8;
 /** A backend that has said nothing for so long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
 /**
- * For each further PING of the same silence: gRPC servers close a connection that sends them more often. One comes sooner if a request
- * begins, because the path may have been lost since.
+ * For each further PING of the same silence: gRPC servers close a connection that sends them more often. A request that begins brings
+ * the next one forward, because the path may have been lost since: once in a silence, and where the backend has ended it by an answer.
  */
 const STILL_SILENT_MS = 300_000;
 /** An answer to a PING that takes longer never comes. */
@@ -107,8 +107,8 @@ export class H2Connection implements DialEvents {
   #pinging = false;
   /** Those answered since the backend has said anything else. */
   #pingCount = 0;
-  /** The next request brings the next PING forward. */
-  #mayHurry = false;
+  /** The next PING is STILL_SILENT_MS away. */
+  #isPatient = false;
 
   constructor(settings: ConnectionSettings, host: H2ConnectionHost) {
     this.#settings = settings;
@@ -204,10 +204,8 @@ export class H2Connection implements DialEvents {
 
   /** enter counts a stream that was opened; leave follows when it is closed. */
   enter(): void {
-    if (this.#activeCount++ === 0 || this.#mayHurry) {
-      this.#mayHurry = false;
-      this.#listen();
-    }
+    const mayHurry = this.#isPatient && (this.heard || this.#pingCount === 1);
+    if (this.#activeCount++ === 0 || mayHurry) this.#listen();
     if (++this.#requestCount >= REQUESTS_MAX) this.drain();
   }
 
@@ -276,11 +274,13 @@ export class H2Connection implements DialEvents {
       return;
     }
     this.#pinging = true;
+    this.#isPatient = false;
     this.#arm(PING_MS);
     this.#http2?.ping((error) => {
       this.#pinging = false;
       if (error !== null || this.#activeCount === 0) return;
-      this.#mayHurry = ++this.#pingCount === 1;
+      this.#pingCount++;
+      this.#isPatient = true;
       this.#arm(STILL_SILENT_MS);
     });
   }
@@ -288,6 +288,7 @@ export class H2Connection implements DialEvents {
   #listen(): void {
     if (this.heard) this.#pingCount = 0;
     this.heard = false;
+    this.#isPatient = false;
     this.#arm(SILENT_MS);
   }
 

@@ -19,7 +19,8 @@ async function startHostileBackend(t: TestContext, answerBadly: (socket: Socket,
   });
 }
 
-/** `:method: POST` of the static table (RFC 7541, Appendix A), which node sends first. */
+/** `:method: GET` and `:method: POST` of the static table (RFC 7541, Appendix A), which node sends first. */
+const GET_INDEX = 0x82;
 const POST_INDEX = 0x83;
 const BAD = get('/', { method: 'POST' });
 
@@ -219,22 +220,27 @@ test('a backend that stays silent is asked by PING, and given up where it does n
   }
 });
 
-test('a backend that has answered a PING is asked again soon after a new request, once in a silence', async (t) => {
+/** A backend that answers GET never and HEAD always, and its pool. It was asked by PING and answered at 31 s and 91 s. */
+async function startQuietBackend(t: TestContext) {
   const time = new FakeTime();
   const asked: number[] = [];
   let requests = 0;
-  const backend = await startFrameBackend(t, (socket, { type, flags }, payload) => {
-    if (type === TYPES.headers) requests++;
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId }, payload) => {
+    if (type === TYPES.headers) {
+      requests++;
+      if (payload[0] !== GET_INDEX)
+        socket.write(frame(TYPES.headers, END_STREAM | END_HEADERS, streamId, OK));
+    }
     if (type !== TYPES.ping || (flags & FLAGS.ack) !== 0) return;
     asked.push(time.nowMs);
     if (asked.length < 3) socket.write(frame(TYPES.ping, FLAGS.ack, 0, payload));
   });
   const pool = makeH2Pool(t, { port: backend.port, responseMs: 3_600_000, clock: time.clock });
-  const ask = async (nowMs: number) => {
+  const ask = async (nowMs: number, method = 'GET') => {
     time.nowMs = nowMs;
     await time.ticks();
     const before = requests;
-    const sink = send(pool, get(), new RecordingSink());
+    const sink = send(pool, get('/', { method }), new RecordingSink());
     await waitFor('the request', () => requests > before);
     return sink;
   };
@@ -247,6 +253,22 @@ test('a backend that has answered a PING is asked again soon after a new request
   time.nowMs = 91_000;
   await waitFor('the next PING', () => asked.length === 2);
   await time.ticks();
+  return { time, asked, ask, quiet };
+}
+
+test('a backend that speaks after its silence is asked as soon as at first when it falls silent again', async (t) => {
+  const { time, asked, ask, quiet } = await startQuietBackend(t);
+  await (await ask(120_000, 'HEAD')).finished();
+  // Neither of these puts it off.
+  for (const nowMs of [121_000, 140_000]) await ask(nowMs);
+  time.nowMs = 152_000;
+  await waitFor('the third PING', () => asked.length === 3);
+  time.nowMs = 163_000;
+  assert.match((await quiet.finished()).error?.message ?? '', /PING/);
+});
+
+test('a backend that has answered a PING is asked again soon after a new request, once in a silence', async (t) => {
+  const { time, asked, ask, quiet } = await startQuietBackend(t);
   // gRPC servers close a connection that asks more often.
   await ask(120_000);
   time.nowMs = 380_000;
