@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
+import { FakeTime } from '../../support/fake-time.ts';
 import { freePort } from '../../support/free-port.ts';
 import { startH2Backend } from '../../support/h2.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
@@ -68,8 +69,9 @@ test('a backend that does not answer in time is DEADLINE_EXCEEDED', async (t) =>
 });
 
 test('grpc-timeout is passed on, and ends the call at the backend when the client does not', async (t) => {
+  const time = new FakeTime();
   const backend = await startH2Backend(t, () => undefined);
-  const proxy = await startGrpcProxy(t, [backend.port]);
+  const proxy = await startGrpcProxy(t, [backend.port], { clock: time.clock });
   const session = connectH2(t, proxy.url);
   const stream = session.request({
     ':method': 'POST',
@@ -79,6 +81,8 @@ test('grpc-timeout is passed on, and ends the call at the backend when the clien
     'grpc-timeout': '200m',
   });
   stream.end(Buffer.alloc(5));
+  await waitFor('the call', () => backend.streams.length === 1);
+  time.nowMs = 300;
   const fields = await new Promise<Record<string, unknown>>((resolve) => stream.on('response', resolve));
   assert.equal(fields[':status'], 200);
   assert.equal(fields['grpc-status'], '4');
@@ -96,6 +100,7 @@ test('grpc-timeout is passed on, and ends the call at the backend when the clien
 });
 
 test('a deadline that passes while a client reads its whole answer is none', async (t) => {
+  const time = new FakeTime();
   // The larger one waits in the connection of the backend, too.
   const sizes = [50_000, 200_000];
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
@@ -104,7 +109,7 @@ test('a deadline that passes while a client reads its whole answer is none', asy
     stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
     stream.end(Buffer.alloc(Number(String(path).slice(1)), 'x'));
   });
-  const proxy = await startGrpcProxy(t, [backend.port]);
+  const proxy = await startGrpcProxy(t, [backend.port], { clock: time.clock });
   // All of an answer waits in Sluice, but for its beginning.
   const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
   const call = (path: string) => {
@@ -116,8 +121,13 @@ test('a deadline that passes while a client reads its whole answer is none', asy
   await waitFor('the backend to have sent everything', () => {
     return backend.streams.length === sizes.length && backend.streams.every(({ closed }) => closed);
   });
-  // Its deadline comes after those of the calls before.
-  const [refusal] = await once(call('/never'), 'response');
+  // It comes behind them on the same connection.
+  await once(call('/0').resume(), 'end');
+  assert.equal(backend.sockets.length, 1);
+  const refused = once(call('/never'), 'response');
+  await waitFor('the last call', () => backend.streams.length === sizes.length + 2);
+  time.nowMs = 1_100;
+  const [refusal] = await refused;
   assert.equal(refusal['grpc-status'], '4');
   for (const { size, stream } of answers) {
     const trailers = once(stream, 'trailers');
@@ -187,12 +197,13 @@ test('a client that reads more slowly than its backend sends gets the status of 
 });
 
 test('a deadline that passes after its call has failed changes nothing', async (t) => {
+  const time = new FakeTime();
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
     if (path !== '/failed') return;
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
     stream.write(Buffer.alloc(50_000), () => stream.close(CODES.INTERNAL_ERROR));
   });
-  const proxy = await startGrpcProxy(t, [backend.port]);
+  const proxy = await startGrpcProxy(t, [backend.port], { clock: time.clock });
   const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
   const call = (path: string) => {
     const stream = session.request({ ':method': 'POST', ':path': path, 'grpc-timeout': '1S', ...CALL });
@@ -201,9 +212,13 @@ test('a deadline that passes after its call has failed changes nothing', async (
   };
   const failed = call('/failed');
   const trailers = once(failed, 'trailers');
-  await waitFor('the failure', () => backend.streams[0]?.closed);
-  // Its deadline comes after that of the call before.
-  const [refusal] = await once(call('/late'), 'response');
+  await waitFor('the failure', () => {
+    return backend.streams[0]?.closed && proxy.backend(`127.0.0.1:${backend.port}`).inFlight === 0;
+  });
+  const refused = once(call('/late'), 'response');
+  await waitFor('the other call', () => backend.streams.length === 2);
+  time.nowMs = 1_100;
+  const [refusal] = await refused;
   assert.equal(refusal['grpc-status'], '4');
   failed.resume();
   const [last] = await within(trailers, 5_000, 'the trailers');
