@@ -201,6 +201,8 @@ test('a deadline that passes after its call has failed changes nothing', async (
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
     if (path !== '/failed') return;
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    // Node.js 24 would send END_STREAM before the reset.
+    stream.end = () => stream;
     stream.write(Buffer.alloc(50_000), () => stream.close(CODES.INTERNAL_ERROR));
   });
   const proxy = await startGrpcProxy(t, [backend.port], { clock: time.clock });
