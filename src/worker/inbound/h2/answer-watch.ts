@@ -7,7 +7,7 @@
 import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import type { Http2Request } from './http2-request.ts';
 
-/** What answers hold in a worker, as of the last looks, but for one answer of each connection: over HTTP/1.1 it would be as much. */
+/** What answers hold in a worker, as of the last looks, but for the largest of each connection: over HTTP/1.1 it would be as much. */
 export const ANSWERS_MAX_BYTES = 134_217_728;
 
 /** lookAtAnswers is called about once a second for each connection. It may end requests of this one. */
@@ -16,7 +16,7 @@ export function lookAtAnswers(
   memory: PendingMemory,
   { nowMs, writeIdleMs }: { nowMs: number; writeIdleMs: number },
 ): void {
-  let spared: Http2Request | null = null;
+  const spared = largestOf(requests);
   for (const request of requests.slice()) {
     if (!request.blocked) {
       request.progressMs = 0;
@@ -27,12 +27,22 @@ export function lookAtAnswers(
       // Let go and counted again, it goes to the end of the queue.
       letGo(request, memory);
     } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
-    const { heldBytes } = request;
-    if (heldBytes > 0) spared ??= request;
-    const countedBytes = request === spared ? 0 : heldBytes;
+    const countedBytes = request === spared ? 0 : request.heldBytes;
     if (countedBytes > 0) request.held ??= new HeldBytes(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);
   }
+}
+
+function largestOf(requests: readonly Http2Request[]): Http2Request | null {
+  let largest: Http2Request | null = null;
+  let largestBytes = 0;
+  for (const request of requests) {
+    const { heldBytes } = request;
+    if (heldBytes <= largestBytes) continue;
+    largest = request;
+    largestBytes = heldBytes;
+  }
+  return largest;
 }
 
 /** letGo is also called when the request is over. */

@@ -61,6 +61,17 @@ test('one answer of each connection is not counted, and what has left, or is ove
   assert.equal(memory.bytes, 0);
 });
 
+test('the answer that is not counted is the largest, wherever it stands', () => {
+  const { memory, look } = scene(1 << 30);
+  const many = requests(3);
+  const sizes = [5 * KIB, 900 * KIB, 64 * KIB];
+  for (const [i, request] of many.entries()) request.heldBytes = sizes[i] ?? 0;
+  look(many);
+  assert.equal(memory.bytes, 69 * KIB);
+  look(many.toReversed());
+  assert.equal(memory.bytes, 69 * KIB);
+});
+
 test('above the bound the answer of which nothing has left for the longest time ends', () => {
   const { memory, look } = scene(4 * 64 * KIB);
   const slow = requests(3);
