@@ -1,8 +1,12 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
 import { systemClock } from '../contract/clock.ts';
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import type { PlannedBackend } from './plan.ts';
 import { NO_STATUS } from './request-stats.ts';
+
+/** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
+const END_MS = 1_000;
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
@@ -45,6 +49,11 @@ export class Attempt {
     if (!this.end()) return false;
     if (this.upstreamMs === null) this.target.stats.count(NO_STATUS, null);
     return true;
+  }
+
+  /** answerSent: the client has the answer. Over HTTP/2 one without content may be sent before its backend has ended it. */
+  answerSent(timer: DeadlineTimer): void {
+    if (!this.#over) timer.arm(new Deadline(() => this.cancel({ memoryIsFree: true })), END_MS);
   }
 
   /** cancel ends the attempt from our side; no failure of the backend. @param options see Exchange.destroy */

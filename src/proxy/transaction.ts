@@ -351,6 +351,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onSent(memoryIsFree: boolean): void {
+    this.#attempt?.answerSent(this.#deps.timer);
     this.#attempt?.exchange.settled(memoryIsFree);
     this.#finish();
   }

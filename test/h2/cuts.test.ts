@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { accessLineOf, startProxy } from '../proxy/support.ts';
 import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
 import { startRawBackend } from '../support/backend.ts';
@@ -71,3 +71,33 @@ test('a tunnel whose backend resets it ends by a reset, and not by END_STREAM', 
   assert.equal(await client.resetCode(1), CODES.CANCEL);
   assert.equal(ends(client), 0);
 });
+
+test('a backend that goes on with an answer without content is cut once the client has it', async (t) => {
+  const backend = await startEndless205(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, request()));
+  assert.equal((await accessLineOf(proxy, () => true)).reason, 'ok');
+  const { closed } = backend;
+  await waitFor('the end at the backend', () => closed.count === 1);
+  assert.equal(proxy.backend(`127.0.0.1:${backend.port}`).inFlight, 0);
+});
+
+/** startEndless205 answers each request by a 205 whose body goes on for ever. It counts the connections that were closed. */
+async function startEndless205(t: TestContext) {
+  const closed = { count: 0 };
+  const backend = await startRawBackend((socket) => {
+    let writing: NodeJS.Timeout | undefined;
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked\r\n\r\n');
+      writing = setInterval(() => socket.write('1\r\nx\r\n'), 50);
+    });
+    socket.on('close', () => {
+      clearInterval(writing);
+      closed.count += 1;
+    });
+  });
+  t.after(() => backend.close());
+  return { ...backend, closed };
+}
