@@ -84,6 +84,26 @@ test('a backend that goes on with an answer without content is cut once the clie
   assert.equal(proxy.backend(`127.0.0.1:${backend.port}`).inFlight, 0);
 });
 
+test('an upload goes on behind an answer without content, as long as it likes', async (t) => {
+  const backend = await startEndless205(t);
+  // The first look comes after a quarter of headersMs.
+  const timeouts = { headersMs: 400, writeIdleMs: 100 };
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, request([], { method: 'POST' }), { ends: false }));
+  assert.equal(await client.status(1), 205);
+  const answeredMs = performance.now();
+  await waitFor('five times timeouts.writeIdle', () => {
+    client.send(data(1, 'a'));
+    return performance.now() - answeredMs > 500;
+  });
+  client.send(data(1, 'a', { ends: true }));
+  const { reason } = await accessLineOf(proxy, () => true);
+  assert.equal(reason, 'ok');
+  assert.deepEqual(client.all(TYPES.reset, 1), []);
+});
+
 /** startEndless205 answers each request by a 205 whose body goes on for ever. It counts the connections that were closed. */
 async function startEndless205(t: TestContext) {
   const closed = { count: 0 };

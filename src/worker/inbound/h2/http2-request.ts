@@ -85,9 +85,10 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.#requestTrailers = rawTrailers;
   }
 
-  /** Whether something is owed to the client that has not left yet. */
+  /** Whether something is owed to the client that has not left yet. Behind an answer that is only a head, its upload may go on. */
   get blocked(): boolean {
-    return this.started && (this.ended || this.waiting || this.#stream.writableLength > 0);
+    const isUploading = this.#isReceiving && !this.#stopped && !this.over;
+    return this.started && ((this.ended && !isUploading) || this.waiting || this.#stream.writableLength > 0);
   }
 
   /** Grows with what has left of the answer, or of the tunnel. */
