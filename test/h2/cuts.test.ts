@@ -13,6 +13,7 @@ import {
   headers,
   request,
   TYPES,
+  webSocket,
 } from '../support/h2-frames.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -56,14 +57,7 @@ test('a tunnel whose backend resets it ends by a reset, and not by END_STREAM', 
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const client = await connectFrames(proxy.url);
   t.after(() => client.close());
-  const fields = request(
-    [
-      [':protocol', 'websocket'],
-      ['sec-websocket-version', '13'],
-    ],
-    { method: 'CONNECT' },
-  );
-  client.send(headers(1, fields, { ends: false }));
+  client.send(headers(1, webSocket(), { ends: false }));
   assert.equal(await client.status(1), 200);
   client.send(data(1, 'echo'));
   await waitFor('the echo', () => client.body(1) === 'echo');

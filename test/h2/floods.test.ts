@@ -19,6 +19,7 @@ import {
   request,
   settings,
   TYPES,
+  webSocket,
 } from '../support/h2-frames.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -196,14 +197,7 @@ test('a tunnel whose client sends many small messages and gets none is no flood'
   const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: oftenLooked });
   const client = await connectFrames(proxy.url);
   t.after(() => client.close());
-  const fields = request(
-    [
-      [':protocol', 'websocket'],
-      ['sec-websocket-version', '13'],
-    ],
-    { method: 'CONNECT' },
-  );
-  client.send(headers(1, fields, { ends: false }));
+  client.send(headers(1, webSocket(), { ends: false }));
   assert.equal(await client.status(1), 200);
   // One byte each, and nine of the frame.
   for (let i = 1; i <= 20 && !client.closed; i++) {

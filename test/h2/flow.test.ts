@@ -20,6 +20,7 @@ import {
   request,
   settings,
   TYPES,
+  webSocket,
 } from '../support/h2-frames.ts';
 import { untilStill, waitFor } from '../support/wait.ts';
 
@@ -225,14 +226,7 @@ test('a tunnel that is over goes with its connection, if that takes nothing', as
   const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts });
   const client = await connectFrames(proxy.url, settings([4, 2 ** 31 - 1]));
   t.after(() => client.close());
-  const fields = request(
-    [
-      [':protocol', 'websocket'],
-      ['sec-websocket-version', '13'],
-    ],
-    { method: 'CONNECT' },
-  );
-  client.send(frame(TYPES.window, 0, 0, number32(2 ** 30)), headers(1, fields, { ends: false }));
+  client.send(frame(TYPES.window, 0, 0, number32(2 ** 30)), headers(1, webSocket(), { ends: false }));
   assert.equal(await client.status(1), 200);
   client.raw.socket.pause();
   for (let i = 1; i < 5; i++) client.send(headers(2 * i + 1, request([], { path: '/large' })));

@@ -112,6 +112,11 @@ export function request(more: Fields = [], { method = 'GET', path = '/', authori
   return [[':method', method], [':scheme', 'http'], [':authority', authority], [':path', path], ...more];
 }
 
+/** webSocket is the fields that open a WebSocket in a stream (RFC 8441 §4). */
+export function webSocket(): Fields {
+  return [[':protocol', 'websocket'], ...request([['sec-websocket-version', '13']], { method: 'CONNECT' })];
+}
+
 /** headers makes a HEADERS frame with a whole block. */
 export function headers(stream: number, fields: Fields, { ends = true } = {}): Buffer {
   return frame(TYPES.headers, FLAGS.endHeaders | (ends ? FLAGS.endStream : 0), stream, block(fields));
