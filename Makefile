@@ -113,7 +113,7 @@ peers: # installs the other balancers: from Debian as root, and from npm into be
 
 # Each run prints its seed, its counts and the undecided differences.
 fuzz: $(STAMP) ## compare with node and undici on generated traffic (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
-	@for kind in responses requests writer; do \
+	@for kind in responses requests writer frames sessions; do \
 	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \
 	done
 	@FUZZ_COUNT="$${FUZZ_COUNT:-200000}" $(NODE) test/fuzz/parser.test.ts

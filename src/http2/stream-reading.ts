@@ -1,0 +1,168 @@
+/**
+ * What comes in a stream: bytes, fields and the end, in their order, to an owner that may pause.
+ *
+ * While the owner is paused, everything waits here: bytes in `#pending`, bounded by the window of the stream, behind them one head or
+ * trailers, and at last the end. A piece in the middle of which the owner has paused is kept (`#held`) until it goes on. Once the
+ * owner wants nothing more (discard), what comes is dropped, and the window stays closed.
+ */
+import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
+import { PendingBytes } from '../http1/pending-bytes.ts';
+import { FRAME_BUFFER_BYTES, giveFrameBuffer, takeFrameBuffer } from './frame-buffers.ts';
+import type { StreamEvents } from './stream-events.ts';
+
+/** A head that waits behind bytes, and whether it ends the stream. */
+type WaitingFields = [fields: string[], ends: boolean];
+
+/** StreamReading is the lower half of Stream. */
+export abstract class StreamReading {
+  events: StreamEvents;
+  /** Calls do nothing any more. */
+  isClosed = false;
+  /** END_STREAM has come, and may wait to be delivered; or isStopped. */
+  remoteEnded = false;
+  /** Written by the session: how much more the peer may send. */
+  receiveWindow: number;
+
+  readonly #windowBytes: number;
+  #isPaused: boolean;
+  #isDiscarding = false;
+  #isDelivering = false;
+  #pending: PendingBytes | null = null;
+  #waitingFields: WaitingFields | null = null;
+  #endWaits = false;
+  /** The memory of the piece that the owner has, and its bytes. */
+  #held: Buffer<ArrayBuffer> | null = null;
+  #heldBytes = 0;
+  /** Taken by the owner, and not yet given back to the peer as window. */
+  #creditBytes = 0;
+
+  constructor(events: StreamEvents, windowBytes: number, isPaused: boolean) {
+    this.events = events;
+    this.#windowBytes = this.receiveWindow = windowBytes;
+    this.#isPaused = isPaused;
+  }
+
+  /** closeIfOver closes the stream where both sides have ended it. */
+  protected abstract closeIfOver(): void;
+  /** openWindow tells the peer that it may send so much more. */
+  protected abstract openWindow(byteCount: number): void;
+
+  /** The memory of what has come and was not taken. */
+  get unreadBytes(): number {
+    return (this.#pending?.buffer.length ?? 0) + (this.#held === null ? this.#heldBytes : FRAME_BUFFER_BYTES);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** resume goes on reading; what has waited is delivered before it returns. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.#isDelivering) return;
+    this.#freeHeld();
+    this.#deliverWaiting();
+  }
+
+  /** discard drops what waits and what comes from now on, and its end; the peer may send no more than its window allows. */
+  discard(): void {
+    this.#isDiscarding = true;
+    this.#endWaits = false;
+    this.#pending = this.#waitingFields = null;
+    // Somebody may read it still.
+    this.#held = null;
+    this.#heldBytes = 0;
+  }
+
+  /** onPiece is called by the session with a part of DATA. */
+  onPiece(piece: Buffer): void {
+    if (this.#isDiscarding) return;
+    if (this.#isPaused || this.#isDelivering) {
+      this.#pending ??= new PendingBytes();
+      this.#pending.append(piece, 0, piece.length);
+    } else if (piece.length < SMALL_PIECE_BYTES) this.#deliver(piece, null);
+    else {
+      const memory = takeFrameBuffer();
+      piece.copy(memory);
+      this.#deliver(memory.subarray(0, piece.length), memory);
+    }
+  }
+
+  /** onFields is called by the session with a head or trailers. */
+  onFields(fields: string[], ends: boolean): void {
+    if (ends) this.remoteEnded = true;
+    if (this.#pending !== null || (this.#isPaused && this.#heldBytes > 0)) {
+      this.#waitingFields = [fields, ends];
+      if (ends) this.closeIfOver();
+    } else {
+      if (!this.#isDiscarding) this.events.onFields(fields, ends);
+      if (ends) this.#end();
+    }
+  }
+
+  /** onEndFlag is called by the session behind DATA with END_STREAM. */
+  onEndFlag(): void {
+    this.remoteEnded = true;
+    this.#end();
+  }
+
+  /** @param memory what goes back to the pool once the owner has let the piece go; null: nothing */
+  #deliver(piece: Buffer, memory: Buffer<ArrayBuffer> | null): void {
+    this.#held = memory;
+    this.#heldBytes = piece.length;
+    this.#isDelivering = true;
+    this.events.onData(piece);
+    this.#isDelivering = false;
+    if (!this.#isPaused) this.#freeHeld();
+  }
+
+  #freeHeld(): void {
+    if (this.#held !== null && !this.isClosed) giveFrameBuffer(this.#held);
+    this.#held = null;
+    const byteCount = this.#heldBytes;
+    this.#heldBytes = 0;
+    this.credit(byteCount);
+  }
+
+  #deliverWaiting(): void {
+    const pending = this.#pending;
+    if (pending !== null) {
+      this.#pending = null;
+      this.#deliver(pending.buffer.subarray(pending.from, pending.to), null);
+      if (this.#isPaused) return;
+    }
+    const fields = this.#waitingFields;
+    if (fields !== null) {
+      this.#waitingFields = null;
+      this.events.onFields(fields[0], fields[1]);
+      if (fields[1]) this.#endWaits = true;
+    }
+    if (this.#endWaits) this.#end();
+  }
+
+  /** The peer has ended the stream. */
+  #end(): void {
+    this.#endWaits =
+      this.#pending !== null || this.#waitingFields !== null || (this.#isPaused && this.#heldBytes > 0);
+    if (!this.#endWaits && !this.#isDiscarding) this.events.onEnd();
+    this.closeIfOver();
+  }
+
+  /** credit opens the window by bytes that nobody waits for any more: half a window at a time. */
+  credit(byteCount: number): void {
+    if (this.isClosed || this.remoteEnded || this.#isDiscarding) return;
+    this.#creditBytes += byteCount;
+    if (this.#creditBytes < this.#windowBytes / 2) return;
+    this.receiveWindow += this.#creditBytes;
+    this.openWindow(this.#creditBytes);
+    this.#creditBytes = 0;
+  }
+
+  /** stopReading is called when the stream is closed. What has come whole can still be read. */
+  protected stopReading(): void {
+    // The wire of somebody else may still read it.
+    this.#held = null;
+    if (!this.remoteEnded) this.#pending = this.#waitingFields = null;
+  }
+}
