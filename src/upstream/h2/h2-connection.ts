@@ -1,23 +1,24 @@
 /**
- * One connection to a backend that speaks HTTP/2: node:http2's session and what bounds it.
+ * One connection to a backend that speaks HTTP/2: a session and what bounds it.
  *
  * State       entered by      what it means
  * CONNECTING  (constructor)   no request may begin: the backend's SETTINGS, which say how many, have not come. A server that answers
  *                             in anything but HTTP/2 never gets a request.
- * OPEN        #onSettings     requests may begin while a stream is free.
+ * OPEN        onSettings      requests may begin while a stream is free.
  * DRAINING    drain           no further request: the backend sent GOAWAY, the pool is closed, Sluice has reset many streams, or the
  *                             numbers of streams run out.
- * DEAD        #die            the connection is closed. Final.
+ * DEAD        onClosed        the connection is closed. Final.
  *
  * One deadline serves all states (#onDue): to connect; without streams, until the connection closes; with streams, until a backend
  * that says nothing is asked whether it is there.
  */
-import type { ClientHttp2Session, ClientHttp2Stream, SessionOptions } from 'node:http2';
-import { Socket } from 'node:net';
-import { toError } from '../../contract/errors.ts';
+import { HEADERS_MAX_COUNT } from '../../http1/field-lines.ts';
+import { CODE, Http2Error } from '../../http2/frames.ts';
+import { Session } from '../../http2/session.ts';
+import type { NoiseKind, SessionHost, SessionOptions } from '../../http2/session-host.ts';
+import type { Stream } from '../../http2/stream.ts';
+import type { StreamEvents } from '../../http2/stream-events.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
-import { type DialEvents, dial } from '../../infra/wire/dial.ts';
-import { resetOrDestroy } from '../../infra/wire/socket-bound.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from '../connection-settings.ts';
 
 const CONNECTING = 0;
@@ -30,13 +31,13 @@ const STREAMS_MAX = 256;
 /** Requests before a connection is replaced: the numbers of its streams end at 2^31, and every second one is ours. */
 const REQUESTS_MAX = 2 ** 29;
 /**
- * After so many resets within so long no further request begins. Backends cut a connection that resets too many streams, with all that
+ * After so many resets within RECENT_MS no further request begins. Backends cut a connection that resets too many streams, with all that
  * are open on it (CVE-2023-44487): the clients that abort their requests would end those of all others. The usual limits begin at 200.
  */
 const RESETS_MAX = 100;
-const RESETS_MS = 30_000;
-/** RFC 9113 §7. */
-const CANCEL = 0x8;
+/** Frames of no use within RECENT_MS, and one for each request: some servers send an empty DATA frame with every answer. */
+const NOISE_MAX = 1_000;
+const RECENT_MS = 30_000;
 /** A backend that has said nothing for so long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
 /**
@@ -46,26 +47,17 @@ const SILENT_MS = 30_000;
 const STILL_SILENT_MS = 300_000;
 /** An answer to a PING that takes longer never comes. */
 const PING_MS = 10_000;
-/** After our GOAWAY the backend has this long to close the connection. */
-const CLOSE_MS = 1_000;
 
-/** Bytes that a backend may send to a stream that is not read. */
-const STREAM_WINDOW_BYTES = 262_144;
-/** Of all streams together. node:http2 gives it back as bytes arrive, so a stream that is not read holds up no other. */
-const SESSION_WINDOW_BYTES = 16_777_216;
-
-const OPTIONS: SessionOptions & Record<string, unknown> = {
-  settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES, maxHeaderListSize: 65_536 },
+const OPTIONS: SessionOptions = {
+  isServer: false,
+  // What a backend may send to a stream that is not read…
+  streamWindowBytes: 262_144,
+  // … and to all streams together. It is given back as bytes arrive, so a stream that is not read holds up no other.
+  connectionWindowBytes: 16_777_216,
+  maxStreams: 0,
   // With the pseudo field.
-  maxHeaderListPairs: 201,
-  maxSettings: 32,
-  maxSessionInvalidFrames: 32,
-  maxOutstandingPings: 2,
-  maxReservedRemoteStreams: 0,
-  // MiB for header blocks and what waits to be sent, not for bodies.
-  maxSessionMemory: 64,
-  // What a client may repeat is not ours to decide.
-  strictSingleValueFields: false,
+  maxFields: HEADERS_MAX_COUNT + 1,
+  maxListBytes: 65_536,
 };
 
 /** H2ConnectionHost is what a connection needs of its pool. */
@@ -82,26 +74,22 @@ export interface H2ConnectionHost {
   onConnectFailed(connection: H2Connection, error: Error): void;
 }
 
-export class H2Connection implements DialEvents {
+export class H2Connection implements SessionHost {
   readonly scheme: 'http' | 'https';
   /** Set whenever the backend has said something; see #askWhetherAlive. */
   heard = false;
-  /** The error that ended the connection, if one did. */
-  lostBy: Error | null = null;
 
   readonly #settings: ConnectionSettings;
   readonly #host: H2ConnectionHost;
-  readonly #socket = new Socket();
+  readonly #session: Session;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #startedMs: number;
-  #http2: ClientHttp2Session | null = null;
   #state = CONNECTING;
   #activeCount = 0;
   #maxActive = 0;
   #requestCount = 0;
-  /** Since #resetsSinceMs. */
-  #resetCount = 0;
-  #resetsSinceMs = 0;
+  readonly #resets = new RecentCount();
+  readonly #noise = new RecentCount();
   /** Streams above it were not processed (GOAWAY). */
   #lastStreamId = Number.POSITIVE_INFINITY;
   #pinging = false;
@@ -116,45 +104,12 @@ export class H2Connection implements DialEvents {
     this.scheme = settings.tls === undefined ? 'http' : 'https';
     this.#startedMs = settings.timer.monotonicMs();
     this.#arm(settings.connectMs);
-    const socket = this.#socket;
-    socket.on('error', (error) => this.#lose(error));
-    socket.on('close', () => this.#die());
-    dial(socket, settings, this);
+    this.#session = new Session((events) => settings.wires.connect(settings, events), OPTIONS, this);
   }
 
-  onOpen(socket: Socket): void {
-    if (this.#state !== DEAD) this.#begin(socket);
-  }
+  // What the session says.
 
-  onTlsError(error: Error): void {
-    this.#lose(error);
-    this.#cut();
-  }
-
-  #lose(error: Error): void {
-    this.lostBy ??= error;
-  }
-
-  /** The TCP connection is open, and over TLS the backend has chosen HTTP/2. */
-  #begin(socket: Socket): void {
-    const { host, port } = this.#settings;
-    const authority = { protocol: `${this.scheme}:`, hostname: host, port: String(port) };
-    // Not imported: 15 MiB, which only a worker with such a pool needs.
-    const { connect } = process.getBuiltinModule('node:http2');
-    const http2 = connect(authority as URL, { ...OPTIONS, createConnection: () => socket });
-    this.#http2 = http2;
-    http2.on('connect', () => http2.destroyed || http2.setLocalWindowSize(SESSION_WINDOW_BYTES));
-    http2.on('remoteSettings', ({ maxConcurrentStreams }) => this.#onSettings(maxConcurrentStreams));
-    http2.on('goaway', (_code, lastStreamId) => {
-      this.#lastStreamId = Math.min(this.#lastStreamId, lastStreamId);
-      this.drain();
-    });
-    http2.on('error', (error) => this.#lose(error));
-    // node has closed the session; its socket may linger.
-    http2.on('close', () => this.#die());
-  }
-
-  #onSettings(maxConcurrentStreams = STREAMS_MAX): void {
+  onSettings(maxConcurrentStreams: number): void {
     this.heard = true;
     this.#maxActive = Math.min(maxConcurrentStreams, STREAMS_MAX);
     if (this.#state === CONNECTING) {
@@ -166,7 +121,50 @@ export class H2Connection implements DialEvents {
     if (this.hasFree) this.#host.onFree(this);
   }
 
-  // What the pool and the streams ask.
+  onGoaway(lastStreamId: number, code: number): void {
+    this.#lastStreamId = Math.min(this.#lastStreamId, lastStreamId);
+    if (code === CODE.NO_ERROR) this.drain();
+    else this.#cut(new Error(`GOAWAY with code ${code}`));
+  }
+
+  onPong(): void {
+    if (!this.#pinging) return;
+    this.#pinging = false;
+    if (this.#activeCount === 0) return;
+    this.#pingCount++;
+    this.#isPatient = true;
+    this.#arm(STILL_SILENT_MS);
+  }
+
+  onNoise(kind: NoiseKind): void {
+    // These cost the backend as much as us.
+    if (kind === 'reset' || kind === 'ping' || kind === 'settings') return;
+    if (this.#noise.add(this.#settings.timer.monotonicMs()) > NOISE_MAX + this.#requestCount)
+      this.#cut(new Error('too many frames of no use'));
+  }
+
+  /** Never called: a client session takes no streams of the peer. */
+  onStream(stream: Stream): void {
+    stream.reset(CODE.REFUSED_STREAM);
+  }
+
+  onStreamClosed(): void {
+    this.#activeCount--;
+    if (this.isLost) return;
+    if (this.#activeCount === 0) this.#rest();
+    if (this.hasFree) this.#host.onFree(this);
+  }
+
+  onClosed(): void {
+    if (this.#state === DEAD) return;
+    const wasConnecting = this.#state === CONNECTING;
+    this.#state = DEAD;
+    this.#settings.timer.remove(this.#deadline);
+    if (wasConnecting) this.#host.onConnectFailed(this, whyNotConnected(this.lostBy));
+    else this.#host.onClosed(this);
+  }
+
+  // What the pool and the requests ask.
 
   get isConnecting(): boolean {
     return this.#state === CONNECTING;
@@ -188,48 +186,38 @@ export class H2Connection implements DialEvents {
 
   /** Whether streams have ended because the connection has. */
   get isLost(): boolean {
-    return this.#state === DEAD || this.#http2?.destroyed === true;
+    return this.#state === DEAD || this.#session.isDead;
   }
 
-  /** hasGivenUp tells whether the backend did not process a stream: it said so, or the stream was never sent (undefined). */
-  hasGivenUp(streamId: number | undefined): boolean {
-    return streamId === undefined || streamId > this.#lastStreamId;
+  /** The error that ended the connection, if one did. */
+  get lostBy(): Error | null {
+    return this.#session.error;
   }
 
-  /** request opens a stream. Throws where node cannot send a field. */
-  request(fields: string[], options: { endStream: boolean }): ClientHttp2Stream {
-    if (this.#http2 === null) throw new Error('the connection is not open');
-    return this.#http2.request(fields, options);
+  /** hasGivenUp tells whether the backend did not process a stream, and said so (GOAWAY). */
+  hasGivenUp(streamId: number): boolean {
+    return streamId > this.#lastStreamId;
   }
 
-  /** enter counts a stream that was opened; leave follows when it is closed. */
-  enter(): void {
+  /** open begins a request where a stream is free. @param ends whether it has no body */
+  open(fields: string[], ends: boolean, events: StreamEvents): Stream {
     const mayHurry = this.#isPatient && (this.heard || this.#pingCount === 1);
     if (this.#activeCount++ === 0 || mayHurry) this.#listen();
+    const stream = this.#session.open(fields, ends, events);
     if (++this.#requestCount >= REQUESTS_MAX) this.drain();
-  }
-
-  leave(): void {
-    this.#activeCount--;
-    // After an error of the protocol node ends all streams first, and waits for the socket.
-    if (this.isLost) this.#host.onLost();
-    if (this.#state === DEAD) return;
-    if (this.#activeCount === 0) this.#rest();
-    if (this.hasFree) this.#host.onFree(this);
+    return stream;
   }
 
   /** reset ends a stream of which nobody needs the rest. */
-  reset(stream: ClientHttp2Stream): void {
-    if (stream.closed) return;
-    // node ends a stream before it resets it, and the backend would take a body that was cut for a whole one.
-    stream.end = () => stream;
-    stream.close(CANCEL);
-    const nowMs = this.#settings.timer.monotonicMs();
-    if (nowMs - this.#resetsSinceMs > RESETS_MS) {
-      this.#resetsSinceMs = nowMs;
-      this.#resetCount = 0;
-    }
-    if (++this.#resetCount >= RESETS_MAX) this.drain();
+  reset(stream: Stream): void {
+    if (stream.isClosed) return;
+    if (this.#resets.add(this.#settings.timer.monotonicMs()) >= RESETS_MAX) this.drain();
+    stream.reset(CODE.CANCEL);
+  }
+
+  /** onRequestClosed is called by a request whose stream has closed, before another attempt looks for a connection. */
+  onRequestClosed(): void {
+    if (this.isLost) this.#host.onLost();
   }
 
   /** drain lets the requests finish and closes the connection then. */
@@ -238,8 +226,8 @@ export class H2Connection implements DialEvents {
     const wasConnecting = this.#state === CONNECTING;
     this.#state = DRAINING;
     this.#host.onDraining(this);
-    if (wasConnecting) this.#cut();
-    else if (this.#activeCount === 0) this.#close();
+    if (wasConnecting) this.#cut(null);
+    else if (this.#activeCount === 0) this.#session.destroy(CODE.NO_ERROR);
   }
 
   // Ends.
@@ -250,39 +238,24 @@ export class H2Connection implements DialEvents {
 
   /** There are no streams. */
   #rest(): void {
-    if (this.#state === DRAINING) this.#close();
+    if (this.#state === DRAINING) this.#session.destroy(CODE.NO_ERROR);
     else this.#arm(this.#settings.parkMs ?? DEFAULT_PARK_MS);
   }
 
   #onDue(): void {
-    if (this.#state === CONNECTING) {
-      this.lostBy = new Error(`no HTTP/2 connection within ${this.#settings.connectMs} ms`);
-      this.#cut();
-    } else if (this.#activeCount > 0) this.#askWhetherAlive();
-    else if (this.#state === OPEN) this.drain();
-    else this.#cut();
+    if (this.#state === CONNECTING)
+      this.#cut(new Error(`no HTTP/2 connection within ${this.#settings.connectMs} ms`));
+    else if (this.#activeCount === 0) this.drain();
+    else if (this.#pinging) this.#cut(new Error(`no answer to a PING within ${PING_MS} ms`));
+    else if (this.heard) this.#listen();
+    else this.#askWhetherAlive();
   }
 
   #askWhetherAlive(): void {
-    if (this.#pinging) {
-      this.#lose(new Error(`no answer to a PING within ${PING_MS} ms`));
-      this.#cut();
-      return;
-    }
-    if (this.heard) {
-      this.#listen();
-      return;
-    }
     this.#pinging = true;
     this.#isPatient = false;
     this.#arm(PING_MS);
-    this.#http2?.ping((error) => {
-      this.#pinging = false;
-      if (error !== null || this.#activeCount === 0) return;
-      this.#pingCount++;
-      this.#isPatient = true;
-      this.#arm(STILL_SILENT_MS);
-    });
+    this.#session.ping();
   }
 
   #listen(): void {
@@ -292,25 +265,28 @@ export class H2Connection implements DialEvents {
     this.#arm(SILENT_MS);
   }
 
-  /** Sends GOAWAY and our FIN. */
-  #close(): void {
-    this.#arm(CLOSE_MS);
-    this.#http2?.close();
+  /** Ends the connection by a reset; its streams hear of it. */
+  #cut(error: Error | null): void {
+    this.#session.wire.reset();
+    this.#session.destroy(CODE.NO_ERROR, error);
   }
+}
 
-  #cut(): void {
-    this.#http2?.destroy();
-    resetOrDestroy(this.#socket);
-    this.#die();
-  }
+function whyNotConnected(error: Error | null): Error {
+  if (!(error instanceof Http2Error)) return error ?? new Error('connection closed');
+  return new Error(`what answers does not speak HTTP/2 (${error.message})`, { cause: error });
+}
 
-  #die(): void {
-    if (this.#state === DEAD) return;
-    const wasConnecting = this.#state === CONNECTING;
-    this.#state = DEAD;
-    this.#settings.timer.remove(this.#deadline);
-    this.#socket.destroy();
-    if (wasConnecting) this.#host.onConnectFailed(this, toError(this.lostBy ?? 'connection closed'));
-    else this.#host.onClosed(this);
+/** RecentCount counts what happens within RECENT_MS of the first. */
+class RecentCount {
+  #count = 0;
+  #sinceMs = 0;
+
+  add(nowMs: number): number {
+    if (nowMs - this.#sinceMs > RECENT_MS) {
+      this.#sinceMs = nowMs;
+      this.#count = 0;
+    }
+    return ++this.#count;
   }
 }

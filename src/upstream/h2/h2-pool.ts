@@ -85,7 +85,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
   }
 
   onLost(): void {
-    // The lost one, and the others: they may be lost as well, and node tells of one at a time.
+    // The lost one, and the others: they may be lost as well, and each is told of by itself.
     for (const each of [...this.#connections]) if (each.hasServed) each.drain();
   }
 

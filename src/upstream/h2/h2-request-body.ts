@@ -4,11 +4,15 @@
  */
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
+import { SMALL_PIECE_BYTES } from '../../http1/body-buffers.ts';
+import type { Stream } from '../../http2/stream.ts';
 import type { BegunBody } from '../exchange.ts';
 import { wrongLength } from '../failures.ts';
-import type { HookedStream } from './hooked-stream.ts';
+import { requestTrailers } from './h2-fields.ts';
 
 const KEPT_MAX_BYTES = 16_384;
+/** So many pieces are made one: each costs a hundred bytes of its own. */
+const KEPT_MAX_PIECES = 16;
 
 /** H2RequestBody is owned by an H2Request. When that ends without a stream, another one may take it over. */
 export class H2RequestBody implements BegunBody {
@@ -19,10 +23,11 @@ export class H2RequestBody implements BegunBody {
 
   readonly #bodyLength: number;
   #takenBytes = 0;
+  #trailers: readonly string[] = [];
   /** All that was taken; null: too much, or nobody will need it again. */
   #kept: Buffer[] | null = [];
   /** null: the request waits for a stream. */
-  #stream: HookedStream | null = null;
+  #stream: Stream | null = null;
 
   /** @param bodyLength announced, or CHUNKED_BODY */
   constructor(bodyLength: number) {
@@ -40,18 +45,19 @@ export class H2RequestBody implements BegunBody {
   }
 
   /** flowTo sends to this stream what was taken so far, and then what comes; null: there is none for now, and all was kept. */
-  flowTo(stream: HookedStream | null): void {
+  flowTo(stream: Stream | null): void {
     this.#stream = stream;
     this.blocked = stream === null;
     if (stream === null) return;
     for (const piece of this.#kept ?? []) if (!stream.write(piece)) this.blocked = true;
     if (this.#takenBytes > KEPT_MAX_BYTES) this.#kept = null;
-    if (this.ended) stream.end();
+    if (this.ended) stream.end(this.#trailers);
   }
 
   /**
-   * write copies a piece; see `blocked`. Throws an LbError where the body would become longer than announced,
-   * and where a request that waits for a stream is given more than one piece above KEPT_MAX_BYTES.
+   * write sends or keeps a piece. If it is `blocked` then, the memory of the piece is in use until onRequestDrain, unless it is smaller
+   * than SMALL_PIECE_BYTES. Throws an LbError where the body would become longer than announced, and where a request that waits for a
+   * stream is given more than one piece above KEPT_MAX_BYTES.
    */
   write(piece: Buffer): void {
     if (piece.length === 0 || this.ended) return;
@@ -60,32 +66,19 @@ export class H2RequestBody implements BegunBody {
       throw new LbError('internal_error', 'more of the request body came than may wait for a stream');
     this.#takenBytes += piece.length;
     if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes > this.#bodyLength) throw wrongLength('longer');
-    // node sends it later, when its memory may belong to other bytes.
-    const copy = Buffer.from(piece);
     if (stream !== null && this.#takenBytes > KEPT_MAX_BYTES) this.#kept = null;
-    this.#kept?.push(copy);
-    if (stream !== null) holdBack(stream);
-    if (stream?.write(copy) !== true) this.blocked = true;
+    const isOwned = this.#kept !== null || piece.length < SMALL_PIECE_BYTES;
+    const sent = isOwned ? Buffer.from(piece) : piece;
+    if (this.#kept?.push(sent) === KEPT_MAX_PIECES) this.#kept = [Buffer.concat(this.#kept)];
+    if (stream?.write(sent) !== true) this.blocked = true;
   }
 
   /** end: all was taken. Throws an LbError where bytes are missing. */
-  end(): void {
-    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes !== this.#bodyLength) {
-      if (this.#stream !== null) letGo(this.#stream);
+  end(rawTrailers: string[]): void {
+    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes !== this.#bodyLength)
       throw wrongLength('shorter');
-    }
     this.ended = true;
-    this.#stream?.end();
+    this.#trailers = requestTrailers(rawTrailers);
+    this.#stream?.end(this.#trailers);
   }
-}
-
-/** The end of a body often comes in the same read as its last piece. Then both leave in one frame. */
-function holdBack(stream: HookedStream): void {
-  if (stream.writableCorked > 0) return;
-  stream.cork();
-  setImmediate(letGo, stream);
-}
-
-function letGo(stream: HookedStream): void {
-  if (stream.writableCorked > 0 && !stream.closed) stream.uncork();
 }

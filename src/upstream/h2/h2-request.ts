@@ -4,7 +4,7 @@
  * State      entered by   what it means
  * WAITING    (start)      no connection has a free stream yet; the pool holds it.
  * AWAITING   open         a stream is open; the final head of the answer has not come.
- * STREAMING  onFields     the sink has the head; the body follows.
+ * STREAMING  #takeHead    the sink has the head; the body follows.
  * OVER       #leave       the exchange has ended. The stream may take a moment longer to close. Final.
  *
  * A request that the backend has not processed goes from AWAITING back to WAITING, with what was sent of a small body. After GOAWAY it
@@ -13,7 +13,10 @@
  */
 import { LbError } from '../../contract/errors.ts';
 import { hasBody } from '../../contract/request-head.ts';
-import { PendingBytes } from '../../http1/pending-bytes.ts';
+import { SMALL_PIECE_BYTES } from '../../http1/body-buffers.ts';
+import { CODE } from '../../http2/frames.ts';
+import type { Stream } from '../../http2/stream.ts';
+import type { StreamEvents } from '../../http2/stream-events.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import type { ConnectionSettings } from '../connection-settings.ts';
 import {
@@ -26,27 +29,22 @@ import {
 } from '../exchange.ts';
 import { bodyFailure, invalidResponse, noHead, silence, unreadRequest } from '../failures.ts';
 import type { H2Connection } from './h2-connection.ts';
-import { readHead, readTrailers, requestFields } from './h2-fields.ts';
+import { answerTrailers, readHead, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
-import { CONNECTION, ENDED, type HookedStream, hook, readMore, type StreamEvents } from './hooked-stream.ts';
 
 const WAITING = 0;
 const AWAITING = 1;
 const STREAMING = 2;
 const OVER = 3;
 
-/** Of frames and streams (RFC 9113 §6.2, §7). */
-const END_STREAM_FLAG = 0x1;
-const REFUSED_STREAM = 0x7;
-/**
- * Codes with which one side says that the other has broken the protocol: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
- * COMPRESSION_ERROR, ENHANCE_YOUR_CALM.
- */
-const INVALID_CODES: ReadonlySet<number> = new Set([0x1, 0x3, 0x6, 0x9, 0xb]);
-
-/** What node:http2 is told of each kind of request. */
-const WITHOUT_BODY = { endStream: true };
-const WITH_BODY = { endStream: false };
+/** Codes with which one side says that the other has broken the protocol. */
+const INVALID_CODES: ReadonlySet<number> = new Set([
+  CODE.PROTOCOL_ERROR,
+  CODE.FLOW_CONTROL_ERROR,
+  CODE.FRAME_SIZE_ERROR,
+  CODE.COMPRESSION_ERROR,
+  CODE.ENHANCE_YOUR_CALM,
+]);
 
 /** H2RequestHost is what a request needs of its pool. */
 export interface H2RequestHost {
@@ -67,18 +65,19 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #body: H2RequestBody | null;
   #state = WAITING;
-  #stream: HookedStream | null = null;
+  /** Both are null while it waits. */
+  #stream: Stream | null = null;
+  #connection: H2Connection | null = null;
   #wasRequeued = false;
+  /** Of the request body, when the deadline was last armed. */
+  #sentBytes = 0;
 
   // The answer.
   #interimCount = 0;
   #announcedBytes = -1;
   #receivedBytes = 0;
-  #answerTrailers: string[] = [];
+  #trailers: string[] = [];
   #paused = false;
-  /** Arrived while paused: the window of the stream bounds it. Joined, for a backend may send frames of a byte. */
-  #rest: PendingBytes | null = null;
-  whole = false;
   #delivering = false;
 
   /** @param reused whether the connection was open before */
@@ -103,25 +102,14 @@ export class H2Request implements ExchangeOwner, StreamEvents {
 
   /** open is called with a connection that has a free stream. */
   open(connection: H2Connection): void {
-    const fields = requestFields(this.#request, connection.scheme);
-    try {
-      this.#stream = hook(
-        connection.request(fields, this.#body !== null ? WITH_BODY : WITHOUT_BODY),
-        this,
-        connection,
-      );
-    } catch (thrown) {
-      // A field that node cannot send. The sink hears nothing before start() has returned.
-      const error = new LbError('internal_error', 'request cannot be sent', { cause: thrown });
-      process.nextTick(() => this.fail(error));
-      return;
-    }
-    connection.enter();
+    const body = this.#body;
     const wasWaiting = this.#deadline.armed;
     this.#state = AWAITING;
-    const body = this.#body;
-    body?.flowTo(this.#stream);
-    this.#awaitRequest();
+    this.#connection = connection;
+    const stream = connection.open(requestFields(this.#request, connection.scheme), body === null, this);
+    this.#stream = stream;
+    body?.flowTo(stream);
+    this.#awaitBackend();
     if (!wasWaiting) return;
     if (!this.#wasRequeued) this.exchange.connected = true;
     if (body === null || body.ended) return;
@@ -129,13 +117,15 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     else if (!body.blocked) this.exchange.askForBody('onRequestDrain');
   }
 
-  /** Bounds the wait for the backend, if it is the backend's turn. */
-  #awaitRequest(): void {
+  /** Bounds the wait for the head of the answer, or for the backend to read the request, if it is the backend's turn. */
+  #awaitBackend(): void {
     if (this.#state !== AWAITING) return;
     const { timer, responseMs, idleMs } = this.#settings;
     const body = this.#body;
-    if (body === null || body.ended) this.#arm(responseMs);
-    else if (body.blocked) this.#arm(idleMs);
+    if (body?.blocked) {
+      this.#sentBytes = this.#stream?.framedBytes ?? 0;
+      this.#arm(idleMs);
+    } else if (body === null || body.ended) this.#arm(responseMs);
     else timer.disarm(this.#deadline);
   }
 
@@ -148,48 +138,65 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   writeBody(piece: Buffer): boolean {
     const body = this.#body;
     if (body === null) return true;
-    if (this.#state === STREAMING && !this.#paused) this.#arm(this.#settings.idleMs);
+    // A backend that answers while the client still sends (an echo) is silent only from the client's last bytes on.
+    if (this.#isStreaming && !this.#paused) this.#arm(this.#settings.idleMs);
+    const wasBlocked = body.blocked;
     try {
       body.write(piece);
     } catch (thrown) {
       this.fail(bodyFailure(thrown));
       return true;
     }
-    if (body.blocked) this.#awaitRequest();
+    if (body.blocked && !wasBlocked) this.#awaitBackend();
     return !body.blocked;
   }
 
-  /**
-   * Trailers of a request are left out: node can send them only on streams that wait for them, and aborts the process when such a
-   * stream is cancelled.
-   */
-  endBody(_rawTrailers: string[]): void {
+  endBody(rawTrailers: string[]): void {
     const body = this.#body;
     if (body === null || body.ended) return;
     try {
-      body.end();
-      this.#awaitRequest();
+      body.end(rawTrailers);
     } catch (thrown) {
       this.fail(bodyFailure(thrown));
+      return;
     }
+    if (!body.blocked) this.#awaitBackend();
   }
 
   onDrain(): void {
     const body = this.#body;
     if (body === null || !body.blocked || this.#state === OVER) return;
     body.blocked = false;
-    this.#awaitRequest();
-    this.exchange.askForBody('onRequestDrain');
+    this.#awaitBackend();
+    if (!body.ended) this.exchange.askForBody('onRequestDrain');
   }
 
   // The answer.
 
-  onInterim(raw: string[]): void {
-    if (this.#state !== AWAITING) return;
-    const head = readHead(raw, '', true);
+  onFields(fields: string[], ends: boolean): void {
+    if (this.#state === AWAITING) this.#takeHead(fields, ends);
+    else if (this.#isStreaming) this.#trailers = answerTrailers(fields, this.#request.isGrpc === true);
+  }
+
+  #takeHead(fields: string[], ends: boolean): void {
+    this.#heard();
+    const head = readHead(fields, this.#request.method, ends);
     if (typeof head === 'string') this.#invalid(head);
-    else if (head.status === 101) this.#invalid('unsolicited 101');
-    else if (++this.#interimCount > INTERIM_MAX_COUNT) this.#invalid('too many interim responses');
+    else if (head.status < 200) this.#takeInterim(head);
+    else if (ends) {
+      this.#complete();
+      this.#tellHead(head, '');
+    } else {
+      this.#body?.forget();
+      this.#state = STREAMING;
+      this.#announcedBytes = head.hasBody ? head.contentLength : 0;
+      this.#arm(this.#settings.idleMs);
+      this.#tellHead(head, null);
+    }
+  }
+
+  #takeInterim(head: ResponseHead): void {
+    if (++this.#interimCount > INTERIM_MAX_COUNT) this.#invalid('too many interim responses');
     else {
       try {
         this.exchange.sink.onInformation(head.status, head.lines);
@@ -199,53 +206,34 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     }
   }
 
-  onFields(raw: string[], flags: number): void {
-    const isLast = (flags & END_STREAM_FLAG) !== 0;
-    const stream = this.#stream;
-    if (this.#state !== AWAITING || stream === null) return;
-    const head = readHead(raw, this.#request.method, isLast);
-    if (typeof head === 'string') {
-      this.#invalid(head);
-      return;
-    }
-    this.#body?.forget();
-    if (isLast) {
-      this.#complete(stream);
-      this.#tellHead(head, '');
-      return;
-    }
-    this.#state = STREAMING;
-    this.#announcedBytes = head.hasBody ? head.contentLength : 0;
-    this.#arm(this.#settings.idleMs);
-    this.#tellHead(head, null);
-    // The sink may have ended the exchange.
-    if (this.#isStreaming) this.#readOn(stream);
+  #heard(): void {
+    if (this.#connection !== null) this.#connection.heard = true;
   }
 
   get #isStreaming(): boolean {
     return this.#state === STREAMING;
   }
 
-  onPiece(piece: Buffer): boolean {
-    if (this.#paused || this.#state === AWAITING) {
-      this.#rest ??= new PendingBytes();
-      this.#rest.append(piece, 0, piece.length);
-      return false;
-    }
-    return this.#isStreaming && this.#deliver(piece);
-  }
-
+  /** See ExchangeOwner. */
   get undeliveredBytes(): number {
-    return this.#rest?.buffer.length ?? 0;
+    return this.#stream?.unreadBytes ?? 0;
   }
 
-  /** @returns whether more may come */
-  #deliver(piece: Buffer): boolean {
+  /** See ExchangeOwner. */
+  get whole(): boolean {
+    return this.#stream?.remoteEnded === true;
+  }
+
+  onData(piece: Buffer): void {
+    this.#heard();
     this.#receivedBytes += piece.length;
-    if (this.#announcedBytes >= 0 && this.#receivedBytes > this.#announcedBytes) {
+    if (this.#announcedBytes >= 0 && this.#receivedBytes > this.#announcedBytes)
       this.#invalid('body longer than announced');
-      return false;
-    }
+    // A sink may keep what it was given; a stream lends no small piece.
+    else this.#deliver(piece.length < SMALL_PIECE_BYTES ? Buffer.from(piece) : piece);
+  }
+
+  #deliver(piece: Buffer): void {
     this.#delivering = true;
     try {
       this.#paused = !this.exchange.sink.onBody(piece) && this.#delivering;
@@ -253,56 +241,38 @@ export class H2Request implements ExchangeOwner, StreamEvents {
       this.exchange.fault(thrown);
     }
     this.#delivering = false;
-    if (!this.#isStreaming) return false;
-    // A backend that is not read is not silent: the window of this stream closes, and of no other.
-    if (this.#paused) this.#settings.timer.disarm(this.#deadline);
-    else this.#arm(this.#settings.idleMs);
-    return !this.#paused;
+    if (!this.#isStreaming) return;
+    if (!this.#paused) this.#arm(this.#settings.idleMs);
+    else {
+      // A backend that is not read is not silent: the window of this stream closes, and of no other.
+      this.#settings.timer.disarm(this.#deadline);
+      this.#stream?.pause();
+    }
   }
 
   resume(): void {
     // From within onBody: the sink has passed everything on already.
     this.#delivering = false;
-    const stream = this.#stream;
-    if (!this.#paused || stream === null) return;
+    if (!this.#paused) return;
     this.#paused = false;
     this.#arm(this.#settings.idleMs);
-    this.#readOn(stream);
+    this.#stream?.resume();
   }
 
-  /** Delivers what has waited, then goes on. */
-  #readOn(stream: HookedStream): void {
-    const rest = this.#rest;
-    this.#rest = null;
-    if (rest !== null && !this.#deliver(rest.buffer.subarray(rest.from, rest.to))) return;
-    if (this.whole) this.#finish(stream);
-    else readMore(stream);
-  }
-
-  onTrailers(raw: string[]): void {
-    this.#answerTrailers = readTrailers(raw, this.#request.isGrpc === true);
-  }
-
-  onEnded(): void {
-    const stream = this.#stream;
-    if (!this.#isStreaming || stream === null) return;
-    this.whole = true;
-    if (!this.#paused) this.#finish(stream);
-  }
-
-  #finish(stream: HookedStream): void {
-    if (this.#announcedBytes >= 0 && this.#receivedBytes !== this.#announcedBytes) {
+  onEnd(): void {
+    if (!this.#isStreaming) return;
+    if (this.#announcedBytes >= 0 && this.#receivedBytes !== this.#announcedBytes)
       this.#invalid('body shorter than announced');
-      return;
+    else {
+      this.#complete();
+      this.exchange.complete(this.#trailers);
     }
-    this.#complete(stream);
-    this.exchange.complete(this.#answerTrailers);
   }
 
-  #complete(stream: HookedStream): void {
+  #complete(): void {
     this.#leave();
-    // RFC 9113 §8.1: nobody needs the rest of the request.
-    if (this.#body?.ended === false) stream[CONNECTION].reset(stream);
+    // RFC 9113 §8.1: nobody needs the rest of the request, and the backend may never open the window for it.
+    if (this.#body !== null && (!this.#body.ended || this.#body.blocked)) this.#reset();
   }
 
   #tellHead(head: ResponseHead, completeBody: string | null): void {
@@ -318,28 +288,28 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   #onDue(): void {
     const { responseMs, idleMs } = this.#settings;
     if (this.#state === WAITING) this.fail(this.#host.whyWaiting());
-    else if (this.#state === STREAMING) this.fail(silence(idleMs));
-    else if (this.#body?.blocked === true && !this.#body.ended) this.fail(unreadRequest());
-    else this.fail(noHead(responseMs));
+    else if (this.#isStreaming) this.fail(silence(idleMs));
+    else if (this.#body?.blocked !== true) this.fail(noHead(responseMs));
+    // The backend may read a large piece slowly.
+    else if ((this.#stream?.framedBytes ?? 0) > this.#sentBytes) this.#awaitBackend();
+    else this.fail(unreadRequest());
   }
 
   #invalid(problem: string): void {
     this.fail(invalidResponse(problem));
   }
 
-  onClosed(stream: HookedStream): void {
-    if (this.#state === OVER || this.#stream !== stream) return;
+  onClosed(code: number): void {
+    const stream = this.#stream;
+    const connection = this.#connection;
+    if (this.#state === OVER || stream === null || connection === null) return;
+    connection.onRequestClosed();
     // It has come whole: the client reads it, or will.
-    if (this.#isStreaming && stream[ENDED]) {
-      this.onEnded();
-      return;
-    }
-    const connection = stream[CONNECTION];
-    // node gives the code of a GOAWAY to all streams.
-    const isRefused = stream.rstCode === REFUSED_STREAM && !connection.isLost;
+    if (this.#isStreaming && stream.remoteEnded) return;
     const hasGivenUp = connection.hasGivenUp(stream.id);
-    if (!(isRefused || hasGivenUp) || this.#state !== AWAITING || this.#interimCount > 0)
-      this.fail(this.#lossOf(stream.rstCode, connection));
+    const isUnprocessed = hasGivenUp || (code === CODE.REFUSED_STREAM && !connection.isLost);
+    if (!isUnprocessed || this.#isStreaming || this.#interimCount > 0)
+      this.fail(this.#lossOf(code, connection));
     else if (this.#body?.isKept === false)
       this.fail(new LbError('backend_busy', 'backend did not process the request', { retryable: false }));
     else this.#waitAgain(hasGivenUp);
@@ -347,7 +317,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
 
   #waitAgain(hasGivenUp: boolean): void {
     this.#state = WAITING;
-    this.#stream = null;
+    this.#stream = this.#connection = null;
     this.#body?.flowTo(null);
     if (!hasGivenUp || this.#wasRequeued) {
       this.fail(new LbError('backend_busy', 'backend did not process the request'));
@@ -357,21 +327,17 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     this.#host.requeue(this);
   }
 
-  #lossOf(rstCode: number, connection: H2Connection): LbError {
-    const cause = connection.lostBy ?? undefined;
-    if (connection.isLost) {
+  #lossOf(code: number, { isLost, lostBy }: H2Connection): LbError {
+    if (isLost) {
       // The backend may have processed it (B10).
       const retryable = this.#state === AWAITING && this.exchange.reused && this.#interimCount === 0;
-      return new LbError('upstream_reset', `connection lost: ${cause?.message ?? 'closed'}`, {
-        cause,
+      return new LbError('upstream_reset', `connection lost: ${lostBy?.message ?? 'closed'}`, {
+        cause: lostBy ?? undefined,
         retryable,
       });
     }
-    const isInvalid = INVALID_CODES.has(rstCode);
-    return new LbError(
-      isInvalid ? 'upstream_invalid' : 'upstream_reset',
-      `stream reset with code ${rstCode}`,
-    );
+    const isInvalid = INVALID_CODES.has(code);
+    return new LbError(isInvalid ? 'upstream_invalid' : 'upstream_reset', `stream reset with code ${code}`);
   }
 
   fail(error: LbError): void {
@@ -386,10 +352,9 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   close(): void {
     if (this.#state === OVER) return;
     const isWaiting = this.#state === WAITING;
-    const stream = this.#stream;
     this.#leave();
     if (isWaiting) this.#host.forget(this);
-    else if (stream !== null) stream[CONNECTION].reset(stream);
+    else this.#reset();
   }
 
   #leave(): void {
@@ -397,5 +362,9 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     if (this.#stream !== null) this.#body?.forget();
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);
+  }
+
+  #reset(): void {
+    if (this.#stream !== null) this.#connection?.reset(this.#stream);
   }
 }

@@ -72,6 +72,21 @@ test('uploads and downloads of many pieces pass whole', async (t) => {
   assert.equal(backend.sessions.length, 1);
 });
 
+test('trailers of a request pass, without those that may not', async (t) => {
+  const trailers: string[] = [];
+  const backend = await startH2Backend(t, (stream) => {
+    stream.on('trailers', (_headers, _flags, raw: string[]) => trailers.push(...raw));
+    stream.on('end', () => answerOk(stream));
+    stream.resume();
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+  client.write('3\r\nabc\r\n0\r\nX-Sum: 1\r\nAuthorization: x\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  assert.deepEqual(trailers, ['x-sum', '1']);
+});
+
 test('B28: a client that leaves resets its stream at the backend and no other', async (t) => {
   const backend = await startH2Backend(t, () => undefined);
   const proxy = await startH2Proxy(t, [backend.port]);

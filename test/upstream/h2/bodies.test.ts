@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { FakeTime } from '../../support/fake-time.ts';
 import { fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2.ts';
-import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
+import { FLAGS, frame, number32, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
@@ -16,11 +17,12 @@ class StoppedSink extends RecordingSink {
   }
 }
 
-test('a body arrives without its trailers, and the answer may begin before it ends', async (t) => {
+test('a body arrives with those of its trailers that may pass, and the answer may begin before it ends', async (t) => {
   const received: Buffer[] = [];
+  const trailers: string[] = [];
   const backend = await startH2Backend(t, (stream) => {
     stream.on('data', (chunk: Buffer) => received.push(chunk));
-    stream.on('trailers', () => assert.fail('trailers'));
+    stream.on('trailers', (_headers, _flags, raw: string[]) => trailers.push(...raw));
     stream.respond({ ':status': 200 });
     stream.on('end', () => stream.end('bye'));
   });
@@ -31,11 +33,36 @@ test('a body arrives without its trailers, and the answer may begin before it en
   await waitFor('the head before the body ends', () => sink.head !== null);
   await waitFor('the first piece', () => Buffer.concat(received).toString() === 'one');
   sink.exchange?.writeBody(Buffer.from('two'));
-  sink.exchange?.endBody(['x-sum', '6']);
+  sink.exchange?.endBody([
+    'X-Sum',
+    '6',
+    'Authorization',
+    'x',
+    'content-length',
+    '6',
+    'x_id',
+    '1',
+    'te',
+    'trailers',
+  ]);
   await sink.finished();
   assert.equal(sink.error, null);
   assert.equal(Buffer.concat(received).toString(), 'onetwo');
+  assert.deepEqual(trailers, ['x-sum', '6']);
   assert.equal(sink.body.toString(), 'bye');
+});
+
+test('a trailer with a line break does not pass', async (t) => {
+  const blocks: string[] = [];
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId }, payload) => {
+    if (type === TYPES.headers) blocks.push(payload.toString('latin1'));
+    if (type === TYPES.headers && (flags & FLAGS.endStream) !== 0)
+      socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
+  });
+  const sink = new BodySink(['x'], ['x-y', 'a\r\nb: c', 'x-sum', '1']);
+  await send(makeH2Pool(t, { port: backend.port }), post(), sink).finished();
+  assert.match(blocks[1] ?? '', /x-sum/);
+  assert.doesNotMatch(blocks[1] ?? '', /x-y|\n/);
 });
 
 test('a body of announced length carries content-length', async (t) => {
@@ -113,6 +140,90 @@ test('an upload stops while the backend does not read, and goes on when it does'
   assert.equal(sink.body.toString(), String(sentBytes));
 });
 
+/** A backend that counts the bytes of bodies, opens the windows only as it is told, and never answers. */
+async function startSlowReader(t: TestContext) {
+  let receivedBytes = 0;
+  const received: Buffer[] = [];
+  const backend = await startFrameBackend(t, (_socket, { type }, payload) => {
+    if (type !== TYPES.data) return;
+    receivedBytes += payload.length;
+    received.push(payload);
+  });
+  const openWindows = (byteCount: number): void => {
+    for (const id of [0, 1]) backend.sockets[0]?.write(frame(TYPES.window, 0, id, number32(byteCount)));
+  };
+  return {
+    port: backend.port,
+    openWindows,
+    receivedBytes: () => receivedBytes,
+    body: () => Buffer.concat(received),
+  };
+}
+
+test('a piece that has not left is sent from the memory of the caller, unless it is small', async (t) => {
+  const backend = await startSlowReader(t);
+  const sink = new RecordingSink();
+  send(makeH2Pool(t, { port: backend.port }), post(), sink);
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  const exchange = sink.exchange!;
+  const pieces = ['a', 'b', 'c', 'd'].map((letter, i) => Buffer.alloc(i === 1 ? 100_000 : 1_000, letter));
+  const taken = pieces.map((piece, i) => {
+    const isFree = exchange.writeBody(piece);
+    if (i !== 1) piece.fill('!');
+    return isFree;
+  });
+  assert.deepEqual(taken, [true, false, false, false]);
+  assert.equal(sink.drainCount, 0);
+  backend.openWindows(60_000);
+  await waitFor('all of the body', () => backend.receivedBytes() === 103_000);
+  assert.equal(sink.drainCount, 1);
+  const text = backend.body().toString();
+  assert.ok(
+    text === ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(letter === 'b' ? 100_000 : 1_000)).join(''),
+  );
+  exchange.destroy({ memoryIsFree: true });
+});
+
+test('a backend that reads a large piece slowly is not silent', async (t) => {
+  const time = new FakeTime();
+  const backend = await startSlowReader(t);
+  const sink = new RecordingSink();
+  send(makeH2Pool(t, { port: backend.port, idleMs: 5_000, clock: time.clock }), post(), sink);
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  sink.exchange?.writeBody(Buffer.alloc(100_000));
+  for (let turn = 1; turn <= 3; turn++) {
+    backend.openWindows(1_000);
+    await waitFor('the next bytes', () => backend.receivedBytes() === 65_535 + turn * 1_000);
+    time.nowMs += 5_100;
+    await time.ticks();
+    assert.equal(sink.error, null);
+  }
+  time.nowMs += 5_100;
+  await sink.finished();
+  assert.match(sink.error?.message ?? '', /stopped reading/);
+});
+
+test('a small piece that waits for a client stays as it came', async (t) => {
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    stream.respond({ ':status': 200 });
+    if (path === '/kept') stream.write('kept');
+    else stream.end('x'.repeat(900));
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  let kept: Buffer | null = null;
+  class KeepingSink extends RecordingSink {
+    override onBody(chunk: Buffer): boolean {
+      kept = chunk;
+      return false;
+    }
+  }
+  const sink = send(pool, get('/kept'), new KeepingSink());
+  await waitFor('the piece', () => kept !== null);
+  for (let i = 0; i < 3; i++) await ask(pool);
+  assert.equal(String(kept), 'kept');
+  sink.exchange?.destroy({ memoryIsFree: true });
+});
+
 /** startRecordingBackend notes the frames of streams: type, and `end` for END_STREAM. */
 async function startRecordingBackend(t: TestContext, answer: (socket: Socket, streamId: number) => void) {
   const frames: string[] = [];
@@ -164,6 +275,16 @@ test('an upload that is given up is reset, and never looks whole (B28)', async (
   sink.exchange?.destroy({ memoryIsFree: true });
   await waitFor('the reset', () => backend.frames.includes('reset'));
   assert.deepEqual(backend.frames, ['headers', 'data', 'reset']);
+});
+
+test('a whole answer resets the stream of a body whose rest may never leave', async (t) => {
+  const backend = await startRecordingBackend(t, (socket, streamId) =>
+    socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200']))),
+  );
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = await send(pool, post(), new BodySink([Buffer.alloc(100_000)])).finished();
+  assert.equal(sink.head?.status, 200);
+  await waitFor('the reset', () => backend.frames.at(-1) === 'reset');
 });
 
 test('a silent backend is a time-out before the head and inside the body', async (t) => {

@@ -34,6 +34,7 @@ const BAD_ANSWERS: Record<string, (streamId: number) => Buffer> = {
   'a transfer coding': (id) => headers(id, fieldBlock([':status', '200'], ['transfer-encoding', 'chunked'])),
   'a name in upper case': (id) => headers(id, fieldBlock([':status', '200'], ['X-Y', 'z'])),
   'no status': (id) => headers(id, fieldBlock(['x', 'y'])),
+  'a status under another name': (id) => headers(id, fieldBlock(['x', '200']), END_HEADERS | END_STREAM),
   'two statuses': (id) => headers(id, fieldBlock([':status', '200'], [':status', '200'])),
   'a status that is no number': (id) => headers(id, fieldBlock([':status', '2x0'])),
   'a status above 599': (id) => headers(id, fieldBlock([':status', '700'])),
@@ -65,6 +66,11 @@ const BAD_ANSWERS: Record<string, (streamId: number) => Buffer> = {
     headers(id, fieldBlock([':status', '103']), END_HEADERS | END_STREAM),
   'interim heads without end': (id) =>
     Buffer.concat(Array.from({ length: 17 }, () => headers(id, fieldBlock([':status', '103'])))),
+  'a second head': (id) =>
+    Buffer.concat([headers(id, OK), text(id, 'x'), headers(id, OK, END_HEADERS | END_STREAM)]),
+  'trailers that do not end it': (id) =>
+    Buffer.concat([headers(id, OK), text(id, 'x'), headers(id, fieldBlock(['x', 'y']))]),
+  'an end before its head': (id) => text(id, '', END_STREAM),
   'a body behind 204': (id) =>
     Buffer.concat([headers(id, fieldBlock([':status', '204'])), text(id, 'x', END_STREAM)]),
 };
@@ -91,13 +97,20 @@ const BAD_FIELDS: Record<string, readonly [name: string, value: string]> = {
 };
 
 for (const [what, field] of Object.entries(BAD_FIELDS)) {
-  test(`a field with ${what} does not pass on`, async (t) => {
-    const block = fieldBlock([':status', '200'], field, ['x-y', 'z']);
-    const backend = await startHostileBackend(t, (socket, streamId) =>
-      socket.write(headers(streamId, block, END_HEADERS | END_STREAM)),
-    );
-    const sink = await ask(makeH2Pool(t, { port: backend.port }), BAD);
-    assert.equal(sink.head?.lines, 'x-y: z\r\n');
+  test(`an answer whose head or trailers have a field with ${what} is invalid`, async (t) => {
+    const head = (streamId: number): Buffer =>
+      headers(streamId, fieldBlock([':status', '200'], field, ['x-y', 'z']), END_HEADERS | END_STREAM);
+    const trailers = (streamId: number): Buffer =>
+      Buffer.concat([headers(streamId, OK), headers(streamId, fieldBlock(field), END_HEADERS | END_STREAM)]);
+    for (const bytesFor of [head, trailers]) {
+      const backend = await startHostileBackend(t, (socket, streamId) => socket.write(bytesFor(streamId)));
+      const pool = makeH2Pool(t, { port: backend.port });
+      const sink = await ask(pool, BAD);
+      assert.equal(sink.error?.code, 'upstream_invalid');
+      assert.equal(sink.ended, false);
+      assert.equal((await ask(pool)).head?.status, 200);
+      assert.equal(backend.sockets.length, 1, 'no other stream ends');
+    }
   });
 }
 
@@ -140,6 +153,7 @@ const FLOODS: Record<string, Buffer> = {
   'fields that grow when they are unpacked': Buffer.concat([
     frame(TYPES.headers, END_HEADERS, 1, Buffer.concat([OK, bomb()])),
   ]),
+  'pieces without bytes': Buffer.concat([headers(1, OK), repeated(500, text(1, ''))]),
   'pushed streams': repeated(
     50,
     frame(TYPES.push, END_HEADERS, 1, Buffer.concat([Buffer.from([0, 0, 0, 2]), fieldBlock([':path', '/'])])),
@@ -189,11 +203,27 @@ test('empty pieces do not keep an answer alive', async (t) => {
   assert.equal(sink.error?.code, 'upstream_timeout');
 });
 
+test('a backend that sends an empty piece with each answer keeps its connection', async (t) => {
+  const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
+    if (type !== TYPES.headers) return;
+    socket.write(
+      Buffer.concat([headers(streamId, OK), text(streamId, ''), text(streamId, 'ok', END_STREAM)]),
+    );
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  for (let turn = 0; turn < 11; turn++) {
+    const sinks = await Promise.all(Array.from({ length: 100 }, () => ask(pool)));
+    for (const { error } of sinks) assert.equal(error, null);
+  }
+  assert.equal(backend.sockets.length, 1);
+});
+
 test('a backend that stays silent is asked by PING, and given up where it does not answer', async (t) => {
   const time = new FakeTime();
   let pings = 0;
   let requests = 0;
-  const backend = await startFrameBackend(t, (_socket, { type, flags }) => {
+  const backend = await startFrameBackend(t, (socket, { type, flags }) => {
+    socket.allowHalfOpen = true;
     if (type === TYPES.ping && (flags & FLAGS.ack) === 0) pings++;
     if (type === TYPES.headers) requests++;
   });
@@ -218,6 +248,7 @@ test('a backend that stays silent is asked by PING, and given up where it does n
     assert.equal(each.error?.code, 'upstream_reset');
     assert.match(each.error?.message ?? '', /PING/);
   }
+  await waitFor('the reset', () => backend.sockets[0]?.destroyed === true);
 });
 
 /** A backend that answers GET never and HEAD always, and its pool. It was asked by PING and answered at 31 s and 91 s. */

@@ -9,7 +9,7 @@ import {
   startFrameBackend,
   startH2Backend,
 } from '../../support/h2.ts';
-import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
+import { FLAGS, frame, number32, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
@@ -17,18 +17,20 @@ import { BodySink, post } from './support.ts';
 /** A backend that answers each request of the first connection by GOAWAY with these numbers, and of the others by 200. */
 async function startLeavingBackend(t: TestContext, lastStreamId: number, code: number) {
   const bodies: number[] = [];
+  let heads = 0;
   const goAway = Buffer.alloc(8);
   goAway.writeUInt32BE(lastStreamId, 0);
   goAway.writeUInt32BE(code, 4);
   const backend = await startFrameBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
     const isRequest = type === TYPES.headers || type === TYPES.data;
     if (type === TYPES.data && payload.length > 0) bodies.push(payload.length);
+    if (type === TYPES.headers && connection > 0) heads++;
     if (connection === 0 && isRequest) socket.write(frame(TYPES.goaway, 0, 0, goAway));
     const isEnd = isRequest && (flags & FLAGS.endStream) !== 0;
     if (connection > 0 && isEnd)
       socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
   });
-  return { port: backend.port, bodies };
+  return { port: backend.port, bodies, heads: () => heads };
 }
 
 test('after GOAWAY its streams finish, later requests go to a new connection, and the old one closes', async (t) => {
@@ -54,18 +56,36 @@ test('after GOAWAY its streams finish, later requests go to a new connection, an
   );
 });
 
-test('streams that GOAWAY says were not processed are sent again on a new connection, with what was sent of their body', async (t) => {
+test('streams that GOAWAY says were not processed are sent again on a new connection, with what was sent of their body and trailers', async (t) => {
   for (const code of [0, 2]) {
     const backend = await startLeavingBackend(t, 0, code);
     const pool = makeH2Pool(t, { port: backend.port });
     const sinks = await Promise.all([
       ask(pool, get('/')),
-      send(pool, post(), new BodySink(['12345'])).finished(),
+      send(pool, post(), new BodySink(['12345'], ['x-sum', '5'])).finished(),
     ]);
     for (const sink of sinks) assert.equal(sink.head?.status, 200, `code ${code}: ${sink.error?.message}`);
     assert.equal(sinks[1]?.calls.filter((call) => call === 'connected').length, 1);
     assert.equal(backend.bodies.at(-1), 5);
+    assert.equal(backend.heads(), 3, 'the trailers, too');
   }
+});
+
+test('a body that came in tiny pieces is kept, and sent again, in few', async (t) => {
+  const pieces: string[][] = [[], []];
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
+    if (type !== TYPES.data) return;
+    pieces[connection]?.push(payload.toString());
+    if ((flags & FLAGS.endStream) === 0) return;
+    if (connection === 0) socket.write(frame(TYPES.goaway, 0, 0, number32(0, 0)));
+    else socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
+  });
+  const body = Array.from({ length: 100 }, (_, i) => String(i % 10));
+  const sink = await send(makeH2Pool(t, { port: backend.port }), post(), new BodySink(body)).finished();
+  assert.equal(sink.head?.status, 200);
+  assert.deepEqual(pieces[0], body);
+  assert.equal(pieces[1]?.join(''), body.join(''));
+  assert.ok((pieces[1]?.length ?? 0) <= 16, `${pieces[1]?.length} pieces`);
 });
 
 test('a stream that GOAWAY with an error may have processed is not sent again', async (t) => {
@@ -109,6 +129,40 @@ test('what was taken of a body goes along where a refused stream is sent elsewhe
   assert.equal(large.error?.code, 'backend_busy');
   assert.equal(large.error?.retryable, false);
   assert.equal(large.exchange?.begun, null);
+});
+
+test('the last stream of a connection that drains ends as the backend says, and not with the connection', async (t) => {
+  for (const [code, expected] of [
+    [REFUSED, 'backend_busy'],
+    [1, 'upstream_invalid'],
+  ] as const) {
+    const goAway = frame(TYPES.goaway, 0, 0, number32(2 ** 31 - 1, 0));
+    const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
+      if (type !== TYPES.headers) return;
+      socket.write(Buffer.concat([goAway, frame(TYPES.reset, 0, streamId, number32(code))]));
+    });
+    const { error } = await ask(makeH2Pool(t, { port: backend.port }));
+    assert.deepEqual([error?.code, error?.retryable], [expected, code === REFUSED]);
+  }
+});
+
+test('an answer that came before a write failed is read', async (t) => {
+  const sink = new RecordingSink();
+  const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
+    if (type !== TYPES.data) return;
+    const head = frame(TYPES.headers, FLAGS.endHeaders, streamId, fieldBlock([':status', '413']));
+    socket.write(Buffer.concat([head, frame(TYPES.data, FLAGS.endStream, streamId, 'too large')]));
+    socket.resetAndDestroy();
+    // Written before anything is read.
+    sink.exchange?.writeBody(Buffer.alloc(50_000));
+  });
+  send(makeH2Pool(t, { port: backend.port }), post(), sink);
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  sink.exchange?.writeBody(Buffer.from('x'));
+  await sink.finished();
+  assert.equal(sink.error, null);
+  assert.equal(sink.head?.status, 413);
+  assert.equal(sink.body.toString(), 'too large');
 });
 
 test('a stream that is refused after an interim answer was processed', async (t) => {

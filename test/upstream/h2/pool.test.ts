@@ -52,6 +52,50 @@ test('a connection is opened only where all streams of the others are taken, and
   await Promise.all(more.map((sink) => sink.finished()));
 });
 
+test('an answer that has come whole takes no stream, however slowly its client reads', async (t) => {
+  const backend = await startH2Backend(
+    t,
+    (stream) => {
+      stream.respond({ ':status': 200 }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '1' }));
+      stream.end(Buffer.alloc(50_000));
+    },
+    { settings: { maxConcurrentStreams: 1 } },
+  );
+  const pool = makeH2Pool(t, { port: backend.port });
+  class SlowSink extends RecordingSink {
+    override onBody(chunk: Buffer): boolean {
+      super.onBody(chunk);
+      return false;
+    }
+  }
+  const slow = send(pool, get(), new SlowSink());
+  await waitFor('the whole answer', () => slow.exchange?.whole === true);
+  assert.equal(slow.chunks.length, 1);
+  assert.equal((await ask(pool)).body.length, 50_000);
+  assert.equal(backend.sessions.length, 1, 'on the same connection');
+  pool.close();
+  await waitFor('the connection to close', () => pool.openCount === 0);
+  while (!slow.over) slow.exchange?.resume();
+  assert.equal(slow.body.length, 50_000);
+  assert.deepEqual(slow.trailers, ['x-sum', '1']);
+});
+
+test('SETTINGS that name no number of streams leave it as it was', async (t) => {
+  let requests = 0;
+  const opening = Buffer.concat([settings([MAX_STREAMS, 1]), settings()]);
+  const backend = await startFrameBackend(
+    t,
+    (_socket, { type }) => void (type === TYPES.headers && requests++),
+    opening,
+  );
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sinks = [1, 2].map(() => send(pool, get(), new RecordingSink()));
+  await waitFor('both requests', () => requests === 2);
+  assert.equal(backend.sockets.length, 2);
+  for (const sink of sinks) sink.exchange?.destroy({ memoryIsFree: true });
+});
+
 test('a request that finds no free stream in time is backend_busy, and may go elsewhere', async (t) => {
   const backend = await startH2Backend(t, answerOk, { settings: { maxConcurrentStreams: 0 } });
   const pool = makeH2Pool(t, { port: backend.port, connectMs: 100 });
@@ -99,6 +143,7 @@ test('a backend that speaks HTTP/1.1 only, or nothing, never gets a request', as
   );
   const plain = await ask(makeH2Pool(t, { port }));
   assert.equal(plain.error?.code, 'connect_failed');
+  assert.match(plain.error?.message ?? '', /does not speak HTTP\/2/);
   assert.equal(requests, 0);
   const mute = await startFrameBackend(t, () => undefined, null);
   const silent = await ask(makeH2Pool(t, { port: mute.port, connectMs: 100 }));
@@ -158,6 +203,7 @@ test('close() lets requests finish, those that wait for the connection included'
 
 test('a backend that never closes a connection of which it was told does not hold it', async (t) => {
   const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
+    socket.allowHalfOpen = true;
     if (type === TYPES.headers)
       socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
   });
@@ -165,4 +211,8 @@ test('a backend that never closes a connection of which it was told does not hol
   assert.equal((await ask(pool)).head?.status, 200);
   pool.close();
   await waitFor('the connection to be cut', () => pool.openCount === 0, { timeoutMs: 5_000 });
+  await waitFor('nobody to be there', () => {
+    backend.sockets[0]?.write(settings());
+    return backend.sockets[0]?.destroyed === true;
+  });
 });

@@ -38,7 +38,12 @@ test('an upload that waits again takes no more than one large piece, and arrives
     const pool = makeH2Pool(t, { port: backend.port });
     const sink = send(pool, post(), new RecordingSink());
     await waitFor('the connection', () => sink.calls.includes('connected'));
-    const give = (letter: string, bytes = 10_000) => sink.exchange?.writeBody(Buffer.alloc(bytes, letter));
+    const give = (letter: string, bytes = 10_000) => {
+      const piece = Buffer.alloc(bytes, letter);
+      const isFree = sink.exchange?.writeBody(piece);
+      if (isFree) piece.fill('!');
+      return isFree;
+    };
     give('a');
     await waitFor('the second connection', () => backend.connections() === 2);
     assert.equal(give('b', size), false, 'there is no stream');
