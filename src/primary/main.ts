@@ -38,7 +38,6 @@ import { logWarnings, Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
-import { workerArguments } from './workers/fork-worker.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -274,7 +273,6 @@ class Primary {
   #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing): Supervisor {
     return new Supervisor({
       exec: workerEntry(),
-      execArgv: () => workerArguments(this.#settings.pools),
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
       log: this.#options.settings.log,

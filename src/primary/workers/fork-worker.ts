@@ -2,14 +2,13 @@
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
 import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
-import type { PoolSettings } from '../../contract/settings.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
 export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
   /** Absolute path of the worker's entry file. */
   exec: string;
-  /** Node's own arguments for a worker, asked at each fork: workerArguments. */
-  execArgv: () => string[];
+  /** Node's own arguments for workers; default workerArguments(). */
+  execArgv?: string[];
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
   inheritedBy?: (index: number) => { fds: number[]; listenFds: (number | null)[] };
 }
@@ -19,25 +18,15 @@ export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath
  * worker takes some 30 MiB less, at the same CPU time per request (39.3 and 41.0 µs, alternately in 24 rounds).
  */
 const SEMI_SPACE_MIB = 8;
-/**
- * With backends of HTTP/2: 320 calls under way, each some 10 KiB in node's streams and our objects, take 3 of 8 MiB and are copied by
- * every scavenge. A worker takes 22 MiB more, and a unary gRPC call costs 0.87 times as much (medians of 11 rounds, alternately).
- */
-const HTTP2_SEMI_SPACE_MIB = 16;
 const SEMI_SPACE_FLAG = '--max-semi-space-size';
 /** Without it SIGUSR1 opens node's debugger, by which any user of the machine can run code in a worker. */
 const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
-  const { exec, execArgv, workerCount, dataPath, log, inheritedBy } = options;
+  const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
-  cluster.setupPrimary({
-    exec,
-    execArgv: execArgv(),
-    args: [],
-    stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
-  });
+  cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log, listenFds };
   const place: WorkerPlace = { workerIndex: index, ...given };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
@@ -50,16 +39,13 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
  * workerArguments are node's own arguments for workers: those of this process, no debugger by a signal, and a young generation of
  * a bounded size unless somebody has chosen one.
  *
- * @param pools of the settings in force. A reload that makes the first one speak HTTP/2 changes new workers only
  * @param own default those of this process
  * @param nodeOptions the environment's NODE_OPTIONS, which workers inherit
  */
 export function workerArguments(
-  pools: readonly Pick<PoolSettings, 'protocol'>[],
   own: readonly string[] = process.execArgv,
   nodeOptions: string = process.env.NODE_OPTIONS ?? '',
 ): string[] {
   const chosen = [...own, nodeOptions].some((text) => text.replaceAll('_', '-').includes('semi-space-size'));
-  const mib = pools.some(({ protocol }) => protocol === 'h2') ? HTTP2_SEMI_SPACE_MIB : SEMI_SPACE_MIB;
-  return [...own, NO_DEBUGGER_FLAG, ...(chosen ? [] : [`${SEMI_SPACE_FLAG}=${mib}`])];
+  return [...own, NO_DEBUGGER_FLAG, ...(chosen ? [] : [`${SEMI_SPACE_FLAG}=${SEMI_SPACE_MIB}`])];
 }
