@@ -34,7 +34,7 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
 - **The environment chooses how a worker serves**, not the file: with \`SLUICE_WIRE=socket\` all connections use only documented
-  API of Node.js; with \`SLUICE_ENGINE=node\` raw node:http serves the clients too. The \`ready\` line shows both.
+  API of Node.js; with \`SLUICE_ENGINE=node\` raw node:http serves the clients of HTTP/1.1. The \`ready\` line shows both.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
 - A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`listen\` (but for

@@ -109,8 +109,8 @@ export interface Downstream {
 }
 
 /**
- * DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone, which tell whether the memory
- * of all pieces of the answer is free: nobody reads it any more.
+ * DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone: then the memory of all pieces of
+ * the answer is free.
  */
 export interface DownstreamListener {
   /** Memory of what the backend has sent already, for which write() is called only after onFlushed. */
@@ -128,7 +128,7 @@ export interface DownstreamListener {
   /** The client has stopped reading; the listener should abort the answer. */
   onStalled(): void;
   /** The last byte of the answer has left. */
-  onSent(memoryIsFree: boolean): void;
+  onSent(): void;
   /** The client left before that. */
-  onGone(memoryIsFree: boolean): void;
+  onGone(): void;
 }

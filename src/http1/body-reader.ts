@@ -30,7 +30,8 @@ const BROKEN = 8;
 const SIZE_DIGITS_MAX = 16;
 /** All extensions of one body together; node allows as much for each chunk. */
 const EXTENSIONS_MAX_BYTES = 16_384;
-const TRAILERS_MAX_BYTES = 16_384;
+/** Of a request, whatever its protocol. */
+export const TRAILERS_MAX_BYTES = 16_384;
 const CRLF = '\r\n';
 const NONE: string[] = [];
 

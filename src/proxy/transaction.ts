@@ -350,16 +350,16 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.giveUp(OUTCOMES.write_timeout);
   }
 
-  onSent(memoryIsFree: boolean): void {
+  onSent(): void {
     this.#attempt?.answerSent(this.#deps.timer);
-    this.#attempt?.exchange.settled(memoryIsFree);
+    this.#attempt?.exchange.settled();
     this.#finish();
   }
 
   /** The exchange ends at once, and no failure of the backend is counted (B28). */
-  onGone(memoryIsFree: boolean): void {
-    this.#attempt?.cancel({ memoryIsFree });
-    this.#attempt?.exchange.settled(memoryIsFree);
+  onGone(): void {
+    this.#attempt?.cancel({ memoryIsFree: true });
+    this.#attempt?.exchange.settled();
     this.#body?.stop();
     if (this.#record.reason === 'ok') {
       const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;

@@ -19,6 +19,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-sto
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
+import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
@@ -79,7 +80,7 @@ export class DataPlane {
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    const http2 = await http2Of(first, options);
+    const http2 = http2Of(first, options, wires);
     return new DataPlane(first, { ...options, wires, engine, http2 }, await connectRedis(first, options));
   }
 
@@ -256,14 +257,13 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
   return nodeEngine();
 }
 
-/** node:http2 takes 15 MiB, so it is loaded only where an address can have HTTP/2. */
-async function http2Of(
+/** null where no address can have HTTP/2. */
+function http2Of(
   { settings: { listen } }: SettingsMessage,
-  { metrics }: DataPlaneOptions,
-): Promise<Engine | null> {
-  if (!listen.some(({ h2c, http2 }) => h2c || http2)) return null;
-  const { http2Engine } = await import('./inbound/h2/http2-engine.ts');
-  return http2Engine(metrics);
+  { metrics, logger }: DataPlaneOptions,
+  wires: WireMaker,
+): Engine | null {
+  return listen.some(({ h2c, http2 }) => h2c || http2) ? http2Engine({ metrics, logger, wires }) : null;
 }
 
 /** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, startProxy } from '../proxy/support.ts';
 import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
 import { startRawBackend } from '../support/backend.ts';
@@ -10,8 +11,11 @@ import {
   data,
   FLAGS,
   type FrameClient,
+  frame,
   headers,
+  number32,
   request,
+  settings,
   TYPES,
   webSocket,
 } from '../support/h2-frames.ts';
@@ -46,6 +50,52 @@ for (const [length, framing] of [
     assert.equal(ends(client), 0);
   });
 }
+
+test('an answer that waits for its client ends before the rest of its request is refused', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url, settings([4, 4]));
+  t.after(() => client.close());
+  client.send(headers(1, request([], { method: 'POST' }), { ends: false }), data(1, 'more'));
+  await waitFor('the body at the backend', () => backend.received[0]?.includes('more'));
+  backend.sockets[0]?.write(ok('whole'));
+  await waitFor('what the window lets pass', () => client.body(1) === 'whol');
+  assert.deepEqual([ends(client), client.all(TYPES.reset, 1)], [0, []]);
+  client.send(frame(TYPES.window, 0, 1, number32(10)));
+  assert.equal(await client.resetCode(1), CODES.NO_ERROR);
+  const last = client.frames.filter(({ stream }) => stream === 1).slice(-2);
+  assert.deepEqual(
+    last.map(({ type, flags, payload }) => [type, flags, payload.length]),
+    [
+      [TYPES.data, FLAGS.endStream, 1],
+      [TYPES.reset, 0, 4],
+    ],
+  );
+  assert.equal((await accessLineOf(proxy, () => true)).reason, 'ok');
+});
+
+test('an answer to a body that nobody wants stays whole, however that body ends meanwhile', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, limits: { bodyBytes: 10 } });
+  const client = await connectFrames(proxy.url, settings([4, 4]));
+  t.after(() => client.close());
+  // Too large by its length, and by its bytes.
+  for (const [id, length] of [
+    [1, [['content-length', '20']]],
+    [3, []],
+  ] as const) {
+    client.send(headers(id, request(length, { method: 'POST' }), { ends: false }));
+    if (id === 3) client.send(data(id, 'a'.repeat(11)));
+    assert.equal(await client.status(id), 413);
+    client.send(data(id, 'b', { ends: true }), frame(TYPES.window, 0, id, number32(10_000)));
+    await client.wait(
+      'the end',
+      ({ type, flags, stream }) => type === TYPES.data && stream === id && flags === 1,
+    );
+    assert.match(client.body(id), /body_too_large.*\}$/s);
+    assert.deepEqual(client.all(TYPES.reset, id), []);
+  }
+});
 
 test('a tunnel whose backend resets it ends by a reset, and not by END_STREAM', async (t) => {
   const sockets: Socket[] = [];

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { startProxy } from '../proxy/support.ts';
+import { FakeTime } from '../support/fake-time.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
-import { CODES, connectFrames, headers, request, TYPES } from '../support/h2-frames.ts';
+import { CODES, connectFrames, data, frame, headers, request, TYPES } from '../support/h2-frames.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('a drain tells clients the last stream that is served, serves it, and closes', async (t) => {
@@ -11,6 +12,7 @@ test('a drain tells clients the last stream that is served, serves it, and close
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const client = await connectFrames(proxy.url);
   const idle = await connectFrames(proxy.url);
+  t.after(() => [client, idle].forEach((each) => void each.close()));
   idle.send(headers(1, request([], { path: '/first' })));
   assert.equal(await idle.status(1), 200);
   client.send(headers(1, request()), headers(3, request()));
@@ -26,23 +28,45 @@ test('a drain tells clients the last stream that is served, serves it, and close
   await client.raw.waitForClose();
   assert.deepEqual(client.goaways()[0], [3, CODES.NO_ERROR]);
   assert.deepEqual(idle.goaways()[0], [1, CODES.NO_ERROR]);
-  client.close();
-  idle.close();
   await drained;
   assert.equal(proxy.server.connectionCount, 0);
   assert.equal(backend.requests.length, 3);
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['ok']));
 });
 
+test('uploads that were on their way when a drain began are dropped, and end no stream that is served', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const time = new FakeTime();
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, clock: time.clock });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, request()));
+  await waitFor('the request', () => backend.requests.length === 1);
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+  for (let id = 3; id < 3 + 2 * 40; id += 2) {
+    client.send(headers(id, request([], { method: 'POST' }), { ends: false }));
+    for (let i = 0; i < 4; i++) client.send(data(id, Buffer.alloc(16_000)));
+  }
+  client.send(frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+  await client.wait('the uploads to be read', ({ type }) => type === TYPES.ping);
+  // The connection looks at what it has read.
+  time.nowMs += 1_100;
+  await time.ticks();
+  backend.sockets[0]?.write(ok('served'));
+  assert.equal(await client.status(1), 200);
+  assert.deepEqual(client.goaways(), [[1, CODES.NO_ERROR]]);
+  await drained;
+});
+
 test('what is under way after the drain time is cut, and logged as shutdown', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
   client.send(headers(1, request()));
   await waitFor('the request', () => backend.requests.length === 1);
   await proxy.server.drain({ graceMs: 0, drainMs: 500 });
   await client.raw.waitForClose();
-  client.close();
   assert.equal(proxy.lines[0]?.reason, 'shutdown');
 });
 

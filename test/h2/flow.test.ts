@@ -185,13 +185,16 @@ test('a body that stalls gets 408, and an answer that nobody takes is cut, each 
   t.after(() => client.close());
   client.send(headers(1, request([], { method: 'POST' }), { ends: false }), data(1, 'abc'));
   client.send(frame(TYPES.window, 0, 1, number32(1_000)), headers(3, request()));
+  // What leaves otherwise is no progress of an answer.
+  const pinging = setInterval(() => client.send(frame(TYPES.ping, 0, 0, Buffer.alloc(8))), 50);
+  t.after(() => clearInterval(pinging));
   assert.equal(await client.status(1), 408);
   assert.equal(await client.status(3), 200);
   await client.resetCode(3);
   await accessLineOf(proxy, ({ reason }) => reason === 'write_timeout');
   await accessLineOf(proxy, ({ reason }) => reason === 'body_timeout');
-  client.send(frame(TYPES.window, 0, 0, number32(1_000)), frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
-  await client.wait('the session to live', ({ type }) => type === TYPES.ping);
+  client.send(frame(TYPES.window, 0, 0, number32(1_000)), frame(TYPES.ping, 0, 0, Buffer.alloc(8, 1)));
+  await client.wait('the session to live', ({ type, payload }) => type === TYPES.ping && payload[0] === 1);
 });
 
 test('a client whose connection takes nothing is cut after timeouts.writeIdle, whatever its answers are', async (t) => {

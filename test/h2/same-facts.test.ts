@@ -125,16 +125,23 @@ function overHttp2({ method, target, host, fields, body, hasLength, trailers }: 
   return Buffer.concat([head, data(1, body), headers(1, trailers)]);
 }
 
-/** What must be equal. Cookies are one field in HTTP/1.1 words, and the ids are new each time. */
+/** What must be equal. Cookies are one field in HTTP/1.1 words, without empty ones, and the ids are new each time. */
 function factsOf({ method, target, headers: fields, body, trailers }: CapturedRequest): unknown {
   const kept: string[] = [];
-  let cookies = '';
+  const cookies: string[] = [];
   for (const [name, value] of fields) {
     const lower = name.toLowerCase();
-    if (lower === 'cookie') cookies += cookies === '' ? value : `; ${value}`;
+    if (lower === 'cookie') cookies.push(value);
     else if (!['x-request-id', 'traceparent'].includes(lower)) kept.push(`${lower}: ${value}`);
   }
-  return { method, target, fields: kept.sort(), cookies: cookies.trim(), body, trailers };
+  return {
+    method,
+    target,
+    fields: kept.sort(),
+    cookies: cookies.filter((each) => each !== '').join('; '),
+    body,
+    trailers,
+  };
 }
 
 for (const trusted of [[], ['127.0.0.0/8']]) {

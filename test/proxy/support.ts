@@ -195,7 +195,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     metrics,
     logger,
     engine: options.engine ?? engineOf(dataPath.engine),
-    http2: http2Engine(metrics),
+    http2: http2Engine({ metrics, logger, wires }),
   });
   const address = {
     ...plain(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 }),

@@ -29,6 +29,13 @@ test('every file that a page names exists', () => {
   assert.deepEqual(missing, []);
 });
 
+test('no page has a placeholder', () => {
+  const found = pages.flatMap(({ path, text }) =>
+    (text.match(/@[A-Z]{2,}/g) ?? []).map((name) => `${path}: ${name}`),
+  );
+  assert.deepEqual(found, []);
+});
+
 test('every function in the paths of a request, of HTTP/1.1 and of HTTP/2, is in the file named beside it', () => {
   const rows = [...architecture.matchAll(/^\| \d+ \| `([^`]+)` \| ([^|]+) \|/gm)];
   assert.ok(rows.length > 20, `${rows.length} steps found`);

@@ -7,10 +7,7 @@ import type { ConnectEvents } from './wire-maker.ts';
 /** How long the end of a TLS connection may wait for the kernel. */
 const LAST_WORDS_MS = 2_000;
 
-/**
- * SocketBound is the base of HandleWire and SocketWire. Connections of a process use one of them, so V8 sees one shape; only a
- * tunnel in a stream of HTTP/2 is a SocketWire beside handle wires.
- */
+/** SocketBound is the base of HandleWire and SocketWire. All connections of a process use one of them, so V8 sees one shape. */
 export abstract class SocketBound implements DialEvents {
   closed = false;
   writeFailed = false;
@@ -80,11 +77,7 @@ export abstract class SocketBound implements DialEvents {
     const mayTell = this.#isSecure && !this.writeFailed && !this.blocked;
     if (!this.#shut()) return;
     if (mayTell) this.tellEnd();
-    else this.closeSocket();
-  }
-
-  protected closeSocket(): void {
-    this.socket.destroy();
+    else this.socket.destroy();
   }
 
   /** tellEnd sends close_notify and our FIN, and then closes. */
@@ -94,11 +87,7 @@ export abstract class SocketBound implements DialEvents {
   }
 
   reset(): void {
-    if (this.#shut()) this.resetSocket();
-  }
-
-  protected resetSocket(): void {
-    resetOrDestroy(this.tcp ?? this.socket);
+    if (this.#shut()) resetOrDestroy(this.tcp ?? this.socket);
   }
 
   /** failWrites is called when a write fails on a connection that stays open. The owner is told once, a tick later. */

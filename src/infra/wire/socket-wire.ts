@@ -27,8 +27,7 @@ export const socketWires: WireMaker = {
   },
 };
 
-/** Exported for a stream of HTTP/2, which is a Duplex like a socket (worker/inbound/h2/stream-wire.ts). */
-export class SocketWire extends SocketBound implements Wire {
+class SocketWire extends SocketBound implements Wire {
   /** The rest of a chunk that is longer than the owner's memory, or in the middle of which the owner paused. */
   #rest: Buffer | null = null;
   /** The peer's FIN has come; the owner is told after the rest. */
@@ -46,7 +45,10 @@ export class SocketWire extends SocketBound implements Wire {
   /** listen waits for the ends of the socket; again when a TLS socket has taken its place. */
   listen(): void {
     const { socket } = this;
-    socket.on('end', () => this.takeEnd());
+    socket.on('end', () => {
+      this.#peerEnded = true;
+      this.#tellEnd();
+    });
     socket.on('finish', () => this.#tellDrained());
     socket.on('close', () => {
       // node destroys a socket when both sides have ended. That is not a failure, and the owner closes the wire.
@@ -60,11 +62,6 @@ export class SocketWire extends SocketBound implements Wire {
       this.takeData();
     }
     events.onConnect();
-  }
-
-  protected takeEnd(): void {
-    this.#peerEnded = true;
-    this.#tellEnd();
   }
 
   /** takeData takes the socket's chunks. A socket with `onread` has none. */
@@ -136,14 +133,7 @@ export class SocketWire extends SocketBound implements Wire {
       at += count;
       this.events.onRead(count);
     }
-    this.free(chunk);
-  }
-
-  /** Frees the memory of a chunk at once: V8 collects dead ArrayBuffers only after tens of MiB of them. */
-  protected free(chunk: Buffer): void {
-    const memory = chunk.buffer;
-    if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
-    if (memory instanceof ArrayBuffer && !memory.detached) memory.transfer(0);
+    free(chunk);
   }
 
   protected override applyPaused(): void {
@@ -245,4 +235,11 @@ class OutboundSocket extends Socket {
 
 function goOn(wire: SocketWire): void {
   wire.goOn();
+}
+
+/** Frees the memory of a chunk at once: V8 collects dead ArrayBuffers only after tens of MiB of them. */
+function free(chunk: Buffer): void {
+  const memory = chunk.buffer;
+  if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
+  if (memory instanceof ArrayBuffer && !memory.detached) memory.transfer(0);
 }

@@ -51,10 +51,6 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   abstract end(rawTrailers: string[]): boolean;
   abstract abort(): void;
 
-  /** Whether pieces of the answer may still be read when it is over. */
-  protected get holdsMemory(): boolean {
-    return false;
-  }
   protected abstract sendContinue(): void;
   protected abstract sendInterim(status: number, lines: string): void;
 
@@ -77,7 +73,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   protected sent(): void {
     if (this.over) return;
     this.over = true;
-    this.listener?.onSent(!this.holdsMemory);
+    this.listener?.onSent();
   }
 
   // Called by the connection.
@@ -97,7 +93,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   gone(): void {
     if (this.over) return;
     this.over = true;
-    this.listener?.onGone(!this.holdsMemory);
+    this.listener?.onGone();
   }
 }
 

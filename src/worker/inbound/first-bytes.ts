@@ -4,11 +4,10 @@
  */
 import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../contract/downstream.ts';
+import { PREFACE } from '../../http2/frames.ts';
 import type { ConnectionOwner, ServeConnection } from './base-connection.ts';
 import { LINGER_IDLE_MS } from './http1-connection.ts';
 import { OpeningBytes } from './opening-bytes.ts';
-
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
 interface FirstProtocols {
   http1: ServeConnection;
@@ -33,7 +32,7 @@ export class FirstBytes extends OpeningBytes {
     if (isPreface && size < PREFACE.length) return;
     this.handOver(0, (socket) => {
       this.owner.replace(this, (isPreface ? h2 : http1)(socket, this.client));
-      if (!isPreface) socket.resume();
+      socket.resume();
     });
   }
 

@@ -5,6 +5,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connectH2 } from '../../support/h2-client.ts';
+import { connectFrames, data, frame, headers, TYPES, webSocket } from '../../support/h2-frames.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { untilStill, waitFor } from '../../support/wait.ts';
 import { wsFrame } from '../../support/ws-frames.ts';
@@ -127,6 +128,40 @@ test('a stream that is not read stops its backend, and no other one', async (t) 
   await waitFor('the echo', () => other.text() === 'still here');
   flooded.stream.close(constants.NGHTTP2_CANCEL);
   await waitFor('the end of the tunnel', () => proxy.handler.tunnels.openCount === 1);
+});
+
+test('what waits in a stream that both sides have ended still reaches its backend', async (t) => {
+  const got = { byteCount: 0, ended: false };
+  const backend = await upgradeBackend(t, (head, socket) => {
+    socket.write(switching(head));
+    setImmediate(() => socket.pause());
+    socket.on('data', (chunk) => (got.byteCount += chunk.length));
+    socket.on('end', () => (got.ended = true));
+  });
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, webSocket(), { ends: false }));
+  let sentBytes = 0;
+  const send = (): number => {
+    const opened = client.all(TYPES.window, 1).reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
+    for (let windowBytes = 65_535 + opened - sentBytes; windowBytes > 0; ) {
+      const piece = Buffer.alloc(Math.min(windowBytes, 16_384));
+      client.send(data(1, piece));
+      windowBytes -= piece.length;
+      sentBytes += piece.length;
+    }
+    return sentBytes;
+  };
+  await untilStill('the window of the stream', send);
+  client.send(data(1, '', { ends: true }), frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+  await client.wait('the end to be read', ({ type }) => type === TYPES.ping);
+  for (const socket of backend.sockets) socket.end();
+  await client.wait('the end of the backend', ({ type, flags }) => type === TYPES.data && (flags & 1) === 1);
+  for (const socket of backend.sockets) socket.resume();
+  await waitFor('every byte and the end', () => got.ended && got.byteCount === sentBytes);
+  assert.equal((await lineOf(proxy)).reason, 'ok');
+  assert.deepEqual(client.all(TYPES.reset, 1), []);
 });
 
 test('a reset of the stream resets the backend, and the other way round', async (t) => {

@@ -26,7 +26,11 @@ export function lookAtAnswers(
       request.seenProgress = request.progress;
       // Let go and counted again, it goes to the end of the queue.
       letGo(request, memory);
-    } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
+    } else if (nowMs - request.progressMs >= writeIdleMs) {
+      request.stalled();
+      // It may be over, and let go.
+      continue;
+    }
     const countedBytes = request === spared ? 0 : request.heldBytes;
     if (countedBytes > 0) request.held ??= new HeldBytes(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);

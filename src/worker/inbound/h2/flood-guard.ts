@@ -1,9 +1,8 @@
 /**
  * Tells when the frames of a connection cost more than they carry. Each kind has a budget, which real clients never use up: what they
- * send beside requests is in proportion to requests and answers. Where nghttp2 has a limit of its own it is used (session-options.ts).
+ * send beside requests is in proportion to requests and answers.
  */
-
-import { systemCodeOf } from '../../../contract/errors.ts';
+import type { NoiseKind } from '../../../http2/session-host.ts';
 
 /** Values of the label `kind` of sluice_http2_floods_total. */
 export const FLOOD_KINDS = [
@@ -17,19 +16,13 @@ export const FLOOD_KINDS = [
 ] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
 
-const NGHTTP2_ERR_TOO_MANY_CONTINUATIONS = -905;
-
-/** floodOf is the kind by which nghttp2 or node has ended a session with this error; null for no flood, such as a malformed frame. */
-export function floodOf(error: Error): FloodKind | null {
-  if ('errno' in error && error.errno === NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) return 'continuation';
-  return systemCodeOf(error) === 'ERR_HTTP2_TOO_MANY_INVALID_FRAMES' ? 'invalid_frames' : null;
-}
-
 /** Resets of streams, or control frames, that may come at once; then this many a second, and one for each answer or piece. */
 const BURST = 200;
 const PER_SEC = 20;
-/** Heads that became no request: so many, and one for each answer. */
-const LOST_HEADS_MAX = 100;
+/** PRIORITY and unknown frames, which cost next to nothing; they are bounded by their bytes, too. */
+const USELESS_BURST = 10_000;
+/** Heads that became no request, and frames that make no sense: so many, and one for each answer. */
+const LOST_MAX = 100;
 /** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece. */
 const CONTROL_BURST_BYTES = 1 << 20;
 const CONTROL_BYTES_PER_SEC = 1_024;
@@ -39,15 +32,14 @@ const PIECE_MAX_BYTES = 4_096;
 
 /** FloodGuard is owned by a connection, which writes the counts with its streams. */
 export class FloodGuard {
-  /** Heads that became requests, and their bytes. */
-  requests = 0;
+  /** Bytes of heads that became requests. */
   headBytes = 0;
   bodyBytes = 0;
   answers = 0;
   /** Answers, and pieces of bodies and tunnels in both directions. */
   pieces = 0;
 
-  readonly #frames: Partial<Record<FloodKind, number>> = {};
+  readonly #frames: Partial<Record<NoiseKind, number>> = {};
 
   /** sent notes bytes for the client, in one or more pieces. */
   sent(byteCount: number): void {
@@ -61,23 +53,29 @@ export class FloodGuard {
   }
 
   /** count notes one frame of a kind. @param ageMs of the connection @returns whether these are too many */
-  count(kind: FloodKind, ageMs: number): boolean {
+  count(kind: NoiseKind, ageMs: number): boolean {
     const count = (this.#frames[kind] ?? 0) + 1;
     this.#frames[kind] = count;
-    // A reset request has cost a backend more than a piece of an upload costs its client.
-    const earned = kind === 'reset' ? this.answers : this.pieces;
-    return count > BURST + (ageMs / 1000) * PER_SEC + earned;
+    const earned = (ageMs / 1000) * PER_SEC;
+    switch (kind) {
+      case 'continuation':
+        // The session has a limit for each head.
+        return true;
+      case 'oversized_heads':
+      case 'invalid_frames':
+        return count > LOST_MAX + this.answers;
+      case 'reset':
+        // A reset request has cost a backend more than a piece of an upload costs its client.
+        return count > BURST + earned + this.answers;
+      default:
+        return count > (kind === 'control' ? USELESS_BURST : BURST) + earned + this.pieces;
+    }
   }
 
-  /**
-   * look is called about once a second.
-   * @param readBytes of the connection
-   * @param headCount heads that have begun to come
-   */
-  look(ageMs: number, readBytes: number, headCount: number): FloodKind | null {
+  /** isOverBudget is asked about once a second. @param readBytes of the connection */
+  isOverBudget(ageMs: number, readBytes: number): boolean {
     const allowedBytes =
       CONTROL_BURST_BYTES + (ageMs / 1000) * CONTROL_BYTES_PER_SEC + this.pieces * CONTROL_BYTES_PER_PIECE;
-    if (readBytes - this.headBytes - this.bodyBytes > allowedBytes) return 'control_bytes';
-    return headCount - this.requests > LOST_HEADS_MAX + this.answers ? 'oversized_heads' : null;
+    return readBytes - this.headBytes - this.bodyBytes > allowedBytes;
   }
 }

@@ -1,15 +1,33 @@
-/** The entrance to HTTP/2. This folder is loaded only where an address can have it: node:http2 takes 15 MiB. */
+/** The entrance to HTTP/2. */
 import { PendingMemory } from '../../../http1/pending-bytes.ts';
+import type { Logger } from '../../../infra/logging/logger.ts';
+import { OncePerSecond } from '../../../infra/logging/once-per-second.ts';
+import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
 import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 import type { Engine } from '../server.ts';
 import { ANSWERS_MAX_BYTES } from './answer-watch.ts';
 import { FLOOD_KINDS, type FloodKind } from './flood-guard.ts';
 import { Http2Connection } from './http2-connection.ts';
 
+interface Http2EngineOptions {
+  metrics: WorkerMetrics;
+  logger: Logger;
+  wires: WireMaker;
+}
+
 /** http2Engine is called once per worker. */
-export function http2Engine(metrics: WorkerMetrics): Engine {
+export function http2Engine({ metrics, logger, wires }: Http2EngineOptions): Engine {
   const cells = new Map(FLOOD_KINDS.map((kind) => [kind, metrics.series('sluice_http2_floods_total', kind)]));
   const countFlood = (kind: FloodKind): void => metrics.add(cells.get(kind) ?? 0, 1);
-  const shared = { bodies: new PendingMemory(), answers: new PendingMemory(ANSWERS_MAX_BYTES), countFlood };
-  return (owner) => (socket, client) => new Http2Connection(socket, client, owner, shared);
+  const answers = new PendingMemory(ANSWERS_MAX_BYTES);
+  const bodies = new PendingMemory();
+  return (owner) => {
+    const lines = new OncePerSecond(owner.timer);
+    const noteFault = (kind: string, clientIp: string): void => {
+      if (lines.allows(kind))
+        logger.info({ kind, clientIp }, 'HTTP/2 connection ended for what its client sent');
+    };
+    const shared = { wires, bodies, answers, countFlood, noteFault };
+    return (socket, client) => new Http2Connection(socket, client, owner, shared);
+  };
 }

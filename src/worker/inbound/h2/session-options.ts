@@ -1,49 +1,31 @@
-/** What one connection may take, in the words of node, whose session it is (nghttp2 enforces it). */
-import type { ServerSessionOptions } from 'node:http2';
+/** What one connection may take. */
 import type { LimitSettings } from '../../../contract/settings.ts';
+import type { SessionOptions } from '../../../http2/session-host.ts';
 
 const STREAMS_MAX = 128;
-/**
- * A client may send this much of each body before anybody asks for it; at most STREAMS_MAX of these, 8 MiB, wait in a session.
- * node opens the window of the whole session as bytes come, so that a stream that waits stops no other.
- */
-const STREAM_WINDOW_BYTES = 65_535;
-/** Behind the window, node keeps what came while the body was read: its buffer of 64 KiB, and the frame that filled it. */
-export const UNREAD_MAX_BYTES = STREAM_WINDOW_BYTES + 65_536 + 16_384;
-/** Megabytes (10^6) of heads, frames and parts of answers that wait; above it the session gets no further stream. */
-const MEMORY_MAX_MB = 16;
-/**
- * Heads up to this many times the limits get an answer (414, 431) and not only a reset stream. Each field counts 32 bytes more
- * (RFC 9113 §6.5.2).
- */
+/** A client may send this much of each body that nobody has taken; at most STREAMS_MAX of these, 8 MiB, wait in a session. */
+export const STREAM_WINDOW_BYTES = 65_535;
+/** That is also the most that is on its way for streams that are no longer served. */
+export const WINDOWS_BYTES = STREAMS_MAX * STREAM_WINDOW_BYTES;
+/** What may be on its way to all streams. It opens as bytes come, so that a stream that waits stops no other. */
+const CONNECTION_WINDOW_BYTES = 1 << 20;
+/** Heads up to this many times the limits get an answer (414, 431). Larger ones end their stream. */
 const OVERSIZE = 2;
+/** Each field counts so much more (RFC 9113 §6.5.2). */
 const FIELD_EXTRA_BYTES = 32;
 /** Cookies may come in many fields (RFC 9113 §8.2.3), which are one in HTTP/1.1. */
 const COOKIE_FIELDS = 128;
 
 /** sessionOptions is asked for each connection: the limits may have changed. */
-export function sessionOptions(limits: LimitSettings): ServerSessionOptions {
-  const maxHeaderListPairs = OVERSIZE * limits.headerCount + COOKIE_FIELDS;
+export function sessionOptions(limits: LimitSettings): SessionOptions {
+  const maxFields = OVERSIZE * limits.headerCount + COOKIE_FIELDS;
   const headBytes = OVERSIZE * (limits.headerBytes + limits.targetBytes);
   return {
-    settings: {
-      maxConcurrentStreams: STREAMS_MAX,
-      initialWindowSize: STREAM_WINDOW_BYTES,
-      maxHeaderListSize: headBytes + FIELD_EXTRA_BYTES * maxHeaderListPairs,
-      enablePush: false,
-      // WebSockets in streams (RFC 8441).
-      enableConnectProtocol: true,
-    },
-    maxHeaderListPairs,
-    maxSessionMemory: MEMORY_MAX_MB,
-    // Entries of one SETTINGS frame.
-    maxSettings: 32,
-    maxSessionInvalidFrames: 100,
-    maxSessionRejectedStreams: 100,
-    // FloodGuard counts resets against answers, which nghttp2 cannot. So this limit is where it never acts first.
-    streamResetBurst: 10_000,
-    streamResetRate: 1_000,
-    // A backend's answer passes as it came.
-    strictSingleValueFields: false,
+    isServer: true,
+    streamWindowBytes: STREAM_WINDOW_BYTES,
+    connectionWindowBytes: CONNECTION_WINDOW_BYTES,
+    maxStreams: STREAMS_MAX,
+    maxFields,
+    maxListBytes: headBytes + FIELD_EXTRA_BYTES * maxFields,
   };
 }

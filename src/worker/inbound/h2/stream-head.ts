@@ -61,7 +61,7 @@ export class StreamHeads {
   }
 }
 
-/** The index of the first regular field: pseudo-header fields come first (RFC 9113 §8.3), which nghttp2 has checked. */
+/** The index of the first regular field: pseudo-header fields come first (RFC 9113 §8.3), which the session has checked. */
 function pseudoEnd(fields: readonly string[]): number {
   let at = 0;
   while (at < fields.length && fields[at]!.charCodeAt(0) === COLON) at += 2;
@@ -81,7 +81,8 @@ function readRegular(fields: readonly string[], from: number): RequestHead {
     if (name === 'cookie') {
       head.headerBytes += cookies === '' ? 'cookie'.length + LINE_EXTRA_BYTES : '; '.length;
       head.headerBytes += value.length;
-      cookies += cookies === '' ? value : `; ${value}`;
+      // An empty one at the end would leave a blank there, which no field of HTTP/2 may have.
+      if (value !== '') cookies += cookies === '' ? value : `; ${value}`;
       continue;
     }
     if (name === 'user-agent') head.userAgent = value;
@@ -103,7 +104,7 @@ function takeField(head: RequestHead, name: string, value: string): void {
     const length = lengthOfText(value);
     if (head.bodyLength !== CHUNKED_BODY || length < 0) head.hasBadFraming = true;
     head.bodyLength = length;
-    // nghttp2 has refused these; a request that still has one is not one to pass on.
+    // The session has refused these; a request that still has one is not one to pass on.
   } else if (kind === names.INVALID || names.isOfConnection(kind)) head.isMalformed = true;
   else if (takeRequestField(head, kind, name, value)) head.lines += `${name}: ${value}\r\n`;
 }

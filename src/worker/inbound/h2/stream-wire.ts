@@ -1,80 +1,141 @@
-/** The Wire of a client that has switched protocols in one stream of HTTP/2 (RFC 8441). */
-import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { Socket } from 'node:net';
-import type { WireEvents } from '../../../contract/wire.ts';
-import { SocketWire } from '../../../infra/wire/socket-wire.ts';
+/**
+ * The Wire of a client that has switched protocols in one stream of HTTP/2 (RFC 8441). Its FIN is END_STREAM, and its reset is
+ * RST_STREAM with CANCEL (§5). What was written has left once it is in frames: then its memory is free.
+ */
+import type { Wire, WireEvents } from '../../../contract/wire.ts';
+import { CODE } from '../../../http2/frames.ts';
+import type { Stream } from '../../../http2/stream.ts';
+import type { StreamEvents } from '../../../http2/stream-events.ts';
 import type { FloodGuard } from './flood-guard.ts';
 
-/** Texts that may wait for the client while the other side is read on: node sends none in the turn in which it gets it. */
-const WAITING_MAX_BYTES = 65_536;
-
-/** A stream is used like a socket. Its FIN is END_STREAM, and its reset is RST_STREAM with CANCEL (RFC 8441 §5). */
-export class StreamWire extends SocketWire {
-  readonly #stream: ServerHttp2Stream;
+/** StreamWire is made by a request, and hears of the stream in its place. */
+export class StreamWire<Request> implements Wire, StreamEvents {
+  /** Whose stream it was. */
+  readonly request: Request;
+  readonly writeFailed = false;
+  closed = false;
+  readonly #stream: Stream;
+  #events: WireEvents;
   readonly #floods: FloodGuard;
-  #writtenBytes = 0;
+  #isPaused = true;
+  #hasEnded = false;
+  /** The rest of a piece in the middle of which the owner has paused. */
+  #rest: Buffer | null = null;
 
-  constructor(stream: ServerHttp2Stream, events: WireEvents, floods: FloodGuard) {
-    // A Duplex has all that SocketWire uses of a socket, but for its counts of bytes and its resets.
-    super(stream as unknown as Socket, events);
+  constructor(stream: Stream, events: WireEvents, floods: FloodGuard, request: Request) {
     this.#stream = stream;
+    this.#events = events;
     this.#floods = floods;
-    this.takeData();
+    this.request = request;
   }
 
-  override get takenBytes(): number {
-    return this.#writtenBytes - this.socket.writableLength;
+  get blocked(): boolean {
+    return this.#stream.queuedBytes > 0;
   }
 
-  /** node also ends the readable side of a stream that was reset, and says why only afterwards. */
-  protected override takeEnd(): void {
+  get takenBytes(): number {
+    return this.#stream.framedBytes;
+  }
+
+  get readable(): boolean {
+    return !this.closed && !this.#hasEnded;
+  }
+
+  writeText(text: string): boolean {
+    return this.#write(Buffer.from(text, 'latin1'));
+  }
+
+  writeChunk(before: string, chunk: Buffer, after: string): boolean {
+    if (before !== '') this.writeText(before);
+    const isOut = this.#write(chunk);
+    return after === '' ? isOut : this.writeText(after);
+  }
+
+  #write(bytes: Buffer): boolean {
+    if (this.closed) return true;
+    this.#floods.sent(bytes.length);
+    return this.#stream.write(bytes);
+  }
+
+  handTo(events: WireEvents): void {
+    this.#events = events;
+  }
+
+  probe(): void {
+    // The connection is always read, so that a reset shows by itself.
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    if (this.closed) return;
+    this.#isPaused = false;
+    const rest = this.#rest;
+    this.#rest = null;
+    if (rest !== null) this.#take(rest);
+    if (!this.#isPaused) this.#stream.resume();
+  }
+
+  end(): void {
+    if (!this.closed) this.#stream.end();
+  }
+
+  close(): void {
+    const { localEnded, queuedBytes } = this.#stream;
+    // A stream that both sides have ended closes by itself.
+    if (this.#hasEnded && localEnded && queuedBytes === 0) this.closed = true;
+    else this.reset();
+  }
+
+  reset(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#stream.reset(CODE.CANCEL);
+  }
+
+  // What the client sends.
+
+  onData(piece: Buffer): void {
+    this.#floods.received(piece.length);
+    this.#take(piece);
+  }
+
+  #take(piece: Buffer): void {
+    for (let at = 0; at < piece.length && !this.closed; ) {
+      if (this.#isPaused) {
+        this.#rest = Buffer.from(piece.subarray(at));
+        return;
+      }
+      const count = piece.copy(this.#events.nextBuffer(), 0, at);
+      at += count;
+      this.#events.onRead(count);
+    }
+  }
+
+  onFields(): void {
+    // A tunnel has no trailers (RFC 9113 §8.5).
+    this.#stream.reset(CODE.PROTOCOL_ERROR);
+  }
+
+  /** Some clients end a stream right before they reset it. No backend may take that for a proper end. */
+  onEnd(): void {
+    this.#hasEnded = true;
     setImmediate(() => {
-      if (!this.#stream.aborted && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR) super.takeEnd();
+      if (!this.closed) this.#events.onEnd();
     });
   }
 
-  override take(chunk: Buffer): void {
-    this.#floods.received(chunk.length);
-    super.take(chunk);
+  onDrain(): void {
+    if (!this.closed) this.#events.onDrain();
   }
 
-  override writeText(text: string): boolean {
-    this.#count(text.length);
-    const isOut = super.writeText(text);
-    return isOut || (this.blocked && !this.writeFailed && this.socket.writableLength <= WAITING_MAX_BYTES);
+  /** Also called by the request. Of a stream that is whole, bytes and an end may wait to be read. */
+  onClosed(): void {
+    if (this.closed || this.#stream.isWhole) return;
+    this.closed = true;
+    this.#events.onBroken(new Error('stream was reset'));
   }
-
-  override writeChunk(before: string, chunk: Buffer, after: string): boolean {
-    this.#count(before.length + chunk.length + after.length);
-    return super.writeChunk(before, chunk, after);
-  }
-
-  #count(byteCount: number): void {
-    this.#floods.sent(byteCount);
-    this.#writtenBytes += byteCount;
-  }
-
-  /** The memory of a chunk is node's session's until its write is over. */
-  protected override free(): void {
-    // Left to the garbage collector.
-  }
-
-  protected override closeSocket(): void {
-    const hasEnded = this.finSent && this.socket.readableEnded && this.socket.writableLength === 0;
-    // Then it closes by itself. To close it as well makes nghttp2 send for ever (Node.js 26.10).
-    if (!hasEnded) this.resetSocket();
-  }
-
-  protected override resetSocket(): void {
-    resetStream(this.#stream, constants.NGHTTP2_CANCEL);
-  }
-}
-
-/** resetStream ends a stream by RST_STREAM, and never by END_STREAM. */
-export function resetStream(stream: ServerHttp2Stream, code: number): void {
-  // node ends a stream before it resets it, and the client would take an answer that was cut for a whole one.
-  stream.end = () => stream;
-  if (!stream.closed) stream.close(code);
-  // A connection that takes no bytes would never let the reset out, and so never close the stream.
-  stream.destroy();
 }

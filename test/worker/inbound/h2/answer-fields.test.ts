@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answerFields, fieldObject } from '../../../../src/worker/inbound/h2/answer-fields.ts';
+import { answerFields } from '../../../../src/worker/inbound/h2/answer-fields.ts';
 
 test('the status comes first, lines keep their order and values, and a known length comes last', () => {
   const lines = 'X-A: 1\r\nSet-Cookie: a=b; c\r\nX-Empty: \r\nset-cookie: d:e\r\n';
@@ -8,12 +8,4 @@ test('the status comes first, lines keep their order and values, and a known len
   assert.deepEqual(answerFields(404, lines, -1), fields);
   assert.deepEqual(answerFields(404, lines, 0), [...fields, 'content-length', '0']);
   assert.deepEqual(answerFields(200, '', 12), [':status', '200', 'content-length', '12']);
-});
-
-test('an object of fields has names in lower case, and one name for several values', () => {
-  const object = fieldObject(['X-A', '1', 'x-a', '2', 'X-a', '3', '__proto__', 'p']);
-  assert.deepEqual(Object.entries(object), [
-    ['x-a', ['1', '2', '3']],
-    ['__proto__', 'p'],
-  ]);
 });

@@ -94,3 +94,15 @@ test('an answer of which nothing leaves for timeouts.writeIdle is stalled, and p
   look([stopped, slow]);
   assert.deepEqual(ended([stopped, slow]), ['0 stalled']);
 });
+
+test('an answer that is over because it was stalled is counted no more', () => {
+  const { memory, look } = scene(1 << 30);
+  const many = requests(2);
+  const [, stalled = new FakeRequest()] = many;
+  look(many);
+  assert.equal(memory.bytes, 64 * KIB);
+  stalled.stalled = () => letGo(stalled as unknown as Http2Request, memory);
+  for (const other of many) if (other !== stalled) other.blocked = false;
+  for (let i = 0; i < 10; i++) look(many);
+  assert.equal(memory.bytes, 0);
+});

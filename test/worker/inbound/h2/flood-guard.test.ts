@@ -1,10 +1,11 @@
 /** The budgets of a connection with HTTP/2, to the frame. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FloodGuard, type FloodKind } from '../../../../src/worker/inbound/h2/flood-guard.ts';
+import type { NoiseKind } from '../../../../src/http2/session-host.ts';
+import { FloodGuard } from '../../../../src/worker/inbound/h2/flood-guard.ts';
 
 /** How many frames pass before one is too many. */
-function passing(guard: FloodGuard, kind: FloodKind, ageMs: number): number {
+function passing(guard: FloodGuard, kind: NoiseKind, ageMs: number): number {
   let count = 0;
   while (!guard.count(kind, ageMs)) count += 1;
   return count;
@@ -40,13 +41,23 @@ test('bodies and tunnels have a piece for each 4 KiB that has begun, and for eac
   assert.deepEqual([guard.pieces, guard.bodyBytes], [20 + 10 + 4, 16_394]);
 });
 
-test('heads that became no request: 100, and one for each answer', () => {
+test('heads that became no request, and frames that make no sense: 100, and one for each answer', () => {
+  for (const kind of ['oversized_heads', 'invalid_frames'] as const) {
+    const guard = new FloodGuard();
+    guard.answers = 20;
+    guard.pieces = 1_000;
+    assert.equal(passing(guard, kind, 10_000), 120);
+  }
+});
+
+test('frames of no use: 10,000 at once, 20 a second, and one for each piece', () => {
   const guard = new FloodGuard();
-  guard.requests = 50;
-  guard.answers = 20;
-  guard.pieces = 1_000;
-  assert.equal(guard.look(0, 0, 170), null);
-  assert.equal(guard.look(0, 0, 171), 'oversized_heads');
+  guard.pieces = 30;
+  assert.equal(passing(guard, 'control', 1_000), 10_050);
+});
+
+test('one head in too many frames is a flood', () => {
+  assert.equal(passing(new FloodGuard(), 'continuation', 60_000), 0);
 });
 
 test('bytes of neither heads nor bodies: 1 MiB, 1 KiB a second, and 64 for each piece', () => {
@@ -55,6 +66,6 @@ test('bytes of neither heads nor bodies: 1 MiB, 1 KiB a second, and 64 for each 
   guard.bodyBytes = 50_000;
   guard.pieces = 3;
   const allowed = 51_000 + 1_048_576 + 2 * 1_024 + 3 * 64;
-  assert.equal(guard.look(2_000, allowed, 0), null);
-  assert.equal(guard.look(2_000, allowed + 1, 0), 'control_bytes');
+  assert.equal(guard.isOverBudget(2_000, allowed), false);
+  assert.equal(guard.isOverBudget(2_000, allowed + 1), true);
 });

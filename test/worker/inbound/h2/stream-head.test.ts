@@ -71,6 +71,12 @@ test('what one request is told changes nothing for the next with the same fields
   assert.deepEqual([three.lines, three.bodyLength], ['x-own: w\r\n', CHUNKED_BODY]);
 });
 
+test('empty cookies leave no blanks in the field that the others become', () => {
+  const head = read(['cookie', '', 'cookie', 'a=1', 'cookie', '', 'cookie', 'b=2', 'cookie', '']);
+  assert.equal(head.lines, 'cookie: a=1; b=2\r\n');
+  assert.equal(read(['cookie', '']).lines, '');
+});
+
 test('the authority counts as Host, cookies become one field, and sizes are those of HTTP/1.1', () => {
   const head = read(['cookie', 'a=1', 'x', 'y', 'cookie', 'b=2']);
   assert.deepEqual([head.host, head.hostCount, head.lineCount], ['a.example', 1, 3]);

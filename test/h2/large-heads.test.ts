@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startCapturingBackend } from '../proxy/capturing-backend.ts';
+import { startProxy } from '../proxy/support.ts';
+import { FakeTime } from '../support/fake-time.ts';
+import { block, CODES, connectFrames, FLAGS, frame, headers, request, TYPES } from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('a head that is too large for an answer resets its stream, in however many frames it comes, and the connection goes on', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const large = block(request([['x-large', 'x'.repeat(70_000)]]));
+  client.send(frame(TYPES.headers, FLAGS.endStream, 1, large.subarray(0, 15_000)));
+  for (let from = 15_000; from < large.length; from += 15_000) {
+    const flags = from + 15_000 < large.length ? 0 : FLAGS.endHeaders;
+    client.send(frame(TYPES.continuation, flags, 1, large.subarray(from, from + 15_000)));
+  }
+  assert.equal(await client.resetCode(1), CODES.ENHANCE_YOUR_CALM);
+  client.send(headers(3, request()));
+  assert.equal(await client.status(3), 200);
+  assert.deepEqual([client.goaways(), proxy.metric('sluice_http2_floods_total')], [[], 0]);
+  assert.equal(backend.requests.length, 1);
+});
+
+test('large heads of requests that wait for their answers are no flood', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const time = new FakeTime();
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, clock: time.clock });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const more = [['x-large', 'x'.repeat(14_000)]] as const;
+  for (let i = 0; i < 128; i++) client.send(headers(2 * i + 1, request(more)));
+  await waitFor('all requests', () => backend.requests.length === 128);
+  // The connection looks at what it has read.
+  time.nowMs += 1_100;
+  await time.ticks();
+  client.send(frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+  await client.wait('the connection to go on', ({ type }) => type === TYPES.ping);
+  assert.deepEqual([client.goaways(), proxy.metric('sluice_http2_floods_total')], [[], 0]);
+});

@@ -1,0 +1,100 @@
+/** A connection whose client is the test, and whose wire is in memory. */
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import type { Downstream, DownstreamListener } from '../../../../src/contract/downstream.ts';
+import type { WireEvents } from '../../../../src/contract/wire.ts';
+import { PendingMemory } from '../../../../src/http1/pending-bytes.ts';
+import type { WireMaker } from '../../../../src/infra/wire/wire-maker.ts';
+import type { ConnectionOwner } from '../../../../src/worker/inbound/base-connection.ts';
+import { Http2Connection } from '../../../../src/worker/inbound/h2/http2-connection.ts';
+import { FakeTime } from '../../../support/fake-time.ts';
+import {
+  CODES,
+  frame,
+  headers,
+  number32,
+  PREFACE,
+  request,
+  settings,
+  TYPES,
+} from '../../../support/h2-frames.ts';
+import { MemoryWire } from '../../../support/memory-wire.ts';
+
+const PIECE_BYTES = 65_536;
+const LISTENER: DownstreamListener = {
+  undeliveredBytes: 0,
+  onRequestBody: () => undefined,
+  onRequestBodyEnd: () => undefined,
+  onRequestBodyInvalid: () => undefined,
+  onFlushed: () => undefined,
+  onStalled: () => undefined,
+  onSent: () => undefined,
+  onGone: () => undefined,
+};
+const PLAN = {
+  limits: { targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 },
+  timeouts: { headersMs: 10_000, writeIdleMs: 60_000, keepAliveMs: 60_000 },
+};
+
+/** Begins an answer that goes on. */
+function answer(downstream: Downstream): void {
+  downstream.listen(LISTENER);
+  const head = { status: 200, reason: 'OK', lines: '', contentLength: -1, hasBody: true, closing: false };
+  downstream.start(head);
+  downstream.write(Buffer.alloc(PIECE_BYTES));
+}
+
+/** A client that takes no bytes of its answers. */
+function connect() {
+  const time = new FakeTime();
+  let events!: WireEvents;
+  const wires: Pick<WireMaker, 'accept'> = {
+    accept: (_socket, wireEvents) => {
+      events = wireEvents;
+      return new MemoryWire();
+    },
+  };
+  const owner: Partial<ConnectionOwner> = {
+    timer: time.timer,
+    plan: PLAN as ConnectionOwner['plan'],
+    takeSurplus: () => false,
+    serve: answer,
+    onOverload: () => assert.fail('overload'),
+    onConnectionClosed: () => undefined,
+  };
+  const answers = new PendingMemory();
+  const client = {
+    address: '127.0.0.1',
+    scheme: 'http',
+    certSubject: null,
+    acceptedMs: 0,
+    ends: {},
+  } as const;
+  new Http2Connection({} as Socket, client, owner as ConnectionOwner, {
+    wires: wires as WireMaker,
+    bodies: new PendingMemory(),
+    answers,
+    countFlood: (kind) => assert.fail(`a flood: ${kind}`),
+    noteFault: (kind) => assert.fail(`a fault: ${kind}`),
+  });
+  const send = (...frames: Buffer[]): void => {
+    const bytes = Buffer.concat(frames);
+    bytes.copy(events.nextBuffer());
+    events.onRead(bytes.length);
+  };
+  send(Buffer.from(PREFACE, 'latin1'), settings([4, 0]));
+  return { time, answers, send, events };
+}
+
+test('an answer is counted no more once its stream is reset, or its connection is over', () => {
+  const { time, answers, send, events } = connect();
+  for (const id of [1, 3, 5]) send(headers(id, request()));
+  // The connection looks at its answers, and spares the largest.
+  time.pass(1_100);
+  assert.equal(answers.bytes, 2 * PIECE_BYTES);
+  send(frame(TYPES.reset, 0, 5, number32(CODES.CANCEL)));
+  assert.equal(answers.bytes, PIECE_BYTES);
+  events.onEnd();
+  assert.equal(answers.bytes, 0);
+});
