@@ -39,6 +39,8 @@ export interface SessionHost {
   onGoaway(lastStreamId: number, code: number): void;
   onPong(): void;
   onNoise(kind: NoiseKind): void;
-  /** The last call: the connection is over, and every stream has heard it. @param error null: the peer has closed it, or the host */
+  /** The session is over, and every stream has heard it. @param error null: the peer has closed it, or the host */
   onClosed(error: Error | null): void;
+  /** The last call: the wire is closed too. The peer had up to LINGER_MS to close it first. */
+  onWireClosed(): void;
 }

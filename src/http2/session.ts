@@ -44,6 +44,8 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
   /** Bytes of the preface that have come. */
   #prefaceBytes: number;
   #pingCount = 0;
+  /** The host has heard its last call. */
+  #isOver = false;
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS. */
   #maxStreams = Number.POSITIVE_INFINITY;
 
@@ -97,7 +99,16 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     this.wire.end();
     this.#die(code, error);
     // The last frames may wait for a peer that takes nothing, or that does not close.
-    if (!this.wire.closed) setTimeout(closeWire, LINGER_MS, this.wire).unref();
+    if (this.wire.closed) this.closeWire();
+    else setTimeout(closeWire, LINGER_MS, this).unref();
+  }
+
+  /** closeWire closes the wire of a session that was destroyed, without waiting for the peer. */
+  closeWire(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.wire.close();
+    this.host.onWireClosed();
   }
 
   // The wire.
@@ -140,7 +151,7 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
 
   #lose(error: Error | null): void {
     this.#die(CODE.CANCEL, error);
-    this.wire.close();
+    this.closeWire();
   }
 
   #die(code: number, error: Error | null): void {
@@ -286,6 +297,6 @@ function checkPriority(streamId: number, byteCount: number): void {
   if (byteCount !== 5) throw sizeError('PRIORITY');
 }
 
-function closeWire(wire: Wire): void {
-  wire.close();
+function closeWire(session: Session): void {
+  session.closeWire();
 }

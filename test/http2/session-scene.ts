@@ -91,6 +91,7 @@ export class TestHost implements SessionHost {
   pongCount = 0;
   /** undefined: it is not closed. */
   closedBy: Error | null | undefined;
+  isWireClosed = false;
   /** Serves a request. */
   serve: (request: StreamOwner, ends: boolean) => void = () => undefined;
   onAny: (event: string) => void = () => undefined;
@@ -137,6 +138,12 @@ export class TestHost implements SessionHost {
     if (this.closedBy !== undefined) throw new Error('closed twice');
     this.closedBy = error;
     this.onAny('closed');
+  }
+
+  onWireClosed(): void {
+    if (this.closedBy === undefined || this.isWireClosed)
+      throw new Error('a wire that closes at the wrong time');
+    this.isWireClosed = true;
   }
 
   /** open begins a request. */

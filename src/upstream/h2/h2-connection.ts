@@ -164,6 +164,10 @@ export class H2Connection implements SessionHost {
     else this.#host.onClosed(this);
   }
 
+  onWireClosed(): void {
+    // Nobody counts a connection that only waits for the backend's FIN.
+  }
+
   // What the pool and the requests ask.
 
   get isConnecting(): boolean {

@@ -2,11 +2,12 @@
  * One connection of a client with HTTP/2, on a session of our own (src/http2). It serves up to 128 streams at a time; each is a request
  * of its own.
  *
- * State    entered by    what it means
- * OPEN                   streams come and go; or there is none, and the keep-alive deadline runs.
- * CLOSING  #close        the client was told the last stream that is served (GOAWAY): later ones are for another connection.
- *                        Those that are open go on.
- * DEAD     onClosed      the session has ended. Final.
+ * State      entered by    what it means
+ * OPEN                     streams come and go; or there is none, and the keep-alive deadline runs.
+ * CLOSING    #close        the client was told the last stream that is served (GOAWAY): later ones are for another connection.
+ *                          Those that are open go on.
+ * LINGERING  onClosed      the session has ended for what the client sent, which has some time to read why and to close.
+ * DEAD       onWireClosed  the socket is closed. Final.
  *
  * One deadline looks at everything (onDue): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
  */
@@ -28,7 +29,8 @@ import { StreamHeads } from './stream-head.ts';
 
 const OPEN = 0;
 const CLOSING = 1;
-const DEAD = 2;
+const LINGERING = 2;
+const DEAD = 3;
 
 /** A client that does not close after its last stream is cut after this time. */
 const CLOSING_MS = 2_000;
@@ -150,14 +152,20 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.arm(this.idle ? CLOSING_MS : LOOK_MS);
   }
 
+  /** Closes the socket too: the client is told as far as the kernel takes it now. */
   destroy(): void {
     this.session.destroy(CODE.NO_ERROR);
+    this.session.closeWire();
   }
 
   onClosed(error: Error | null): void {
-    this.#state = DEAD;
+    this.#state = LINGERING;
     if (error instanceof Http2Error) this.#shared.noteFault(error.message, this.client.address);
     this.#shared.bodies.resize(this.#held, 0);
+  }
+
+  onWireClosed(): void {
+    this.#state = DEAD;
     this.leave();
   }
 
@@ -172,7 +180,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   }
 
   #endFlood(kind: FloodKind): void {
-    if (this.#state === DEAD) return;
+    if (this.#state >= LINGERING) return;
     this.#shared.countFlood(kind);
     this.#shared.noteFault(`flood: ${kind}`, this.client.address);
     this.session.destroy(CODE.ENHANCE_YOUR_CALM);
@@ -181,6 +189,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   // Times.
 
   protected override onDue(): void {
+    if (this.#state >= LINGERING) return;
     const nowMs = this.owner.timer.monotonicMs();
     if (this.#state === CLOSING && this.idle && nowMs - this.sinceMs >= CLOSING_MS) {
       this.destroy();
@@ -188,7 +197,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     }
     this.#lookAtMemory(nowMs);
     if (this.floods.isOverBudget(this.#ageMs, this.session.readBytes)) this.#endFlood('control_bytes');
-    if (this.#state === DEAD || this.#isOverdue(nowMs)) return;
+    if (this.#state >= LINGERING || this.#isOverdue(nowMs)) return;
     this.#armLook();
   }
 

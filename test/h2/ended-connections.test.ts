@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { startProxy } from '../proxy/support.ts';
-import { connectFrames, frame, number32, TYPES } from '../support/h2-frames.ts';
+import { connectFrames, frame, number32, PREFACE, settings, TYPES } from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
 
 test('why a connection was ended is logged, each kind once per second', async (t) => {
   const lines: { kind: string; clientIp: string; msg: string }[] = [];
@@ -30,4 +33,17 @@ test('why a connection was ended is logged, each kind once per second', async (t
       ['flood: ping', '127.0.0.1'],
     ],
   );
+});
+
+test('a connection that was ended counts until its socket is closed, two seconds at most', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  // It closes its side only when it is told to.
+  const holder = connect({ port: Number(new URL(proxy.url).port), host: '127.0.0.1', allowHalfOpen: true });
+  t.after(() => holder.destroy());
+  holder.write(Buffer.concat([Buffer.from(PREFACE), settings(), frame(TYPES.window, 0, 0, number32(0))]));
+  holder.resume();
+  await once(holder, 'end');
+  assert.equal(proxy.server.connectionCount, 1);
+  await waitFor('the end of the socket', () => proxy.server.connectionCount === 0);
 });
