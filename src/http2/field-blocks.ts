@@ -1,6 +1,6 @@
 /** Collects the block of fields of a HEADERS frame and its CONTINUATIONs (RFC 9113 §4.3), and decodes it. */
 import { PendingBytes } from '../http1/pending-bytes.ts';
-import { CODE, FLAG, type Frame, Http2Error } from './frames.ts';
+import { FLAG, type Frame, protocolError } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 
 /** As nghttp2 has it. */
@@ -41,7 +41,7 @@ export class FieldBlocks {
     let end = to;
     if ((flags & FLAG.PADDED) !== 0) end -= at < to ? payload[at++]! : 1;
     if ((flags & FLAG.PRIORITY) !== 0) at += 5;
-    if (at > end) throw new Http2Error(CODE.PROTOCOL_ERROR, 'HEADERS with more padding than payload');
+    if (at > end) throw protocolError('HEADERS with more padding than payload');
     this.ends = (flags & FLAG.END_STREAM) !== 0;
     this.streamId = streamId;
     this.#continuationCount = 0;

@@ -1,6 +1,15 @@
 /** Reads frames (RFC 9113 §4.1) from the bytes of a connection. Nothing of a body is kept here; other frames, of 16 KiB at most, are until they are whole. */
 import { PendingBytes } from '../http1/pending-bytes.ts';
-import { CODE, FLAG, FRAME, FRAME_HEAD_BYTES, Frame, Http2Error, PAYLOAD_MAX_BYTES } from './frames.ts';
+import {
+  CODE,
+  FLAG,
+  FRAME,
+  FRAME_HEAD_BYTES,
+  Frame,
+  Http2Error,
+  PAYLOAD_MAX_BYTES,
+  protocolError,
+} from './frames.ts';
 
 /** FrameSink is given the frames in their order; it may throw an Http2Error. */
 export interface FrameSink {
@@ -120,7 +129,7 @@ export class FrameReader {
       this.#needsPadLength = false;
       this.#padBytes = buffer[at]!;
       this.#dataBytes -= 1 + this.#padBytes;
-      if (this.#dataBytes < 0) throw new Http2Error(CODE.PROTOCOL_ERROR, 'more padding than payload');
+      if (this.#dataBytes < 0) throw protocolError('more padding than payload');
       this.#endDataIfWhole();
       return at + 1;
     }

@@ -81,6 +81,10 @@ export function protocolError(message: string): Http2Error {
   return new Http2Error(CODE.PROTOCOL_ERROR, message);
 }
 
+export function compressionError(message: string): Http2Error {
+  return new Http2Error(CODE.COMPRESSION_ERROR, message);
+}
+
 export function sizeError(name: string): Http2Error {
   return new Http2Error(CODE.FRAME_SIZE_ERROR, `${name} of a wrong size`);
 }

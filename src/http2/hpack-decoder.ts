@@ -1,7 +1,7 @@
 /** Reads header blocks (RFC 7541). The decoder of a connection sees every block, because each may change the dynamic table. */
 import { COLON, isBlank, TEXT_BYTES, TOKEN_BYTES } from '../http1/head-bytes.ts';
 import { DynamicTable, ENTRY_BYTES, TABLE_MAX_BYTES } from './dynamic-table.ts';
-import { CODE, Http2Error } from './frames.ts';
+import { compressionError } from './frames.ts';
 import { decodeHuffman, maxDecodedBytes } from './huffman.ts';
 import { STATIC_COUNT, STATIC_NAMES, STATIC_VALUES } from './static-table.ts';
 
@@ -179,8 +179,4 @@ function isFieldName(bytes: Uint8Array, from: number, to: number): boolean {
 function isFieldValue(bytes: Uint8Array, from: number, to: number): boolean {
   for (let i = from; i < to; i++) if (TEXT_BYTES[bytes[i]!] === 0) return false;
   return from === to || !(isBlank(bytes[from]!) || isBlank(bytes[to - 1]!));
-}
-
-function compressionError(message: string): Http2Error {
-  return new Http2Error(CODE.COMPRESSION_ERROR, message);
 }

@@ -1,5 +1,5 @@
 /** Reads strings in the Huffman code of HPACK (RFC 7541 §5.2 and Appendix B). Sluice writes none: fewer bytes would not pay for the time. */
-import { CODE, Http2Error } from './frames.ts';
+import { compressionError } from './frames.ts';
 
 /**
  * The bytes whose codes have 5, 6, 7 … 30 bits. The code is canonical: codes of one length are consecutive numbers in the order of
@@ -114,7 +114,7 @@ function decodeEnd(window: number, bitCount: number, out: Uint8Array, decodedByt
       out[length++] = single;
       rest -= bits;
     } else if (rest < 8 && peeked === PEEK_MASK) return length;
-    else throw new Http2Error(CODE.COMPRESSION_ERROR, 'A Huffman-coded text is cut or has bad padding.');
+    else throw compressionError('A Huffman-coded text is cut or has bad padding.');
   }
 }
 
@@ -129,5 +129,5 @@ function decodeLong(bytes: Uint8Array, fromBit: number, toBit: number): number {
     if (bits > PEEK_BITS && known !== undefined && index < known.length)
       return known.charCodeAt(index) | (bits << 8);
   }
-  throw new Http2Error(CODE.COMPRESSION_ERROR, 'A Huffman-coded text is cut or holds EOS.');
+  throw compressionError('A Huffman-coded text is cut or holds EOS.');
 }

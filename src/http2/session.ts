@@ -25,7 +25,10 @@ import {
 import type { SessionHost, SessionOptions } from './session-host.ts';
 import { SessionStreams } from './session-streams.ts';
 
-/** The reads of all sessions go into it: what must be kept is copied. */
+/**
+ * All reads of this process go into it: what must be kept is copied. It is not `shared` of http1/body-buffers.ts, into which the bytes of
+ * a tunnel are copied while the frames behind them are still to be read.
+ */
 const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 /** Settings in one frame. */
 const SETTINGS_MAX = 32;
@@ -171,7 +174,7 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     const at = this.#prefaceBytes;
     const size = Math.min(byteCount, PREFACE.length - at);
     if (READ_BUFFER.compare(PREFACE, at, at + size, 0, size) !== 0)
-      throw new Http2Error(CODE.PROTOCOL_ERROR, 'no preface of HTTP/2');
+      throw protocolError('no preface of HTTP/2');
     this.#prefaceBytes += size;
     return size;
   }

@@ -33,7 +33,8 @@ async function startLeavingBackend(t: TestContext, lastStreamId: number, code: n
   return { port: backend.port, bodies, heads: () => heads };
 }
 
-test('after GOAWAY its streams finish, later requests go to a new connection, and the old one closes', async (t) => {
+/** A backend whose first connection drains with one request on it, and has a second one already. */
+async function drainHeld(t: TestContext) {
   const held: ServerHttp2Stream[] = [];
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
     if (path === '/held') held.push(stream);
@@ -47,6 +48,11 @@ test('after GOAWAY its streams finish, later requests go to a new connection, an
     await ask(pool);
     return backend.sessions.length === 2;
   });
+  return { held, backend, pool, sink };
+}
+
+test('after GOAWAY its streams finish, later requests go to a new connection, and the old one closes', async (t) => {
+  const { held, backend, pool, sink } = await drainHeld(t);
   for (const stream of held) answerOk(stream);
   await sink.finished();
   assert.equal(sink.body.toString(), 'ok');
@@ -202,19 +208,7 @@ test('a lost connection fails all of its streams; safe to repeat is what had no 
 });
 
 test('the loss of a connection that drains ends the use of the others, too', async (t) => {
-  const held: ServerHttp2Stream[] = [];
-  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
-    if (path === '/held') held.push(stream);
-    else answerOk(stream);
-  });
-  const pool = makeH2Pool(t, { port: backend.port });
-  const sink = send(pool, get('/held'), new RecordingSink());
-  await waitFor('the request', () => held.length === 1);
-  backend.sessions[0]?.close();
-  await waitFor('the second connection', async () => {
-    await ask(pool);
-    return backend.sessions.length === 2;
-  });
+  const { backend, pool, sink } = await drainHeld(t);
   await ask(pool);
   assert.equal(backend.sessions.length, 2);
   backend.sockets[0]?.resetAndDestroy();
