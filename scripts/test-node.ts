@@ -22,7 +22,7 @@ import { chooseVersions, installRelease, type NodeRelease, publishedVersions } f
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const FOLDER = '.tmp/node-versions';
-const SUITES = 'test/infra/wire test/upstream test/proxy test/http2 test/h2 test/serve test/cluster';
+const SUITES = 'test/infra/wire test/upstream test/proxy test/http2 test/serve test/cluster';
 /** Not run: these repeat other tests on other data paths, and this script runs every test on both wires anyway. */
 const LEFT_OUT = /\/data-path-/;
 const SETTINGS = ['socket', 'handle'] as const;

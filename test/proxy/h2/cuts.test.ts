@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { accessLineOf, startProxy } from '../proxy/support.ts';
-import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
-import { startRawBackend } from '../support/backend.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { accessLineOf, startProxy } from '../support.ts';
+import { switching, upgradeBackend } from '../tunnels/support.ts';
+import { startRawBackend } from '../../support/backend.ts';
 import {
   CODES,
   connectFrames,
@@ -18,8 +18,8 @@ import {
   settings,
   TYPES,
   webSocket,
-} from '../support/h2-frames.ts';
-import { waitFor } from '../support/wait.ts';
+} from '../../support/h2-frames.ts';
+import { waitFor } from '../../support/wait.ts';
 
 /** ends counts the frames of stream 1 that say it is whole. */
 function ends(client: FrameClient): number {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { startProxy } from '../proxy/support.ts';
-import { switching, upgradeBackend } from '../proxy/tunnels/support.ts';
-import { startBackend } from '../support/backend.ts';
-import { connectH2, requestH2 } from '../support/h2-client.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+import { switching, upgradeBackend } from '../tunnels/support.ts';
+import { startBackend } from '../../support/backend.ts';
+import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import {
   block,
   CODES,
@@ -20,8 +20,8 @@ import {
   settings,
   TYPES,
   webSocket,
-} from '../support/h2-frames.ts';
-import { waitFor } from '../support/wait.ts';
+} from '../../support/h2-frames.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const many = (count: number, make: (i: number) => Buffer): Buffer =>
   Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));

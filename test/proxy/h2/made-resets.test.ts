@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { startProxy } from '../proxy/support.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 import {
   CODES,
   connectFrames,
@@ -12,8 +12,8 @@ import {
   request,
   settings,
   TYPES,
-} from '../support/h2-frames.ts';
-import { waitFor } from '../support/wait.ts';
+} from '../../support/h2-frames.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const idOf = (i: number) => 2 * i + 1;
 const post = (i: number, length: string) =>

@@ -6,10 +6,10 @@ import { type ClientHttp2Session, connect, createServer as createHttp2Server } f
 import type { AddressInfo } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import { Random } from '../fuzz/random.ts';
-import { pool, startProxy } from '../proxy/support.ts';
-import { BodyCheck, bodyOf } from '../support/pattern.ts';
-import { waitFor } from '../support/wait.ts';
+import { Random } from '../../fuzz/random.ts';
+import { pool, startProxy } from '../support.ts';
+import { BodyCheck, bodyOf } from '../../support/pattern.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const SIZES = [0, 1, 1_023, 1_024, 5_000, 16_384, 65_536, 300_000, 900_000];
 const REQUESTS = Number(process.env.FUZZ_COUNT ?? 300);

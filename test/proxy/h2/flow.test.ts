@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { ClientHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { accessLineOf, policy, pool, route, startProxy } from '../proxy/support.ts';
-import { accepting, upgradeBackend } from '../proxy/tunnels/support.ts';
-import { startBackend, startRawBackend } from '../support/backend.ts';
-import { startH2Backend } from '../support/h2.ts';
-import { connectH2, requestH2 } from '../support/h2-client.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { accessLineOf, policy, pool, route, startProxy } from '../support.ts';
+import { accepting, upgradeBackend } from '../tunnels/support.ts';
+import { startBackend, startRawBackend } from '../../support/backend.ts';
+import { startH2Backend } from '../../support/h2.ts';
+import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import {
   CODES,
   connectFrames,
@@ -21,8 +21,8 @@ import {
   settings,
   TYPES,
   webSocket,
-} from '../support/h2-frames.ts';
-import { untilStill, waitFor } from '../support/wait.ts';
+} from '../../support/h2-frames.ts';
+import { untilStill, waitFor } from '../../support/wait.ts';
 
 const LARGE = Buffer.alloc(8 << 20, 'large answer ');
 

@@ -1,11 +1,11 @@
 /** Generated requests, sent over HTTP/1.1 and over HTTP/2: the backend must see the same, or nothing both times. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Random } from '../fuzz/random.ts';
-import { type CapturedRequest, startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { startProxy } from '../proxy/support.ts';
-import { connectFrames, data, type Fields, headers, TYPES } from '../support/h2-frames.ts';
-import { waitFor } from '../support/wait.ts';
+import { Random } from '../../fuzz/random.ts';
+import { type CapturedRequest, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+import { connectFrames, data, type Fields, headers, TYPES } from '../../support/h2-frames.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const COUNT = 400;
 const METHODS = ['GET', 'GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'QUERY', 'FOO', 'get', 'CONNECT'];
