@@ -9,7 +9,7 @@ import { ask, askJson } from '../cluster/support.ts';
 import { chat, clientOf, say, startService } from '../proxy/grpc/support.ts';
 import { Authority } from '../support/certificates.ts';
 import { docExample } from '../support/doc-example.ts';
-import { startH2Backend } from '../support/h2.ts';
+import { startH2Backend } from '../support/h2-backends.ts';
 import { type SluiceConfig, type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -9,7 +9,7 @@ import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
 import { startBackend } from '../../support/backend.ts';
 import { Authority } from '../../support/certificates.ts';
-import { startH2Backend } from '../../support/h2.ts';
+import { startH2Backend } from '../../support/h2-backends.ts';
 import { backendTlsSettings, healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 

@@ -8,7 +8,7 @@ import {
   NGHTTP2_REFUSED_STREAM,
   startFrameBackend,
   startH2Backend,
-} from '../../support/h2.ts';
+} from '../../support/h2-backends.ts';
 import { FLAGS, frame, number32, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf, pool, startProxy, type TestProxy } from '../support.ts';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
 import { FakeTime } from '../../support/fake-time.ts';
 import { freePort } from '../../support/free-port.ts';
-import { startH2Backend } from '../../support/h2.ts';
+import { startH2Backend } from '../../support/h2-backends.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import {
   CODES,

@@ -1,8 +1,6 @@
 /** How clients end requests that are under way, properly or not: what the backend sees, and who else is disturbed. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { ok, startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import {
   CODES,
   connectFrames,
@@ -15,6 +13,8 @@ import {
   TYPES,
 } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 /** Sends a head, waits until the backend has it, and sends the rest. */
 async function afterHead(t: TestContext, head: Buffer, rest: (client: FrameClient) => void) {

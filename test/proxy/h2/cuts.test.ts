@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { ok, startCapturingBackend } from '../capturing-backend.ts';
-import { accessLineOf, startProxy } from '../support.ts';
-import { switching, upgradeBackend } from '../tunnels/support.ts';
 import { startRawBackend } from '../../support/backend.ts';
 import {
   CODES,
@@ -20,6 +17,9 @@ import {
   webSocket,
 } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { accessLineOf, startProxy } from '../support.ts';
+import { switching, upgradeBackend } from '../tunnels/support.ts';
 
 /** ends counts the frames of stream 1 that say it is whole. */
 function ends(client: FrameClient): number {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ok, startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import { FakeTime } from '../../support/fake-time.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { CODES, connectFrames, data, frame, headers, request, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 test('a drain tells clients the last stream that is served, serves it, and closes', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { makeLogger } from '../../../src/infra/logging/logger.ts';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import { connectFrames, frame, number32, PREFACE, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 test('why a connection was ended is logged, each kind once per second', async (t) => {
   const lines: { kind: string; clientIp: string; msg: string }[] = [];

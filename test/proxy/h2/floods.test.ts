@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
-import { switching, upgradeBackend } from '../tunnels/support.ts';
 import { startBackend } from '../../support/backend.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import {
@@ -22,6 +19,9 @@ import {
   webSocket,
 } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+import { switching, upgradeBackend } from '../tunnels/support.ts';
 
 const many = (count: number, make: (i: number) => Buffer): Buffer =>
   Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));

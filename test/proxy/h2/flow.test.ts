@@ -2,11 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { ClientHttp2Session, ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { accessLineOf, policy, pool, route, startProxy } from '../support.ts';
-import { accepting, upgradeBackend } from '../tunnels/support.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
-import { startH2Backend } from '../../support/h2.ts';
+import { startH2Backend } from '../../support/h2-backends.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import {
   CODES,
@@ -23,6 +20,9 @@ import {
   webSocket,
 } from '../../support/h2-frames.ts';
 import { untilStill, waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { accessLineOf, policy, pool, route, startProxy } from '../support.ts';
+import { accepting, upgradeBackend } from '../tunnels/support.ts';
 
 const LARGE = Buffer.alloc(8 << 20, 'large answer ');
 

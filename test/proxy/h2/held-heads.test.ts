@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { block, connectFrames, type FrameClient, frame, request, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 test('heads that do not end are bounded for all connections of a worker together', async (t) => {
   const backend = await startCapturingBackend(t);

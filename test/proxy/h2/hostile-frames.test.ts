@@ -1,8 +1,6 @@
 /** Malformed frames and fields through the whole proxy. The codes that frames get are in test/http2/session-hostile.test.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import {
   block,
   CODES,
@@ -18,6 +16,8 @@ import {
   TYPES,
 } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 const POST = { method: 'POST' };
 const post = (more: Fields = []) => headers(1, request(more, POST), { ends: false });

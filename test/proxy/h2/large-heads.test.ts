@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FakeTime } from '../../support/fake-time.ts';
+import {
+  block,
+  CODES,
+  connectFrames,
+  FLAGS,
+  frame,
+  headers,
+  request,
+  TYPES,
+} from '../../support/h2-frames.ts';
+import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
-import { FakeTime } from '../../support/fake-time.ts';
-import { block, CODES, connectFrames, FLAGS, frame, headers, request, TYPES } from '../../support/h2-frames.ts';
-import { waitFor } from '../../support/wait.ts';
 
 test('a head that is too large for an answer resets its stream, in however many frames it comes, and the connection goes on', async (t) => {
   const backend = await startCapturingBackend(t);

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import {
   CODES,
   connectFrames,
@@ -14,6 +12,8 @@ import {
   TYPES,
 } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 const idOf = (i: number) => 2 * i + 1;
 const post = (i: number, length: string) =>

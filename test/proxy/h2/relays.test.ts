@@ -7,9 +7,9 @@ import type { AddressInfo } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { Random } from '../../fuzz/random.ts';
-import { pool, startProxy } from '../support.ts';
 import { BodyCheck, bodyOf } from '../../support/pattern.ts';
 import { waitFor } from '../../support/wait.ts';
+import { pool, startProxy } from '../support.ts';
 
 const SIZES = [0, 1, 1_023, 1_024, 5_000, 16_384, 65_536, 300_000, 900_000];
 const REQUESTS = Number(process.env.FUZZ_COUNT ?? 300);

@@ -4,12 +4,12 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { ok, startCapturingBackend } from '../capturing-backend.ts';
-import { accessLineOf, engineOf, startProxy } from '../support.ts';
 import { startRawBackend } from '../../support/backend.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { connectFrames, data, headers, PREFACE, request, settings } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { accessLineOf, engineOf, startProxy } from '../support.ts';
 
 setFlagsFromString('--expose-gc');
 const collect: () => void = runInNewContext('gc');

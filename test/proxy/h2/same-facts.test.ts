@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Random } from '../../fuzz/random.ts';
-import { type CapturedRequest, startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
 import { connectFrames, data, type Fields, headers, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
+import { type CapturedRequest, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
 
 const COUNT = 400;
 const METHODS = ['GET', 'GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'QUERY', 'FOO', 'get', 'CONNECT'];

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { startProxy, type TestProxy } from '../support.ts';
 import { startBackend } from '../../support/backend.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { localTls } from '../../support/tls.ts';
 import { untilStill } from '../../support/wait.ts';
+import { startProxy, type TestProxy } from '../support.ts';
 
 /** Echoes every body. */
 async function startEcho(t: TestContext): Promise<TestProxy> {

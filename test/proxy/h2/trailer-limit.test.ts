@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import {
+  block,
+  connectFrames,
+  data,
+  FLAGS,
+  frame,
+  headers,
+  request,
+  TYPES,
+} from '../../support/h2-frames.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
-import { block, connectFrames, data, FLAGS, frame, headers, request, TYPES } from '../../support/h2-frames.ts';
 
 test('trailers may have 16 KiB, as in HTTP/1.1; with more the request is 431, and no backend gets them', async (t) => {
   const backend = await startCapturingBackend(t);

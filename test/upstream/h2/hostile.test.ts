@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { FakeTime } from '../../support/fake-time.ts';
-import { fieldBlock, startFrameBackend } from '../../support/h2.ts';
+import { fieldBlock, startFrameBackend } from '../../support/h2-backends.ts';
 import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';

@@ -4,7 +4,7 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { freePort } from '../../support/free-port.ts';
-import { answerOk, fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2.ts';
+import { answerOk, fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2-backends.ts';
 import { frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, listen, makeH2Pool, RecordingSink, send } from '../support.ts';

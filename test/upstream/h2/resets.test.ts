@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import { FakeTime } from '../../support/fake-time.ts';
-import { answerOk, startH2Backend } from '../../support/h2.ts';
+import { answerOk, startH2Backend } from '../../support/h2-backends.ts';
 import { waitFor } from '../../support/wait.ts';
 import { get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';

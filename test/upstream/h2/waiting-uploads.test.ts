@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { fieldBlock, startFrameBackend } from '../../support/h2.ts';
+import { fieldBlock, startFrameBackend } from '../../support/h2-backends.ts';
 import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { makeH2Pool, RecordingSink, send } from '../support.ts';
