@@ -8,6 +8,9 @@
 import type { RequestHead } from './request-head.ts';
 import type { Wire, WireEvents } from './wire.ts';
 
+/** Whoever is given a smaller piece of a body copies it before returning: the next read may overwrite it. */
+export const SMALL_PIECE_BYTES = 1024;
+
 /** ResponseStart is the head of an answer without its framing fields. */
 export interface ResponseStart {
   /** 200–599; 101 for switchProtocols. */
@@ -117,7 +120,7 @@ export interface DownstreamListener {
   readonly undeliveredBytes: number;
   /**
    * The piece may be read until onRequestBody returns or, if pauseBody was called in it, until resumeBody. A piece smaller than
-   * SMALL_PIECE_BYTES (http1/body-buffers.ts) may be read until onRequestBody returns, whatever was called.
+   * SMALL_PIECE_BYTES may be read until onRequestBody returns, whatever was called.
    */
   onRequestBody(piece: Buffer): void;
   onRequestBodyEnd(rawTrailers: string[]): void;

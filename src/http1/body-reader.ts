@@ -8,10 +8,10 @@
  * has only DATA and COMPLETE. BROKEN is final, too.
  */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
+import { PendingBytes, type PendingOwner } from '../memory/pending-bytes.ts';
 import * as extension from './chunk-extension.ts';
 import { HEADERS_MAX_COUNT, readTrailer } from './field-lines.ts';
 import { CR, LF } from './head-bytes.ts';
-import { PendingBytes, type PendingOwner } from './pending-bytes.ts';
 
 /** A body that ends with its connection (RFC 9112 §6.3, last case). Responses only; see also NO_BODY, CHUNKED_BODY. */
 export const UNTIL_CLOSE_BODY = -3;

@@ -1,5 +1,5 @@
 /** Collects the block of fields of a HEADERS frame and its CONTINUATIONs (RFC 9113 §4.3), and decodes it. */
-import { PendingBytes } from '../http1/pending-bytes.ts';
+import { PendingBytes } from '../memory/pending-bytes.ts';
 import { FLAG, type Frame, protocolError } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 

@@ -1,5 +1,5 @@
 /** Reads frames (RFC 9113 §4.1) from the bytes of a connection. Nothing of a body is kept here; other frames, of 16 KiB at most, are until they are whole. */
-import { PendingBytes } from '../http1/pending-bytes.ts';
+import { PendingBytes } from '../memory/pending-bytes.ts';
 import {
   CODE,
   FLAG,

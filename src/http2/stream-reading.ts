@@ -5,8 +5,8 @@
  * trailers, and at last the end. A piece in the middle of which the owner has paused is kept (`#held`) until it goes on. Once the
  * owner wants nothing more (discard), what comes is dropped, and the window stays closed.
  */
-import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
-import { PendingBytes } from '../http1/pending-bytes.ts';
+import { SMALL_PIECE_BYTES } from '../contract/downstream.ts';
+import { PendingBytes } from '../memory/pending-bytes.ts';
 import { FRAME_BUFFER_BYTES, giveFrameBuffer, takeFrameBuffer } from './frame-buffers.ts';
 import type { StreamEvents } from './stream-events.ts';
 

@@ -15,7 +15,6 @@ import {
   UNMATCHED_ROUTE,
   type WorkerSettings,
 } from '../contract/settings.ts';
-import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';
@@ -24,6 +23,7 @@ import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
+import { processBodyBuffers } from '../memory/body-buffers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { H2Pool } from '../upstream/h2/h2-pool.ts';

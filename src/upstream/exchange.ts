@@ -10,7 +10,7 @@
 import type { ConnectionEnds } from '../contract/downstream.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Wire } from '../contract/wire.ts';
-import type { BodyBuffers } from '../http1/body-buffers.ts';
+import type { BodyBuffers } from '../memory/body-buffers.ts';
 
 export interface UpstreamRequest {
   /** Upper-case token. */

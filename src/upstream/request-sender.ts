@@ -6,9 +6,10 @@
  * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. In each of them the wire
  * may be blocked: the kernel has not taken everything.
  */
+
+import { SMALL_PIECE_BYTES } from '../contract/downstream.ts';
 import { CHUNKED_BODY, hasBody, NO_BODY } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
-import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
 import type { UpstreamRequest } from './exchange.ts';
 import { wrongLength } from './failures.ts';

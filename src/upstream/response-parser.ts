@@ -8,7 +8,7 @@ import { HEADERS_MAX_COUNT, withoutFields } from '../http1/field-lines.ts';
 import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from '../http1/head-bytes.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED, HeadReader } from '../http1/head-reader.ts';
 import * as names from '../http1/header-names.ts';
-import { PendingBytes } from '../http1/pending-bytes.ts';
+import { PendingBytes } from '../memory/pending-bytes.ts';
 import { INTERIM_MAX_COUNT, ResponseHead } from './exchange.ts';
 
 /** Results of ResponseParser.readHead. */

@@ -2,7 +2,7 @@
  * Turns each read of a connection into calls on the sink, and chooses the memory for the next read: the worker's shared buffer
  * for heads and small answers, one of its own for a streaming body, whose bytes a slow client may hold while others read on.
  */
-import type { BodyBuffers } from '../http1/body-buffers.ts';
+import type { BodyBuffers } from '../memory/body-buffers.ts';
 import type { Exchange } from './exchange.ts';
 import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, HEAD_SWITCHED, ResponseParser } from './response-parser.ts';
 

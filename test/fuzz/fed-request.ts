@@ -1,6 +1,6 @@
 /** Reads and answers one request of a fed connection, in a random one of the orders that are possible in a proxy. */
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
-import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
+import { SMALL_PIECE_BYTES } from '../../src/contract/downstream.ts';
 import type { OwnRequest } from './fed-connection.ts';
 import type { Turns } from './fed-wire.ts';
 import type { Random } from './random.ts';

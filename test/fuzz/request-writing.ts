@@ -1,7 +1,7 @@
 /** Random requests to the upstream client, and the bytes that it sends for them. */
 
+import { SMALL_PIECE_BYTES } from '../../src/contract/downstream.ts';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
-import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { MemoryWire } from '../support/memory-wire.ts';

@@ -1,6 +1,6 @@
 /** Owners of streams that do anything at any time, in every event, and check what they are told. */
 
-import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
+import { SMALL_PIECE_BYTES } from '../../src/contract/downstream.ts';
 import { CODE } from '../../src/http2/frames.ts';
 import { OK, requestOf, type Scene, StreamOwner, type TestHost } from '../http2/session-scene.ts';
 import { bodyOf } from '../support/pattern.ts';

@@ -1,13 +1,17 @@
 /** Sessions for tests, with owners that remember what they hear. */
 
 import type { Wire } from '../../src/contract/wire.ts';
+import { frameBuffers } from '../../src/http2/frame-buffers.ts';
 import { Session } from '../../src/http2/session.ts';
 import type { SessionHost, SessionOptions } from '../../src/http2/session-host.ts';
 import type { Stream } from '../../src/http2/stream.ts';
 import type { StreamEvents } from '../../src/http2/stream-events.ts';
 import type { ConnectEvents } from '../../src/infra/wire/wire-maker.ts';
+import { poison } from '../support/poisoned-buffers.ts';
 import { waitFor } from '../support/wait.ts';
 import { join, PairedWire } from '../support/wire-pair.ts';
+
+poison(frameBuffers);
 
 export const OPTIONS: SessionOptions = {
   isServer: true,

@@ -12,6 +12,7 @@ import type {
   WorkerSettings,
 } from '../../src/contract/settings.ts';
 import type { TlsAddress } from '../../src/contract/tls.ts';
+import { frameBuffers } from '../../src/http2/frame-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { type Logger, makeLogger } from '../../src/infra/logging/logger.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
@@ -26,11 +27,14 @@ import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
+import { poison } from '../support/poisoned-buffers.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { plain, policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { TLS_SETTINGS, tlsMaterial } from '../support/tls.ts';
 import { waitFor } from '../support/wait.ts';
+
+poison(frameBuffers);
 
 /** As in a worker. */
 export const dataPath = chooseDataPath(process.version, process.env);

@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 /** A folder of src may import from itself and from folders with a smaller number. */
 const LAYERS: Record<string, number> = {
   contract: 0,
+  memory: 0,
   infra: 1,
   config: 1,
   http1: 1,

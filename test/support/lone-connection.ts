@@ -1,7 +1,7 @@
 /** A client's connection without a socket, and a minimal owner for it. */
 import type { ClientFacts, Downstream } from '../../src/contract/downstream.ts';
-import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
-import { PendingMemory } from '../../src/http1/pending-bytes.ts';
+import type { BodyBuffers } from '../../src/memory/body-buffers.ts';
+import { PendingMemory } from '../../src/memory/pending-bytes.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
 import type { BaseConnection, ConnectionOwner } from '../../src/worker/inbound/base-connection.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SMALL_PIECE_BYTES } from '../../src/contract/downstream.ts';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
-import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { POISON } from '../support/poisoned-buffers.ts';

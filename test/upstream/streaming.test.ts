@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { type AddressInfo, createConnection, createServer as createTcpServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../../src/http1/body-buffers.ts';
+import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../../src/memory/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { firstMismatch } from '../support/pattern.ts';
 import { POISON, PoisonedBuffers } from '../support/poisoned-buffers.ts';

@@ -5,9 +5,9 @@ import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/contract/request-head.ts';
 import type { Wire } from '../../src/contract/wire.ts';
-import { processBodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
+import { processBodyBuffers } from '../../src/memory/body-buffers.ts';
 import { ConnectionPool } from '../../src/upstream/connection-pool.ts';
 import type { ConnectionSettings } from '../../src/upstream/connection-settings.ts';
 import type {

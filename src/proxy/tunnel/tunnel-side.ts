@@ -6,7 +6,7 @@
  * other side takes them. So a quiet side holds nothing, and one whose peer has stopped holds FIRST_BUFFER_BYTES.
  */
 import type { Wire, WireEvents } from '../../contract/wire.ts';
-import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../../http1/body-buffers.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../../memory/body-buffers.ts';
 import { FrameTracker } from './frame-tracker.ts';
 import { closeFrame } from './websocket.ts';
 

@@ -2,10 +2,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SwitchedClient, TunnelEnd } from '../../contract/downstream.ts';
 import type { TunnelView } from '../../contract/messages.ts';
-import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { LINE_BYTES } from '../../infra/logging/line-sink.ts';
 import { PlacedList } from '../../infra/placed-list.ts';
+import { processBodyBuffers } from '../../memory/body-buffers.ts';
 import type { AccessRecord } from '../access-log.ts';
 import type { Plan } from '../plan.ts';
 import type { TrafficStats } from '../request-stats.ts';

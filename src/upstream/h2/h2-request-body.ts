@@ -2,9 +2,10 @@
  * The body of a request on its way to a stream. What was taken of it is kept, up to KEPT_MAX_BYTES and until the answer begins, and is
  * sent to each stream that is opened for the request: so a stream that the backend did not process can be replaced.
  */
+
+import { SMALL_PIECE_BYTES } from '../../contract/downstream.ts';
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
-import { SMALL_PIECE_BYTES } from '../../http1/body-buffers.ts';
 import type { Stream } from '../../http2/stream.ts';
 import type { BegunBody } from '../exchange.ts';
 import { wrongLength } from '../failures.ts';

@@ -11,9 +11,10 @@
  * waits for another connection, once, and the sink does not notice. Else (REFUSED_STREAM) it ends, and may go to another backend.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
+
+import { SMALL_PIECE_BYTES } from '../../contract/downstream.ts';
 import { LbError } from '../../contract/errors.ts';
 import { hasBody } from '../../contract/request-head.ts';
-import { SMALL_PIECE_BYTES } from '../../http1/body-buffers.ts';
 import { CODE } from '../../http2/frames.ts';
 import type { Stream } from '../../http2/stream.ts';
 import type { StreamEvents } from '../../http2/stream-events.ts';

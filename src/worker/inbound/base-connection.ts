@@ -4,9 +4,9 @@ import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
 import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { ClientFacts, Downstream } from '../../contract/downstream.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
-import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { NOWHERE, type Placed } from '../../infra/placed-list.ts';
+import type { BodyBuffers } from '../../memory/body-buffers.ts';
 import type { UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 

@@ -11,7 +11,7 @@ import {
 import { connect, type NetConnectOpts } from 'node:net';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { BodyBuffers } from '../../../src/http1/body-buffers.ts';
+import { BodyBuffers } from '../../../src/memory/body-buffers.ts';
 import { Connection } from '../../../src/upstream/connection.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
 import { BodyCheck, bodyOf } from '../../support/pattern.ts';

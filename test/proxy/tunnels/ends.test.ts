@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { processBodyBuffers } from '../../../src/http1/body-buffers.ts';
+import { processBodyBuffers } from '../../../src/memory/body-buffers.ts';
 import { FakeTime } from '../../support/fake-time.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { type RawClient, writeUntilStuck } from '../../support/raw-http.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FIRST_BUFFER_BYTES } from '../../../src/http1/body-buffers.ts';
+import { FIRST_BUFFER_BYTES } from '../../../src/memory/body-buffers.ts';
 import { TunnelSide } from '../../../src/proxy/tunnel/tunnel-side.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { PoisonedBuffers } from '../../support/poisoned-buffers.ts';

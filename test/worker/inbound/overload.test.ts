@@ -1,7 +1,7 @@
 /** Many clients that send bytes which cannot be used yet: what their worker keeps for them is bounded, and honest uploads still pass. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { PENDING_MAX_BYTES } from '../../../src/http1/pending-bytes.ts';
+import { PENDING_MAX_BYTES } from '../../../src/memory/pending-bytes.ts';
 import { engineOf, startProxy, type TestProxy } from '../../proxy/support.ts';
 import { startBackend } from '../../support/backend.ts';
 import type { RawClient } from '../../support/raw-http.ts';

@@ -4,7 +4,7 @@
  * One connection may have many of them, so those of a worker are bounded together (PendingMemory). The answer of which nothing has
  * left for the longest time is ended first: a client that reads slowly keeps its answers.
  */
-import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
+import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { Http2Request } from './http2-request.ts';
 
 /** What answers hold in a worker, as of the last looks, but for the largest of each connection: over HTTP/1.1 it would be as much. */

@@ -13,13 +13,13 @@
  */
 import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../../contract/downstream.ts';
-import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { CODE, Http2Error } from '../../../http2/frames.ts';
 import { Session } from '../../../http2/session.ts';
 import type { NoiseKind, SessionHost } from '../../../http2/session-host.ts';
 import type { Stream } from '../../../http2/stream.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
+import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { letGo, lookAtAnswers } from './answer-watch.ts';
 import { FloodGuard, type FloodKind } from './flood-guard.ts';

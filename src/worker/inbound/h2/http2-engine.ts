@@ -1,9 +1,10 @@
 /** The entrance to HTTP/2. */
-import { PendingMemory } from '../../../http1/pending-bytes.ts';
+
 import type { Logger } from '../../../infra/logging/logger.ts';
 import { OncePerSecond } from '../../../infra/logging/once-per-second.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
 import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
+import { PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { Engine } from '../server.ts';
 import { ANSWERS_MAX_BYTES } from './answer-watch.ts';
 import { FLOOD_KINDS, type FloodKind } from './flood-guard.ts';

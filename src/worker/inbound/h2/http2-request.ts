@@ -3,13 +3,13 @@ import type { ClientFacts, ResponseStart, SwitchedClient, TunnelEnd } from '../.
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { TRAILERS_MAX_BYTES } from '../../../http1/body-reader.ts';
 import { withoutFields } from '../../../http1/field-lines.ts';
-import type { HeldBytes } from '../../../http1/pending-bytes.ts';
 import { CODE } from '../../../http2/frames.ts';
 import type { Session } from '../../../http2/session.ts';
 import type { NoiseKind } from '../../../http2/session-host.ts';
 import type { Stream } from '../../../http2/stream.ts';
 import type { StreamEvents } from '../../../http2/stream-events.ts';
 import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
+import type { HeldBytes } from '../../../memory/pending-bytes.ts';
 import { BaseRequest, mayHaveBody } from '../base-request.ts';
 import { answerFields } from './answer-fields.ts';
 import type { FloodGuard } from './flood-guard.ts';

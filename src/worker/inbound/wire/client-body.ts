@@ -12,10 +12,12 @@
  * Memory: the first piece is copied out of the buffer that all connections share. From then on a large body is read into a
  * buffer of its own, of up to 512 KiB, and written to the backend from there. Buffers change only between reads.
  */
+
+import { SMALL_PIECE_BYTES } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
-import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
-import type { PendingOwner } from '../../../http1/pending-bytes.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../../../memory/body-buffers.ts';
+import type { PendingOwner } from '../../../memory/pending-bytes.ts';
 import { DISCARD_MAX_BYTES } from '../http1-request.ts';
 import type { ClientRequest } from './client-request.ts';
 

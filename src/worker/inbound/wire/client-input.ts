@@ -1,8 +1,8 @@
 /** The bytes that a client sends: read, kept until their turn comes, and not read from a client that is too far ahead. */
 import type { ClientFacts } from '../../../contract/downstream.ts';
 import type { Wire, WireEvents } from '../../../contract/wire.ts';
-import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
+import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
 import { Http1Connection } from '../http1-connection.ts';
 import type { ClientBody } from './client-body.ts';

@@ -1,7 +1,7 @@
 /** Our own engine: HTTP/1.1 on wires. */
 import type { Wire, WireEvents } from '../../../contract/wire.ts';
-import { PendingMemory } from '../../../http1/pending-bytes.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
+import { PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { Engine } from '../server.ts';
 import { ClientConnection } from './client-connection.ts';
 

@@ -1,7 +1,7 @@
 /** Which of the answers that wait are counted, and which end first. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type HeldBytes, PendingMemory } from '../../../../src/http1/pending-bytes.ts';
+import { type HeldBytes, PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import { letGo, lookAtAnswers } from '../../../../src/worker/inbound/h2/answer-watch.ts';
 import type { Http2Request } from '../../../../src/worker/inbound/h2/http2-request.ts';
 

@@ -5,7 +5,7 @@ import {
   PendingBytes,
   PendingMemory,
   type PendingOwner,
-} from '../../src/http1/pending-bytes.ts';
+} from '../../src/memory/pending-bytes.ts';
 
 test('single bytes are copied to new memory a few times only, which is at most twice as large', () => {
   const pending = new PendingBytes();
