@@ -20,8 +20,8 @@ import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
+import { wireEngine } from './inbound/http1/wire-engine.ts';
 import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
-import { wireEngine } from './inbound/wire/wire-engine.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<

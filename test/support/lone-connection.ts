@@ -5,7 +5,7 @@ import { PendingMemory } from '../../src/memory/pending-bytes.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
 import type { BaseConnection, ConnectionOwner } from '../../src/worker/inbound/base-connection.ts';
-import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
+import { ClientConnection } from '../../src/worker/inbound/http1/client-connection.ts';
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
 

@@ -12,7 +12,7 @@ import { closeFrame } from './websocket.ts';
 
 /** node writes a text up to this size without asking for memory. */
 const TEXT_MAX_BYTES = 16_384;
-/** After a smaller read the buffer is given back, as in worker/inbound/wire/client-body.ts. */
+/** After a smaller read the buffer is given back, as in worker/inbound/http1/client-body.ts. */
 const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
 
 /** SideOwner is the tunnel. */

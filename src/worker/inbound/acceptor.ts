@@ -5,7 +5,7 @@
  * 1. destroyIfGone
  * 2. with proxyProtocol the PROXY header (proxy-opening.ts)
  * 3. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (first-bytes.ts)
- * 4. a ServeConnection: HTTP/1.1 (wire/ or node/) or HTTP/2 (h2/)
+ * 4. a ServeConnection: HTTP/1.1 (http1/ or node/) or HTTP/2 (h2/)
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';

@@ -33,7 +33,7 @@ const CROWDED_RATIO = 1.15;
 const CROWDED_MEAN_MIN = 100;
 
 /**
- * Engine serves one protocol: HTTP/1.1 of our own on wires (wire/) or by raw node:http (node/), HTTP/2 (h2/). Called once
+ * Engine serves one protocol: HTTP/1.1 of our own (http1/) or by raw node:http (node/), HTTP/2 (h2/). Called once
  * per worker.
  */
 export type Engine = (owner: ConnectionOwner) => ServeConnection;

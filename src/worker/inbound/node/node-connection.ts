@@ -14,7 +14,7 @@ import type { ClientFacts } from '../../../contract/downstream.ts';
 import { resetOrDestroy } from '../../../infra/wire/socket-bound.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
-import { Http1Connection, LINGER_IDLE_MS } from '../http1-connection.ts';
+import { Http1Connection, LINGER_IDLE_MS } from '../http1/http1-connection.ts';
 import type { NodeDownstream, NodeRequestOwner } from './node-downstream.ts';
 
 const OPEN = 0;

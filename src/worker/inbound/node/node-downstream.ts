@@ -4,7 +4,7 @@ import type { ResponseStart } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import { CHUNKED_BODY, type RequestHead } from '../../../contract/request-head.ts';
 import { fieldsOf } from '../../../http1/field-lines.ts';
-import { DISCARD_MAX_BYTES, Http1Request, type RequestOwner } from '../http1-request.ts';
+import { DISCARD_MAX_BYTES, Http1Request, type RequestOwner } from '../http1/http1-request.ts';
 
 /** NodeRequestOwner is what a request needs of its connection; implemented by NodeConnection. */
 export interface NodeRequestOwner extends RequestOwner {

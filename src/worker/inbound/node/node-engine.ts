@@ -14,8 +14,8 @@ import { socketWires } from '../../../infra/wire/socket-wire.ts';
 import { PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
+import { ClientConnection } from '../http1/client-connection.ts';
 import type { Engine } from '../server.ts';
-import { ClientConnection } from '../wire/client-connection.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ResponseStart } from '../../../../src/contract/downstream.ts';
-import { ClientRequest } from '../../../../src/worker/inbound/wire/client-request.ts';
+import { ClientRequest } from '../../../../src/worker/inbound/http1/client-request.ts';
 import { headOf } from '../../../http1/read-head.ts';
 import { MemoryWire } from '../../../support/memory-wire.ts';
 

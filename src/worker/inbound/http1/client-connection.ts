@@ -22,10 +22,10 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
-import { LINGER_IDLE_MS } from '../http1-connection.ts';
 import { ClientBody } from './client-body.ts';
 import { ClientInput } from './client-input.ts';
 import { ClientRequest, type WireRequestOwner } from './client-request.ts';
+import { LINGER_IDLE_MS } from './http1-connection.ts';
 
 const HEAD = 0;
 const SERVING = 1;

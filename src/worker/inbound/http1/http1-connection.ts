@@ -1,7 +1,7 @@
 /** What the HTTP/1.1 connections of both engines have in common: one request at a time, the watch over writes, lingering. */
-import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
-import { BaseConnection } from './base-connection.ts';
-import type { BaseRequest } from './base-request.ts';
+import { WriteWatch, type WriteWatchOptions } from '../../../infra/wire/write-watch.ts';
+import { BaseConnection } from '../base-connection.ts';
+import type { BaseRequest } from '../base-request.ts';
 import type { Http1Request, RequestOwner } from './http1-request.ts';
 
 /** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */

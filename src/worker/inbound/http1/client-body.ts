@@ -18,8 +18,8 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
 import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../../../memory/body-buffers.ts';
 import type { PendingOwner } from '../../../memory/pending-bytes.ts';
-import { DISCARD_MAX_BYTES } from '../http1-request.ts';
 import type { ClientRequest } from './client-request.ts';
+import { DISCARD_MAX_BYTES } from './http1-request.ts';
 
 const COMPLETE = 0;
 const UNASKED = 1;

@@ -3,7 +3,7 @@ import type { ResponseStart, SwitchedClient, TunnelEnd } from '../../../contract
 import type { Wire } from '../../../contract/wire.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import { mayHaveBody } from '../base-request.ts';
-import { Http1Request, type RequestOwner } from '../http1-request.ts';
+import { Http1Request, type RequestOwner } from './http1-request.ts';
 
 const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
 const OF_ANSWER = { ofAnswer: true };

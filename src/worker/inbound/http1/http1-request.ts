@@ -1,6 +1,6 @@
 /** What the HTTP/1.1 requests of both engines have in common: where the answer ends, and whether the connection goes on. */
-import type { ClientFacts, ResponseStart } from '../../contract/downstream.ts';
-import { BaseRequest, mayHaveBody } from './base-request.ts';
+import type { ClientFacts, ResponseStart } from '../../../contract/downstream.ts';
+import { BaseRequest, mayHaveBody } from '../base-request.ts';
 
 /** At most this much of an unwanted body is discarded to keep its connection; to discard more costs more than a new connection. */
 export const DISCARD_MAX_BYTES = 65_536;

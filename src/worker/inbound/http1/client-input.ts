@@ -4,9 +4,9 @@ import type { Wire, WireEvents } from '../../../contract/wire.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
-import { Http1Connection } from '../http1-connection.ts';
 import type { ClientBody } from './client-body.ts';
 import type { ClientRequest } from './client-request.ts';
+import { Http1Connection } from './http1-connection.ts';
 
 /** When this much waits after the request that is served, the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
