@@ -3,7 +3,7 @@
  * one way however they are cut, and must keep little memory for what waits its turn. Runs on compiled files.
  */
 import assert from 'node:assert/strict';
-import { UnreadBytes } from '../../../.tmp/fuzz-build/src/worker/inbound/wire/unread-bytes.js';
+import { PendingBytes } from '../../../.tmp/fuzz-build/src/memory/pending-bytes.js';
 import { differenceOfCuts } from '../../../.tmp/fuzz-build/test/fuzz/compare-parsed.js';
 import { feedConnection, singleEnds } from '../../../.tmp/fuzz-build/test/fuzz/fed-connection.js';
 import { Random } from '../../../.tmp/fuzz-build/test/fuzz/random.js';
@@ -13,8 +13,8 @@ const KEPT_RATIO = 4;
 const KEPT_BYTES = 65_536;
 
 let keptBytes = 0;
-const { append } = UnreadBytes.prototype;
-UnreadBytes.prototype.append = function (...given) {
+const { append } = PendingBytes.prototype;
+PendingBytes.prototype.append = function (...given) {
   append.apply(this, given);
   keptBytes = Math.max(keptBytes, this.buffer.length);
 };
