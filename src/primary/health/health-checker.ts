@@ -10,10 +10,12 @@ import type { PoolSettings } from '../../contract/settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import { type Probe, runProbe } from './probe.ts';
-import { type ProbeTarget, probeTarget } from './probe-target.ts';
+import { type ProbeOutcome, type ProbeTarget, probeTarget } from './probe-target.ts';
 
 /** Largest deviation of one interval from the setting, as a share of it. */
 const JITTER_RATIO = 0.1;
+/** A probe that found no descriptor or port here is repeated this soon, whatever the interval: it told nothing of its backend. */
+const SHORTAGE_RETRY_MS = 1_000;
 /** The ready line and a reload wait this long for first results: a backend may hang. */
 const FIRST_RESULTS_MS = 3_000;
 
@@ -173,7 +175,7 @@ class Check {
     if (this.#stopping.signal.aborted) return;
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
     // The next probe is scheduled first, so that a listener that throws does not end the check.
-    this.#schedule(startMs);
+    this.#schedule(startMs, outcome);
     if (this.inForce) this.#report(result);
     else this.#held = result;
   };
@@ -182,9 +184,12 @@ class Check {
     this.#options.onResult(this.#pool, this.#backend, result);
   }
 
-  #schedule(startMs: number): void {
+  #schedule(startMs: number, { inconclusive, resolverError }: ProbeOutcome): void {
     const { clock, random } = this.#options;
-    const dueMs = nextStartMs(startMs, this.#target.check.intervalMs, random());
+    const { intervalMs } = this.#target.check;
+    const isShortage = inconclusive === true && resolverError === undefined;
+    const waitMs = isShortage ? Math.min(intervalMs, SHORTAGE_RETRY_MS) : intervalMs;
+    const dueMs = nextStartMs(startMs, waitMs, random());
     this.#timer = setTimeout(
       () => void this.#options.slots.use(this.#probe),
       Math.max(0, dueMs - clock.monotonicMs()),

@@ -99,6 +99,28 @@ test('intervals run from start to start, however long a probe takes', async (t) 
   );
 });
 
+test('a probe for which this machine lacked a descriptor is repeated after a second, an unresolved name at its interval', async (t) => {
+  const { clock, advance, nowMs } = fakeTime(t);
+  const startsMs = new Map<string, number[]>([
+    ['short', []],
+    ['unresolved', []],
+  ]);
+  const probe: Probe = async ({ host }) => {
+    const starts = startsMs.get(host) ?? assert.fail(host);
+    starts.push(nowMs());
+    const outcome = { ok: false, detail: host, inconclusive: true };
+    if (host === 'unresolved') return { ...outcome, resolverError: 'EAI_AGAIN' };
+    return starts.length === 1 ? outcome : { ok: true, detail: 'status 200' };
+  };
+  const { checker } = startChecker(t, { clock, random: () => 0.5, probe });
+  const backends = [...startsMs.keys()].map((host) => ({ id: host, host, port: 1, tls: false, weight: 1 }));
+  const healthCheck = healthCheckSettings({ intervalMs: 60_000, timeoutMs: 50 });
+  void checker.reconfigure([makePool({ backends, healthCheck })]);
+  await advance(62_000);
+  assert.deepEqual(startsMs.get('short'), [0, 1_000, 61_000]);
+  assert.deepEqual(startsMs.get('unresolved'), [0, 60_000]);
+});
+
 test('B3: a backend that stops answering is down after at most fall × 1.1 × interval + timeout, and up after 2 good probes', async (t) => {
   const { clock, advance, advanceUntil, nowMs } = fakeTime(t);
   const random = () => fc.sample(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), 1)[0] ?? 0;
