@@ -11,12 +11,16 @@ import {
   protocolError,
 } from './frames.ts';
 
-/** FrameSink is given the frames in their order; it may throw an Http2Error. */
+/** FrameSink is given all frames but DATA, in their order with the others; it may throw an Http2Error. */
 export interface FrameSink {
   /** Whether nothing more is wanted. */
   readonly isDead: boolean;
-  /** A whole frame that is not DATA. Its payload is valid until onFrame returns. */
+  /** A whole frame. Its payload is valid until onFrame returns. */
   onFrame(frame: Frame): void;
+}
+
+/** DataSink is given frames of DATA; it may throw an Http2Error. */
+export interface DataSink {
   /** A frame of DATA begins. @param payloadBytes with the padding */
   onDataHead(streamId: number, flags: number, payloadBytes: number): void;
   /** A part of it, without padding; valid until onDataPiece returns. */
@@ -27,6 +31,9 @@ export interface FrameSink {
 /** FrameReader is owned by a Session. */
 export class FrameReader {
   readonly #sink: FrameSink;
+  readonly #dataSink: DataSink;
+  /** The first frame has come, as SETTINGS. */
+  #hasBegun = false;
   readonly #frame = new Frame();
   /** The beginning of a frame. */
   readonly #partial = new PendingBytes();
@@ -36,8 +43,9 @@ export class FrameReader {
   #dataBytes = 0;
   #padBytes = 0;
 
-  constructor(sink: FrameSink) {
+  constructor(sink: FrameSink, dataSink: DataSink) {
     this.#sink = sink;
+    this.#dataSink = dataSink;
   }
 
   /** The stream of a HEADERS frame that has begun and is not whole; 0: none. */
@@ -93,6 +101,11 @@ export class FrameReader {
     if (payloadBytes > PAYLOAD_MAX_BYTES) throw new Http2Error(CODE.FRAME_SIZE_ERROR, 'frame is too large');
     const type = buffer[at + 3]!;
     const flags = buffer[at + 4]!;
+    if (!this.#hasBegun) {
+      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0)
+        throw protocolError('SETTINGS must come first');
+      this.#hasBegun = true;
+    }
     const streamId = streamIdAt(buffer, at);
     const from = at + FRAME_HEAD_BYTES;
     if (type === FRAME.DATA) {
@@ -120,7 +133,7 @@ export class FrameReader {
     this.#needsPadLength = isPadded;
     this.#dataBytes = payloadBytes;
     this.#padBytes = 0;
-    this.#sink.onDataHead(streamId, flags, payloadBytes);
+    this.#dataSink.onDataHead(streamId, flags, payloadBytes);
     this.#endDataIfWhole();
   }
 
@@ -136,7 +149,7 @@ export class FrameReader {
     const end = Math.min(to, at + this.#dataBytes);
     if (end > at) {
       this.#dataBytes -= end - at;
-      this.#sink.onDataPiece(buffer.subarray(at, end));
+      this.#dataSink.onDataPiece(buffer.subarray(at, end));
     }
     const next = Math.min(to, end + this.#padBytes);
     this.#padBytes -= next - end;
@@ -147,7 +160,7 @@ export class FrameReader {
   #endDataIfWhole(): void {
     if (this.#needsPadLength || this.#dataBytes > 0 || this.#padBytes > 0) return;
     this.#inData = false;
-    this.#sink.onDataEnd();
+    this.#dataSink.onDataEnd();
   }
 }
 

@@ -33,10 +33,9 @@ export class FrameWriter {
   readonly #fullBytes: number[] = [];
   /** The wire reads them until it drains. */
   readonly #lent: Buffer<ArrayBuffer>[] = [];
-  readonly #wire: () => Wire;
+  readonly #wire: Wire;
 
-  /** @param wire is not called before the first frame */
-  constructor(wire: () => Wire) {
+  constructor(wire: Wire) {
     this.#wire = wire;
   }
 
@@ -124,7 +123,7 @@ export class FrameWriter {
 
   /** @returns whether the buffer is free */
   #writeOut(buffer: Buffer<ArrayBuffer>, byteCount: number): boolean {
-    if (this.#wire().writeChunk('', buffer.subarray(0, byteCount), '')) return true;
+    if (this.#wire.writeChunk('', buffer.subarray(0, byteCount), '')) return true;
     this.isBlocked = true;
     this.#lent.push(buffer);
     return false;

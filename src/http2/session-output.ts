@@ -1,38 +1,42 @@
 /**
  * What a session sends: frames of its own, and those of its streams in turn. Frames leave once per turn of the event loop, for all
- * sessions together, or as soon as a buffer is full.
+ * sessions together, or as soon as a buffer is full. It owns the encoder, the send window of the connection and the frames that wait.
  */
 import type { Wire } from '../contract/wire.ts';
 import { FRAMED_MAX_BYTES, FrameWriter } from './frame-writer.ts';
-import { CODE, FLAG, FRAME, FRAME_HEAD_BYTES, INITIAL_WINDOW_BYTES } from './frames.ts';
+import {
+  FLAG,
+  FRAME,
+  FRAME_HEAD_BYTES,
+  flowError,
+  INITIAL_WINDOW_BYTES,
+  WINDOW_MAX_BYTES,
+} from './frames.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
-import type { Stream, StreamSession } from './stream.ts';
+import type { Stream, StreamOutput } from './stream.ts';
 
-/** Answers to the peer's frames, and windows, that may wait while the wire is blocked. */
-const REPLIES_MAX_BYTES = 65_536;
+/** Frames of no message (frameControl) that may be made while the wire is blocked. */
+const CONTROL_MAX_BYTES = 65_536;
 /** Of all frames that wait, with heads of answers. Those of 128 streams are smaller as a rule, but a peer that resets its streams may have any number made. */
 const WAITING_MAX_BYTES = 4_194_304;
 
-/** SessionOutput is the lowest part of Session: session-streams.ts is above it. */
-export abstract class SessionOutput implements StreamSession {
-  abstract readonly wire: Wire;
-  /** The session has ended: no stream is open, and nothing more is sent. */
-  isDead = false;
-
-  protected readonly encoder = new HpackEncoder();
+/** SessionOutput is owned by a Session. */
+export class SessionOutput implements StreamOutput {
+  readonly #encoder = new HpackEncoder();
+  readonly #writer: FrameWriter;
   /** Of the connection. */
-  protected sendWindow = INITIAL_WINDOW_BYTES;
-  readonly #writer = new FrameWriter(() => this.wire);
+  #sendWindow = INITIAL_WINDOW_BYTES;
   /** Streams with bytes or an end that no frame could take, in turn. */
   readonly #queued = new Set<Stream>();
   /** Those that close when what is framed has left. */
   #leaving = new Set<Stream>();
   #isScheduled = false;
-  #blockedReplyBytes = 0;
+  #isStopped = false;
+  #blockedControlBytes = 0;
 
-  /** Bytes that the kernel has taken: the progress of a connection that is blocked. */
-  get takenBytes(): number {
-    return this.wire.takenBytes;
+  /** @param wire to which all of it goes */
+  constructor(wire: Wire) {
+    this.#writer = new FrameWriter(wire);
   }
 
   /** The memory of frames that wait for the wire: of DATA there are few among them. */
@@ -40,13 +44,10 @@ export abstract class SessionOutput implements StreamSession {
     return this.#writer.waitingBytes;
   }
 
-  protected abstract closeStream(stream: Stream, code: number): void;
-  abstract remove(stream: Stream): void;
-
   // For streams.
 
   frameFields(stream: Stream, fields: readonly string[], ends: boolean): void {
-    const block = this.encoder.encode(fields);
+    const block = this.#encoder.encode(fields);
     let flags: number = ends ? FLAG.END_STREAM : 0;
     let type: number = FRAME.HEADERS;
     let at = 0;
@@ -64,14 +65,14 @@ export abstract class SessionOutput implements StreamSession {
   frameData(stream: Stream, piece: Buffer): number {
     let at = 0;
     while (at < piece.length && !this.#writer.isBlocked) {
-      const windowBytes = Math.min(stream.sendWindow, this.sendWindow);
+      const windowBytes = Math.min(stream.sendWindow, this.#sendWindow);
       const byteCount = Math.min(piece.length - at, windowBytes, FRAMED_MAX_BYTES);
       if (byteCount <= 0) break;
       stream.lastDataAt = this.#writer.totalBytes;
       const payloadAt = this.#frame(FRAME.DATA, 0, stream.id, byteCount);
       piece.copy(this.#writer.buffer, payloadAt, at, at + byteCount);
       stream.sendWindow -= byteCount;
-      this.sendWindow -= byteCount;
+      this.#sendWindow -= byteCount;
       stream.framedBytes += byteCount;
       at += byteCount;
     }
@@ -84,12 +85,10 @@ export abstract class SessionOutput implements StreamSession {
     this.#frame(FRAME.DATA, FLAG.END_STREAM, stream.id, 0);
   }
 
-  frameReset(stream: Stream, code: number): void {
-    this.frameNumber(FRAME.RST_STREAM, stream.id, code);
-  }
-
-  frameWindow(streamId: number, byteCount: number): void {
-    this.frameNumber(FRAME.WINDOW_UPDATE, streamId, byteCount);
+  /** frameNumber frames a payload of one number. */
+  frameNumber(type: number, streamId: number, value: number): void {
+    NUMBER.writeUInt32BE(value);
+    this.frameControl(type, 0, streamId, NUMBER);
   }
 
   get hasQueued(): boolean {
@@ -102,71 +101,79 @@ export abstract class SessionOutput implements StreamSession {
     this.#schedule();
   }
 
+  /** closeBehindFrames closes the stream, as whole, when all that is framed now has left. */
   closeBehindFrames(stream: Stream): void {
     this.#leaving.add(stream);
     this.#schedule();
   }
 
-  // For the session.
-
   /** forget is called when a stream is closed. */
-  protected forget(stream: Stream): void {
+  forget(stream: Stream): void {
     this.#queued.delete(stream);
     this.#leaving.delete(stream);
   }
 
   /** Streams that the peer may know to be closed, while the last frames of this session wait for the kernel. */
-  protected get leavingCount(): number {
+  get leavingCount(): number {
     return this.#leaving.size;
   }
 
-  /** reply frames an answer to the peer, or a window. */
-  protected reply(type: number, flags: number, streamId: number, payload: Buffer): void {
+  // For the session.
+
+  /** frameControl frames what is not of a stream's message: settings, answers to the peer, windows, resets. */
+  frameControl(type: number, flags: number, streamId: number, payload: Buffer): void {
     const at = this.#frame(type, flags, streamId, payload.length);
     payload.copy(this.#writer.buffer, at);
-    if (this.#writer.isBlocked) this.#blockedReplyBytes += FRAME_HEAD_BYTES + payload.length;
+    if (this.#writer.isBlocked) this.#blockedControlBytes += FRAME_HEAD_BYTES + payload.length;
   }
 
-  /** Whether the peer makes us answer and does not read. */
-  protected get hasTooManyReplies(): boolean {
-    return this.#blockedReplyBytes > REPLIES_MAX_BYTES || this.#writer.waitingBytes > WAITING_MAX_BYTES;
+  /** Whether the peer makes us send and does not read. */
+  get isOverfull(): boolean {
+    return this.#blockedControlBytes > CONTROL_MAX_BYTES || this.#writer.waitingBytes > WAITING_MAX_BYTES;
   }
 
-  /** frameNumber frames a payload of one number. */
-  protected frameNumber(type: number, streamId: number, value: number): void {
-    NUMBER.writeUInt32BE(value);
-    this.reply(type, 0, streamId, NUMBER);
-  }
-
-  /** windowsGrew lets the streams go on that a window has stopped. */
-  protected windowsGrew(): void {
+  /** openWindow lets the streams go on that the window of the connection has stopped. Throws an Http2Error where it becomes too large. */
+  openWindow(byteCount: number): void {
+    this.#sendWindow += byteCount;
+    if (this.#sendWindow > WINDOW_MAX_BYTES) throw flowError('too large a window');
     if (this.#queued.size > 0) this.#schedule();
+  }
+
+  /** limitTable is HpackEncoder's. */
+  limitTable(bytes: number): void {
+    this.#encoder.limitTable(bytes);
   }
 
   /** flush sends what is framed, and what the streams have. */
   flush(): void {
     this.#isScheduled = false;
-    if (this.isDead) return;
+    if (this.#isStopped) return;
     this.#sendQueued();
     if (this.#writer.flush()) this.#closeLeaving();
   }
 
   /** flushLast sends what is framed, as far as the kernel takes it. */
-  protected flushLast(): void {
+  flushLast(): void {
     this.#queued.clear();
     this.#leaving.clear();
     this.#writer.flush();
   }
 
-  /** dropOutput is called at the end. */
-  protected dropOutput(): void {
+  /** stop: nothing is sent from now on. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** drop gives the memory of all frames back, once the streams are closed and frame no more. */
+  drop(): void {
     this.#writer.drop();
   }
 
+  /** onDrain is called when the wire has drained. */
   onDrain(): void {
-    this.#blockedReplyBytes = 0;
+    this.#blockedControlBytes = 0;
     const isOut = this.#writer.onDrain();
-    if (this.isDead) return;
+    if (this.#isStopped) return;
     if (isOut) this.#closeLeaving();
     this.flush();
   }
@@ -179,7 +186,7 @@ export abstract class SessionOutput implements StreamSession {
   /** Streams take turns, a frame each, until the wire is blocked or no window is open. */
   #sendQueued(): void {
     for (const stream of this.#queued) {
-      if (this.#writer.isBlocked || this.sendWindow <= 0) break;
+      if (this.#writer.isBlocked || this.#sendWindow <= 0) break;
       this.#queued.delete(stream);
       stream.sendQueued();
       // The loop comes to it again, behind the others.
@@ -191,15 +198,11 @@ export abstract class SessionOutput implements StreamSession {
     if (this.#leaving.size === 0) return;
     const leaving = this.#leaving;
     this.#leaving = new Set();
-    for (const stream of leaving) {
-      if (stream.isClosed) continue;
-      stream.isWhole = true;
-      this.closeStream(stream, CODE.NO_ERROR);
-    }
+    for (const stream of leaving) stream.closeWhole();
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.isDead) return;
+    if (this.#isScheduled || this.#isStopped) return;
     this.#isScheduled = true;
     if (scheduled.push(this) === 1) setImmediate(flushAll);
   }

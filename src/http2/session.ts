@@ -1,8 +1,13 @@
 /**
- * A connection that speaks HTTP/2 (RFC 9113), for both sides: the frames that come, the streams, the settings, and the end.
+ * A connection that speaks HTTP/2 (RFC 9113), for both sides.
  *
- * What the peer sends is checked here as far as it concerns frames, field blocks and windows; what breaks the protocol ends the
- * connection (`Http2Error`) or the stream (RST_STREAM). How much of what is allowed is too much is for the host to say (onNoise).
+ * Session    the wire and its end; SETTINGS, PING, GOAWAY
+ *  ├ output   session-output.ts: everything that leaves
+ *  ├ streams  session-streams.ts: heads, DATA, windows and resets
+ *  └ reader   frame-reader.ts: cuts frames out of what comes; DATA goes to the streams, the others come here first
+ *
+ * A breach of the protocol throws an Http2Error, which ends the connection. How much of what is allowed is too much is for the host to
+ * say (onNoise).
  */
 import { toError } from '../contract/errors.ts';
 import type { Wire } from '../contract/wire.ts';
@@ -23,7 +28,10 @@ import {
   WINDOW_MAX_BYTES,
 } from './frames.ts';
 import type { SessionHost, SessionOptions } from './session-host.ts';
+import { SessionOutput } from './session-output.ts';
 import { SessionStreams } from './session-streams.ts';
+import type { Stream } from './stream.ts';
+import type { StreamEvents } from './stream-events.ts';
 
 /**
  * All reads of this process go into it: what must be kept is copied. It is not `shared` of http1/body-buffers.ts, into which the bytes of
@@ -38,12 +46,18 @@ const NONE = Buffer.alloc(0);
 const LINGER_MS = 2_000;
 
 /** Session is made by Http2Connection (clients) and H2Connection (backends). */
-export class Session extends SessionStreams implements ConnectEvents, FrameSink {
+export class Session implements ConnectEvents, FrameSink {
   readonly wire: Wire;
+  /** The session has ended: no stream is open, and nothing more is sent. */
+  isDead = false;
   readBytes = 0;
   /** What has ended it; null: nothing yet, or no error. */
   error: Error | null = null;
-  readonly #reader = new FrameReader(this);
+  readonly #options: SessionOptions;
+  readonly #host: SessionHost;
+  readonly #output: SessionOutput;
+  readonly #streams: SessionStreams;
+  readonly #reader: FrameReader;
   /** Bytes of the preface that have come. */
   #prefaceBytes: number;
   #pingCount = 0;
@@ -52,11 +66,18 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS. */
   #maxStreams = Number.POSITIVE_INFINITY;
 
-  /** A server's SETTINGS leave at once; those of a client with onConnect. */
+  /**
+   * A server's SETTINGS leave at once; those of a client with onConnect.
+   * @param makeWire the wire may ask for its memory before it returns, and calls nothing else
+   */
   constructor(makeWire: (events: ConnectEvents) => Wire, options: SessionOptions, host: SessionHost) {
-    super(options, host);
+    this.#options = options;
+    this.#host = host;
     this.#prefaceBytes = options.isServer ? 0 : PREFACE.length;
     this.wire = makeWire(this);
+    this.#output = new SessionOutput(this.wire);
+    this.#streams = new SessionStreams(this.#output, options, host);
+    this.#reader = new FrameReader(this, this.#streams);
     if (options.isServer) this.#sendSettings();
   }
 
@@ -69,36 +90,59 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
 
   /** The stream whose head has begun to come and is not whole; 0: none. */
   get unreadHeadId(): number {
-    return this.blocks.streamId || this.#reader.partialHeadId;
+    return this.#streams.openBlockId || this.#reader.partialHeadId;
   }
 
   /** The memory of frames that cannot be used yet, or cannot leave; without that of streams. */
   get heldBytes(): number {
-    return this.#reader.unreadBytes + this.blocks.unreadBytes + this.waitingBytes;
+    return this.#reader.unreadBytes + this.#streams.unreadBytes + this.#output.waitingBytes;
+  }
+
+  /** Bytes that the kernel has taken: the progress of a connection that is blocked. */
+  get takenBytes(): number {
+    return this.wire.takenBytes;
+  }
+
+  get streamCount(): number {
+    return this.#streams.count;
+  }
+
+  /** Whether a stream waits for its turn to send. */
+  get hasQueued(): boolean {
+    return this.#output.hasQueued;
   }
 
   // What the host asks for.
 
+  /** open begins a stream of ours. @param fields of its head @param ends whether nothing follows */
+  open(fields: readonly string[], ends: boolean, events: StreamEvents): Stream {
+    return this.#streams.open(fields, ends, events);
+  }
+
+  /** flush sends what is framed now, and not at the end of this turn of the event loop. */
+  flush(): void {
+    this.#output.flush();
+  }
+
   /** ping is answered by onPong. */
   ping(): void {
     this.#pingCount++;
-    this.reply(FRAME.PING, 0, 0, Buffer.alloc(8));
+    this.#output.frameControl(FRAME.PING, 0, 0, Buffer.alloc(8));
   }
 
   /** goaway tells the peer the last of its streams that is served. Later ones are ignored. */
   goaway(code: number): void {
-    this.goawayId = Math.min(this.goawayId, this.lastPeerStreamId);
     const payload = Buffer.alloc(8);
-    payload.writeUInt32BE(this.goawayId);
+    payload.writeUInt32BE(this.#streams.stopServing());
     payload.writeUInt32BE(code, 4);
-    this.reply(FRAME.GOAWAY, 0, 0, payload);
+    this.#output.frameControl(FRAME.GOAWAY, 0, 0, payload);
   }
 
   /** destroy ends all streams, and the connection by GOAWAY and our FIN. What still comes is dropped. @param error see SessionHost.onClosed */
   destroy(code: number, error: Error | null = null): void {
     if (this.isDead) return;
     this.goaway(code);
-    this.flushLast();
+    this.#output.flushLast();
     this.wire.end();
     this.#die(code, error);
     // The last frames may wait for a peer that takes nothing, or that does not close.
@@ -111,7 +155,7 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     if (this.#isOver) return;
     this.#isOver = true;
     this.wire.close();
-    this.host.onWireClosed();
+    this.#host.onWireClosed();
   }
 
   // The wire.
@@ -126,7 +170,7 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     try {
       const from = this.#prefaceBytes < PREFACE.length ? this.#readPreface(byteCount) : 0;
       this.#reader.read(READ_BUFFER, from, byteCount);
-      if (this.hasTooManyReplies) throw new Http2Error(CODE.ENHANCE_YOUR_CALM, 'answers are not read');
+      if (this.#output.isOverfull) throw new Http2Error(CODE.ENHANCE_YOUR_CALM, 'answers are not read');
     } catch (thrown) {
       const error = toError(thrown);
       this.destroy(error instanceof Http2Error ? error.http2Code : CODE.INTERNAL_ERROR, error);
@@ -141,11 +185,15 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
 
   /** Nothing leaves any more. A backend may have answered before: no request begins, and what is in the kernel is still read, within the next two turns of the event loop. */
   onWriteError(error: Error): void {
-    if (this.options.isServer || this.streamCount === 0) this.#lose(error);
+    if (this.#options.isServer || this.streamCount === 0) this.#lose(error);
     else {
-      this.host.onGoaway(WINDOW_MAX_BYTES, CODE.NO_ERROR);
+      this.#host.onGoaway(WINDOW_MAX_BYTES, CODE.NO_ERROR);
       setImmediate(() => setImmediate(() => this.#lose(error)));
     }
+  }
+
+  onDrain(): void {
+    this.#output.onDrain();
   }
 
   onBroken(error: Error): void {
@@ -161,13 +209,10 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     if (this.isDead) return;
     this.isDead = true;
     this.error = error;
-    for (const stream of this.streams.list()) {
-      this.closeStream(stream, code);
-      // Where its owner has ended the session from within onClosed, closeStream was called before and does nothing.
-      this.remove(stream);
-    }
-    this.dropOutput();
-    this.host.onClosed(error);
+    this.#output.stop();
+    this.#streams.closeAll(code);
+    this.#output.drop();
+    this.#host.onClosed(error);
   }
 
   #readPreface(byteCount: number): number {
@@ -182,40 +227,36 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
   // Frames.
 
   onFrame(frame: Frame): void {
-    const { type, flags, streamId, payload, from } = frame;
-    if (!this.hasSettings && (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0))
-      throw protocolError('SETTINGS must come first');
-    if (this.blocks.streamId !== 0 && type !== FRAME.CONTINUATION)
+    const { type, streamId } = frame;
+    if (this.#streams.openBlockId !== 0 && type !== FRAME.CONTINUATION)
       throw protocolError('another frame within a block of fields');
     switch (type) {
       case FRAME.HEADERS:
-        this.onHeaders(frame);
+        this.#streams.onHeaders(frame);
         break;
       case FRAME.CONTINUATION:
-        this.onContinuation(frame);
+        this.#streams.onContinuation(frame);
         break;
       case FRAME.SETTINGS:
         this.#onSettings(frame);
         break;
       case FRAME.WINDOW_UPDATE:
-        this.onWindowUpdate(frame);
+        this.#streams.onWindowUpdate(frame);
         break;
       case FRAME.RST_STREAM:
-        this.onReset(frame);
+        this.#streams.onReset(frame);
         break;
       case FRAME.PING:
         this.#onPing(frame);
         break;
       case FRAME.GOAWAY:
-        if (streamId !== 0) throw protocolError('GOAWAY on a stream');
-        if (frame.byteCount < 8) throw sizeError('GOAWAY');
-        this.onGoaway(payload.readUInt32BE(from) & WINDOW_MAX_BYTES, payload.readUInt32BE(from + 4));
+        this.#onGoaway(frame);
         break;
       case FRAME.PUSH_PROMISE:
         throw protocolError('PUSH_PROMISE');
       default:
         if (type === FRAME.PRIORITY) checkPriority(streamId, frame.byteCount);
-        this.host.onNoise('control');
+        this.#host.onNoise('control');
     }
   }
 
@@ -223,16 +264,24 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     if (streamId !== 0) throw protocolError('PING on a stream');
     if (to - from !== 8) throw sizeError('PING');
     if ((flags & FLAG.ACK) === 0) {
-      this.reply(FRAME.PING, FLAG.ACK, 0, payload.subarray(from, to));
-      this.host.onNoise('ping');
-    } else if (this.#pingCount-- > 0) this.host.onPong();
+      this.#output.frameControl(FRAME.PING, FLAG.ACK, 0, payload.subarray(from, to));
+      this.#host.onNoise('ping');
+    } else if (this.#pingCount-- > 0) this.#host.onPong();
     else throw protocolError('PING ACK that nobody waits for');
   }
 
-  // Settings and windows.
+  #onGoaway({ streamId, payload, from, byteCount }: Frame): void {
+    if (streamId !== 0) throw protocolError('GOAWAY on a stream');
+    if (byteCount < 8) throw sizeError('GOAWAY');
+    const lastStreamId = payload.readUInt32BE(from) & WINDOW_MAX_BYTES;
+    this.#host.onGoaway(lastStreamId, payload.readUInt32BE(from + 4));
+    if (!this.#options.isServer) this.#streams.refuseAbove(lastStreamId);
+  }
+
+  // Settings.
 
   #sendSettings(): void {
-    const { isServer, streamWindowBytes, connectionWindowBytes, maxStreams, maxListBytes } = this.options;
+    const { isServer, streamWindowBytes, connectionWindowBytes, maxStreams, maxListBytes } = this.#options;
     const entries: [number, number][] = [
       [SETTING.INITIAL_WINDOW_SIZE, streamWindowBytes],
       [SETTING.MAX_HEADER_LIST_SIZE, maxListBytes],
@@ -248,9 +297,9 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
       payload.writeUInt16BE(id, i * SETTING_BYTES);
       payload.writeUInt32BE(value, i * SETTING_BYTES + 2);
     }
-    this.reply(FRAME.SETTINGS, 0, 0, payload);
+    this.#output.frameControl(FRAME.SETTINGS, 0, 0, payload);
     const moreBytes = connectionWindowBytes - INITIAL_WINDOW_BYTES;
-    if (moreBytes > 0) this.frameNumber(FRAME.WINDOW_UPDATE, 0, moreBytes);
+    if (moreBytes > 0) this.#output.frameNumber(FRAME.WINDOW_UPDATE, 0, moreBytes);
   }
 
   #onSettings({ flags, streamId, payload, from, to }: Frame): void {
@@ -263,8 +312,7 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
     if (byteCount % SETTING_BYTES !== 0) throw sizeError('SETTINGS');
     if (byteCount > SETTINGS_MAX * SETTING_BYTES)
       throw new Http2Error(CODE.ENHANCE_YOUR_CALM, 'too many settings');
-    this.hasSettings = true;
-    let windowBytes = this.peerWindowBytes;
+    let windowBytes: number | null = null;
     for (let at = from; at < to; at += SETTING_BYTES) {
       const id = payload.readUInt16BE(at);
       const value = payload.readUInt32BE(at + 2);
@@ -272,19 +320,19 @@ export class Session extends SessionStreams implements ConnectEvents, FrameSink 
       else if (id === SETTING.INITIAL_WINDOW_SIZE) windowBytes = value;
       else this.#set(id, value);
     }
-    this.changeWindows(windowBytes);
-    this.reply(FRAME.SETTINGS, FLAG.ACK, 0, NONE);
-    this.host.onNoise('settings');
-    if (!this.isDead) this.host.onSettings(this.#maxStreams);
+    if (windowBytes !== null) this.#streams.changeWindows(windowBytes);
+    this.#output.frameControl(FRAME.SETTINGS, FLAG.ACK, 0, NONE);
+    this.#host.onNoise('settings');
+    if (!this.isDead) this.#host.onSettings(this.#maxStreams);
   }
 
   #set(id: number, value: number): void {
     switch (id) {
       case SETTING.HEADER_TABLE_SIZE:
-        this.encoder.limitTable(value);
+        this.#output.limitTable(value);
         break;
       case SETTING.ENABLE_PUSH:
-        if (value > (this.options.isServer ? 1 : 0)) throw protocolError('bad ENABLE_PUSH');
+        if (value > (this.#options.isServer ? 1 : 0)) throw protocolError('bad ENABLE_PUSH');
         break;
       case SETTING.ENABLE_CONNECT_PROTOCOL:
         if (value > 1) throw protocolError('bad ENABLE_CONNECT_PROTOCOL');

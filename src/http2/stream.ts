@@ -8,12 +8,12 @@
  * the stream closes as whole. A peer that was told to stop counts as ended (isStopped).
  */
 import { FRAMED_MAX_BYTES } from './frame-writer.ts';
-import { CODE } from './frames.ts';
+import { CODE, FRAME } from './frames.ts';
 import { NOBODY, type StreamEvents } from './stream-events.ts';
 import { StreamReading } from './stream-reading.ts';
 
-/** StreamSession is what a stream needs of its session. */
-export interface StreamSession {
+/** StreamOutput is what a stream sends with; implemented by SessionOutput. */
+export interface StreamOutput {
   /** Frames DATA as far as both windows and the wire allow. @returns the bytes that are in frames */
   frameData(stream: Stream, piece: Buffer): number;
   /** Whether streams wait for their turn: another one must not overtake them. */
@@ -23,17 +23,24 @@ export interface StreamSession {
   frameFields(stream: Stream, fields: readonly string[], ends: boolean): void;
   /** Frames END_STREAM, if possible with the last DATA of the stream. */
   frameEnd(stream: Stream): void;
-  frameReset(stream: Stream, code: number): void;
-  frameWindow(streamId: number, byteCount: number): void;
+  /** Frames RST_STREAM with a code, or WINDOW_UPDATE with a number of bytes. */
+  frameNumber(type: number, streamId: number, value: number): void;
+}
+
+/** StreamSession is what else a stream needs of its session; implemented by SessionStreams. */
+export interface StreamSession {
+  readonly output: StreamOutput;
   /** Both sides have ended it: on a server it closes when its frames have left, on a client at once. */
-  closeBehindFrames(stream: Stream): void;
+  closeEnded(stream: Stream): void;
+  /** Closes the stream, and tells its owner. */
+  close(stream: Stream, code: number): void;
   /** It is closed now, and its owner has heard it. */
   remove(stream: Stream): void;
 }
 
 const NO_PIECES: Buffer[] = [];
 
-/** Stream is made by a Session. */
+/** Stream is made by SessionStreams. */
 export class Stream extends StreamReading {
   readonly id: number;
   /** The peer was told to stop. What was on its way comes still, and is dropped. */
@@ -53,6 +60,7 @@ export class Stream extends StreamReading {
   lastDataAt = -1;
 
   readonly #session: StreamSession;
+  readonly #output: StreamOutput;
   /** Pieces that no frame could take yet. Their owner bounds them: it stops when write() returns false. */
   #queue = NO_PIECES;
   #mustDrain = false;
@@ -68,12 +76,13 @@ export class Stream extends StreamReading {
   ) {
     super(events, windowBytes, isPaused);
     this.#session = session;
+    this.#output = session.output;
     this.id = id;
     this.sendWindow = sendWindow;
   }
 
   protected override openWindow(byteCount: number): void {
-    this.#session.frameWindow(this.id, byteCount);
+    this.#output.frameNumber(FRAME.WINDOW_UPDATE, this.id, byteCount);
   }
 
   /** Bytes that write() was given and that are in no frame yet. */
@@ -87,21 +96,21 @@ export class Stream extends StreamReading {
   sendFields(fields: readonly string[], ends: boolean): void {
     if (this.isClosed || this.localEnded) return;
     if (ends) this.localEnded = this.#isEndFramed = true;
-    this.#session.frameFields(this, fields, ends);
+    this.#output.frameFields(this, fields, ends);
     if (ends) this.closeIfOver();
   }
 
   /** write sends a piece of the body. @returns true: its memory is free; false: it is in use until onDrain, also that of later ones */
   write(piece: Buffer): boolean {
     if (this.isClosed || this.localEnded || piece.length === 0) return true;
-    const mustWait = this.#queue.length > 0 || this.#session.hasQueued;
-    const framed = mustWait ? 0 : this.#session.frameData(this, piece);
+    const mustWait = this.#queue.length > 0 || this.#output.hasQueued;
+    const framed = mustWait ? 0 : this.#output.frameData(this, piece);
     if (framed === piece.length) return true;
     const rest = framed === 0 ? piece : piece.subarray(framed);
     if (this.#queue === NO_PIECES) this.#queue = [rest];
     else this.#queue.push(rest);
     this.#mustDrain = true;
-    this.#session.awaitTurn(this);
+    this.#output.awaitTurn(this);
     return false;
   }
 
@@ -123,7 +132,7 @@ export class Stream extends StreamReading {
   /** reset ends the stream at once. Its owner hears nothing more. */
   reset(code: number): void {
     if (this.isClosed) return;
-    this.#session.frameReset(this, code);
+    this.#output.frameNumber(FRAME.RST_STREAM, this.id, code);
     this.close();
     this.discard();
     this.#session.remove(this);
@@ -140,7 +149,7 @@ export class Stream extends StreamReading {
     const piece = this.#queue[0];
     if (piece === undefined) return;
     const part = piece.length > FRAMED_MAX_BYTES ? piece.subarray(0, FRAMED_MAX_BYTES) : piece;
-    const framed = this.#session.frameData(this, part);
+    const framed = this.#output.frameData(this, part);
     if (framed < piece.length) {
       this.#queue[0] = piece.subarray(framed);
       return;
@@ -156,8 +165,8 @@ export class Stream extends StreamReading {
 
   #frameEnd(): void {
     this.#isEndFramed = true;
-    if (this.#trailers.length > 0) this.#session.frameFields(this, this.#trailers, true);
-    else this.#session.frameEnd(this);
+    if (this.#trailers.length > 0) this.#output.frameFields(this, this.#trailers, true);
+    else this.#output.frameEnd(this);
     this.closeIfOver();
   }
 
@@ -167,12 +176,19 @@ export class Stream extends StreamReading {
     if (this.isClosed || !this.#isEndFramed) return;
     if (!this.remoteEnded && this.#stopsPeer) {
       this.remoteEnded = this.isStopped = true;
-      this.#session.frameReset(this, CODE.NO_ERROR);
+      this.#output.frameNumber(FRAME.RST_STREAM, this.id, CODE.NO_ERROR);
     }
-    if (this.remoteEnded) this.#session.closeBehindFrames(this);
+    if (this.remoteEnded) this.#session.closeEnded(this);
   }
 
-  /** close is called by the session, or by reset(). It drops what waits to be sent; what has come whole can still be read. */
+  /** closeWhole is called when both sides have ended the stream and, on a server, its last frames have left. */
+  closeWhole(): void {
+    if (this.isClosed) return;
+    this.isWhole = true;
+    this.#session.close(this, CODE.NO_ERROR);
+  }
+
+  /** close is called by SessionStreams, or by reset(). It drops what waits to be sent; what has come whole can still be read. */
   close(): void {
     this.isClosed = true;
     this.#queue = NO_PIECES;

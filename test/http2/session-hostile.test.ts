@@ -93,6 +93,7 @@ test('SETTINGS must come first, behind the preface', () => {
     const session = new RawSession();
     session.send(Buffer.from(PREFACE, 'latin1'), first);
     assert.equal(session.goawayCode(), CODE.PROTOCOL_ERROR);
+    assert.match(String(session.host.closedBy), /SETTINGS must come first/);
   }
   const session = new RawSession();
   session.feed(Buffer.from(`${PREFACE.slice(0, 20)}x`, 'latin1'));
