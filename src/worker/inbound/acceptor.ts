@@ -3,8 +3,8 @@
  * the first step on:
  *
  * 1. destroyIfGone
- * 2. with proxyProtocol the PROXY header (proxy-opening.ts)
- * 3. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (first-bytes.ts)
+ * 2. with proxyProtocol the PROXY header (proxy-header-wait.ts)
+ * 3. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (protocol-detection.ts)
  * 4. a ServeConnection: HTTP/1.1 (http1/ or node/) or HTTP/2 (h2/)
  */
 import type { Socket } from 'node:net';
@@ -20,10 +20,11 @@ import {
   destroyIfGone,
   type ServeConnection,
 } from './base-connection.ts';
-import { FirstBytes } from './first-bytes.ts';
-import { type OpeningFailures, type OpeningHost, ProxyOpening } from './proxy-opening.ts';
+import { ProtocolDetection } from './protocol-detection.ts';
+import type { ProxyHeaderFailures } from './proxy-header-failures.ts';
+import { type ProxyHeaderHost, ProxyHeaderWait } from './proxy-header-wait.ts';
 import { Handshake, type HandshakeHost } from './tls/handshake.ts';
-import type { Handshakes } from './tls/handshakes.ts';
+import type { HandshakeTracker } from './tls/handshake-tracker.ts';
 import { type ContextCache, TlsTerminator, type UnusableCertificate } from './tls/terminator.ts';
 
 /** Protocols are those that a worker serves. */
@@ -37,14 +38,14 @@ interface AcceptorOptions {
   address: ListenSettings;
   owner: ConnectionOwner;
   protocols: Protocols;
-  handshakes: Handshakes;
-  openingFailures: OpeningFailures;
+  handshakes: HandshakeTracker;
+  proxyHeaderFailures: ProxyHeaderFailures;
 }
 
 /** Acceptor is made by InboundServer for each address. */
-export class Acceptor implements HandshakeHost, OpeningHost {
-  readonly handshakes: Handshakes;
-  readonly openingFailures: OpeningFailures;
+export class Acceptor implements HandshakeHost, ProxyHeaderHost {
+  readonly handshakes: HandshakeTracker;
+  readonly proxyHeaderFailures: ProxyHeaderFailures;
   readonly proxies: AddressRanges;
   readonly #options: AcceptorOptions;
   readonly #contexts: ContextCache = new Map();
@@ -53,7 +54,7 @@ export class Acceptor implements HandshakeHost, OpeningHost {
   constructor(options: AcceptorOptions) {
     this.#options = options;
     this.handshakes = options.handshakes;
-    this.openingFailures = options.openingFailures;
+    this.proxyHeaderFailures = options.proxyHeaderFailures;
     this.proxies = new AddressRanges(options.address.proxyProtocol ?? []);
   }
 
@@ -80,14 +81,14 @@ export class Acceptor implements HandshakeHost, OpeningHost {
       owner.admit(this.#begin(socket, client));
       return;
     }
-    const opening = new ProxyOpening(socket, client, owner, this);
-    owner.admit(opening);
-    opening.start();
+    const wait = new ProxyHeaderWait(socket, client, owner, this);
+    owner.admit(wait);
+    wait.start();
   }
 
-  opened(opening: ProxyOpening, socket: Socket, client: ClientFacts): void {
+  headerRead(wait: ProxyHeaderWait, socket: Socket, client: ClientFacts): void {
     const { address, owner } = this.#options;
-    owner.replace(opening, this.#begin(socket, client));
+    owner.replace(wait, this.#begin(socket, client));
     // A handshake reads by itself.
     if (address.tls === null) socket.resume();
   }
@@ -97,7 +98,7 @@ export class Acceptor implements HandshakeHost, OpeningHost {
     const { http1, h2 } = protocols;
     if (address.tls !== null) return new Handshake(socket, client, owner, this);
     return address.h2c && h2 !== null
-      ? new FirstBytes(socket, client, owner, { http1, h2 })
+      ? new ProtocolDetection(socket, client, owner, { http1, h2 })
       : http1(socket, client);
   }
 

@@ -19,8 +19,8 @@ import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
 import { ConnectionCaps } from './connection-caps.ts';
-import { OpeningFailures } from './proxy-opening.ts';
-import { Handshakes } from './tls/handshakes.ts';
+import { ProxyHeaderFailures } from './proxy-header-failures.ts';
+import { HandshakeTracker } from './tls/handshake-tracker.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
@@ -72,8 +72,8 @@ export class InboundServer implements ConnectionOwner {
   /** By the index of the address in `listen`. */
   readonly #acceptors: Acceptor[] = [];
   readonly #protocols: Protocols;
-  readonly #handshakes: Handshakes;
-  readonly #openingFailures: OpeningFailures;
+  readonly #handshakes: HandshakeTracker;
+  readonly #proxyHeaderFailures: ProxyHeaderFailures;
   readonly #connections = new PlacedList<BaseConnection>();
   readonly #caps: ConnectionCaps;
   readonly #acceptedCell: number;
@@ -88,8 +88,8 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.timer = deps.timer;
     const { metrics, logger, timer } = deps;
-    this.#handshakes = new Handshakes({ metrics, logger, lines: new OncePerSecond(timer) });
-    this.#openingFailures = new OpeningFailures({ metrics, logger, lines: new OncePerSecond(timer) });
+    this.#handshakes = new HandshakeTracker({ metrics, logger, lines: new OncePerSecond(timer) });
+    this.#proxyHeaderFailures = new ProxyHeaderFailures({ metrics, logger, lines: new OncePerSecond(timer) });
     this.#caps = new ConnectionCaps(metrics);
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
@@ -118,7 +118,7 @@ export class InboundServer implements ConnectionOwner {
       owner: this,
       protocols: this.#protocols,
       handshakes: this.#handshakes,
-      openingFailures: this.#openingFailures,
+      proxyHeaderFailures: this.#proxyHeaderFailures,
     });
     this.#acceptors[index] = acceptor;
     return acceptor;

@@ -16,7 +16,7 @@ import { NOWHERE } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { LINGER_IDLE_MS } from '../http1/http1-connection.ts';
 import { clientSubject } from './client-certificate.ts';
-import type { HandshakeResult, Handshakes, UnderWay } from './handshakes.ts';
+import type { HandshakeResult, HandshakeTracker, UnderWay } from './handshake-tracker.ts';
 import type { HandshakeEvents, TlsTerminator } from './terminator.ts';
 
 const WAITING = 0;
@@ -37,7 +37,7 @@ const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 3, 0, 2, 2, 40]);
 export interface HandshakeHost {
   /** With the certificates in force; null while there is none that can be used. */
   readonly terminator: TlsTerminator | null;
-  readonly handshakes: Handshakes;
+  readonly handshakes: HandshakeTracker;
   /** secured takes over the connection of a handshake that is done. */
   secured(handshake: Handshake, socket: TLSSocket, client: ClientFacts): void;
 }

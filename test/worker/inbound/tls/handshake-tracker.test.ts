@@ -3,13 +3,13 @@ import { test } from 'node:test';
 import type { Logger } from '../../../../src/infra/logging/logger.ts';
 import { OncePerSecond } from '../../../../src/infra/logging/once-per-second.ts';
 import { WorkerMetrics } from '../../../../src/infra/worker-metrics.ts';
-import { Handshakes } from '../../../../src/worker/inbound/tls/handshakes.ts';
+import { HandshakeTracker } from '../../../../src/worker/inbound/tls/handshake-tracker.ts';
 
 test('handshakes that fail are counted always, and logged once per kind and second', () => {
   let nowMs = 0;
   const lines: unknown[] = [];
   const metrics = new WorkerMetrics();
-  const handshakes = new Handshakes({
+  const handshakes = new HandshakeTracker({
     metrics,
     logger: { info: (facts: unknown) => lines.push(facts) } as unknown as Logger,
     lines: new OncePerSecond({ monotonicMs: () => nowMs }),

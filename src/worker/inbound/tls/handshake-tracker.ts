@@ -22,19 +22,19 @@ export interface UnderWay {
   shed(): void;
 }
 
-interface HandshakesOptions {
+interface HandshakeTrackerOptions {
   metrics: WorkerMetrics;
   logger: Logger;
   /** Which failures may still be logged in this second. */
   lines: OncePerSecond;
 }
 
-/** Handshakes is made once per worker. */
-export class Handshakes {
-  readonly #options: HandshakesOptions;
+/** HandshakeTracker is made once per worker. */
+export class HandshakeTracker {
+  readonly #options: HandshakeTrackerOptions;
   readonly #underWay = new PlacedList<UnderWay>();
 
-  constructor(options: HandshakesOptions) {
+  constructor(options: HandshakeTrackerOptions) {
     this.#options = options;
   }
 

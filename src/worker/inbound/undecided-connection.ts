@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../contract/downstream.ts';
 import { BaseConnection, type ConnectionOwner } from './base-connection.ts';
 
-/** OpeningBytes keeps the bytes until handOver gives the socket away, and has the time of a head for them. */
-export abstract class OpeningBytes extends BaseConnection {
+/** UndecidedConnection keeps the bytes until handOver gives the socket away, and has the time of a head for them. */
+export abstract class UndecidedConnection extends BaseConnection {
   readonly protocol = 'pending';
   readonly idle = true;
   protected readonly socket: Socket;
@@ -16,6 +16,7 @@ export abstract class OpeningBytes extends BaseConnection {
     this.look();
   };
   readonly #onEnd = (): void => this.onEnded();
+  /** `close` follows and is heard; an error without a listener would end the process. */
   readonly #onError = (): void => undefined;
   readonly #onClose = (): void => this.leave();
 

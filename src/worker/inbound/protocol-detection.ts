@@ -7,19 +7,19 @@ import type { ClientFacts } from '../../contract/downstream.ts';
 import { PREFACE } from '../../http2/frames.ts';
 import type { ConnectionOwner, ServeConnection } from './base-connection.ts';
 import { LINGER_IDLE_MS } from './http1/http1-connection.ts';
-import { OpeningBytes } from './opening-bytes.ts';
+import { UndecidedConnection } from './undecided-connection.ts';
 
-interface FirstProtocols {
+interface CleartextProtocols {
   http1: ServeConnection;
   h2: ServeConnection;
 }
 
-/** FirstBytes is a connection until its protocol is known; made by Acceptor. */
-export class FirstBytes extends OpeningBytes {
-  readonly #protocols: FirstProtocols;
+/** ProtocolDetection is a connection until its protocol is known; made by Acceptor. */
+export class ProtocolDetection extends UndecidedConnection {
+  readonly #protocols: CleartextProtocols;
   #isRefused = false;
 
-  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, protocols: FirstProtocols) {
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, protocols: CleartextProtocols) {
     super(socket, client, owner);
     this.#protocols = protocols;
     this.read();
