@@ -77,7 +77,7 @@ export class AcmeService {
     this.#wanted = { acme, names };
     const before = (this.#manager?.certificates ?? []).map((each) => ({
       ...each,
-      isLent: each.isLent || isOther,
+      isForeign: each.isForeign || isOther,
     }));
     await this.#manager?.close();
     this.#manager = null;

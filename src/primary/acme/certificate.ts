@@ -13,7 +13,7 @@ export interface IssuedCertificate extends Validity {
   /** The certificate and the chain below the root. */
   chainPem: string;
   /** Of another authority than `acme.directory`: served until that one has issued another. */
-  isLent: boolean;
+  isForeign: boolean;
 }
 
 const MAX_PEM_CHARS = 65_536;
@@ -44,7 +44,7 @@ export function readCertificate(pem: string, name: string): IssuedCertificate {
   const chainPem = chain.join('\n');
   const refusal = refusalOf({ cert: chainPem, key: keyPem });
   if (refusal !== null) throw new Error(`cannot be used by TLS: OpenSSL says ${refusal}`);
-  return { name, pem, keyPem, chainPem, ...validityOf(leaf), isLent: false };
+  return { name, pem, keyPem, chainPem, ...validityOf(leaf), isForeign: false };
 }
 
 /** The clocks of an authority and of this machine may differ by this much. */

@@ -9,11 +9,9 @@ import type { AcmeStore } from './store.ts';
 interface HeldCertificatesOptions {
   files: AcmeFiles;
   store: Pick<AcmeStore, 'publish'>;
-  /** Whether publish keeps certificates. */
-  isShared: boolean;
   /** Between two looks at the table. */
   lookMs: number;
-  /** Those that were served before; lent are those of another authority than this one. */
+  /** Those that were served before; `isForeign` says of which authority. */
   before: readonly IssuedCertificate[];
   /** Called with all certificates after each change. */
   onChange: (certificates: readonly IssuedCertificate[]) => void;
@@ -25,7 +23,7 @@ export class HeldCertificates {
   readonly #options: HeldCertificatesOptions;
   readonly #held = new Map<string, IssuedCertificate>();
   /** Of other authorities; each is served until this one has issued another. */
-  readonly #lent = new Map<string, IssuedCertificate>();
+  readonly #foreign = new Map<string, IssuedCertificate>();
   /** The last certificate that was found in the table, good or bad. */
   readonly #seen = new Map<string, string>();
   /** When publishNewer last published the certificate of a name. */
@@ -37,7 +35,7 @@ export class HeldCertificates {
 
   /** Those that are served, by name. */
   get all(): IssuedCertificate[] {
-    const served = new Map([...this.#held, ...this.#lent]);
+    const served = new Map([...this.#held, ...this.#foreign]);
     return [...served.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -52,15 +50,15 @@ export class HeldCertificates {
   }
 
   /**
-   * load takes the certificate that is in the folder, or was served before. Without a valid one it lends that of another
-   * authority.
+   * load takes the certificate that is in the folder, or was served before. Without a valid one it serves that of
+   * another authority.
    */
   load(name: string): void {
     const { files, before } = this.#options;
     const [own] = this.#read(name, files.folder);
     if (own !== undefined) this.#held.set(name, own);
     for (const each of before.filter((served) => served.name === name)) {
-      if (each.isLent) this.#lend(each);
+      if (each.isForeign) this.#serveForeign(each);
       // The folder is another one, or could not be written.
       else if (own === undefined || (own.pem !== each.pem && replaces(each, own, systemClock.wallMs()))) {
         this.#held.set(name, each);
@@ -68,15 +66,15 @@ export class HeldCertificates {
       }
     }
     if (!this.#hasValid(name))
-      for (const folder of files.otherFolders) this.#read(name, folder).forEach(this.#lend);
+      for (const folder of files.otherFolders) this.#read(name, folder).forEach(this.#serveForeign);
   }
 
-  /** lend takes certificates of other authorities, for the names that have no valid one. */
-  lend(certificates: readonly Pick<IssuedCertificate, 'name' | 'pem'>[]): void {
+  /** adoptForeign takes certificates of other authorities, for the names that have no valid one. */
+  adoptForeign(certificates: readonly Pick<IssuedCertificate, 'name' | 'pem'>[]): void {
     const lacking = certificates.filter(({ name }) => !this.#hasValid(name));
     for (const { name, pem } of lacking) {
       try {
-        this.#lend(readCertificate(pem, name));
+        this.#serveForeign(readCertificate(pem, name));
       } catch (thrown) {
         this.#logUnusable(name, thrown);
       }
@@ -84,16 +82,16 @@ export class HeldCertificates {
     if (lacking.length > 0) this.#options.onChange(this.all);
   }
 
-  readonly #lend = (certificate: IssuedCertificate): void => {
+  readonly #serveForeign = (certificate: IssuedCertificate): void => {
     const { name, notAfterMs } = certificate;
     const nowMs = systemClock.wallMs();
-    const lent = this.#lent.get(name);
+    const served = this.#foreign.get(name);
     if (
       notAfterMs > nowMs &&
       !this.#hasValid(name) &&
-      (lent === undefined || replaces(certificate, lent, nowMs))
+      (served === undefined || replaces(certificate, served, nowMs))
     )
-      this.#lent.set(name, { ...certificate, isLent: true });
+      this.#foreign.set(name, { ...certificate, isForeign: true });
   };
 
   #hasValid(name: string): boolean {
@@ -137,18 +135,18 @@ export class HeldCertificates {
   keep(certificate: IssuedCertificate): void {
     const { name } = certificate;
     this.#held.set(name, certificate);
-    if (this.#hasValid(name)) this.#lent.delete(name);
+    if (this.#hasValid(name)) this.#foreign.delete(name);
     this.#options.onChange(this.all);
     this.#save(certificate);
   }
 
   #save({ name, pem }: IssuedCertificate): void {
-    const { files, isShared, logger } = this.#options;
+    const { files, store, logger } = this.#options;
     try {
       files.saveCertificate(name, pem);
     } catch (thrown) {
       const facts = { err: toError(thrown), name, folder: files.folder };
-      if (isShared) logger.info(facts, 'a certificate is kept in the database alone');
+      if (store.publish !== undefined) logger.info(facts, 'a certificate is kept in the database alone');
       else logger.error(facts, 'a certificate is served, but could not be saved');
     }
   }
@@ -156,7 +154,7 @@ export class HeldCertificates {
   /** publish gives it to the other machines, which order one themselves until then; the next look tries again. */
   async publish({ name, pem }: IssuedCertificate): Promise<void> {
     try {
-      await this.#options.store.publish(name, pem);
+      await this.#options.store.publish?.(name, pem);
       this.#seen.set(name, pem);
     } catch (thrown) {
       this.#options.logger.warn({ err: toError(thrown), name }, 'a certificate is not shared yet');

@@ -43,18 +43,6 @@ export class LocalStore implements AcmeStore, AcmeChallenges {
     this.#note(name, failures, waitMs);
   }
 
-  publish(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  prepare(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  start(): Promise<void> {
-    return Promise.resolve();
-  }
-
   openChallenge(challenge: AcmeChallenge): Promise<void> {
     this.#challenges = [...this.#challenges, challenge];
     return this.#tellWorkers(this.#challenges);
@@ -63,10 +51,6 @@ export class LocalStore implements AcmeStore, AcmeChallenges {
   closeChallenge(token: string): Promise<void> {
     this.#challenges = this.#challenges.filter((each) => each.token !== token);
     return this.#tellWorkers(this.#challenges);
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 
   #note(name: string, failures: number, waitMs: number): void {

@@ -30,7 +30,7 @@ const LANES = 4;
 interface AcmeManagerOptions {
   settings: AcmeSettings;
   names: readonly string[];
-  /** Those that the manager before this one served; lent are those of another authority than this one's. */
+  /** Those that the manager before this one served. */
   before?: readonly IssuedCertificate[];
   /** The database that machines share; null: this machine is alone. */
   database: Database | null;
@@ -81,22 +81,13 @@ export class AcmeManager {
         names,
         tellWorkers,
         onCertificate: (name, pem) => this.#held.adopt(name, pem),
-        onOthers: (certificates) => this.#held.lend(certificates),
+        onOthers: (certificates) => this.#held.adoptForeign(certificates),
         onLooked: () => this.#held.publishNewer(),
         lookMs,
         logger,
       });
     }
-    const isShared = database !== null;
-    this.#held = new HeldCertificates({
-      files,
-      store: this.#store,
-      isShared,
-      lookMs,
-      before,
-      onChange,
-      logger,
-    });
+    this.#held = new HeldCertificates({ files, store: this.#store, lookMs, before, onChange, logger });
     void this.#tolerate('drafts in acme.storage cannot be removed', () => files.removeDrafts());
     for (const name of names) this.#held.load(name);
   }
@@ -112,8 +103,8 @@ export class AcmeManager {
   }
 
   /** prepare takes over the certificates of other machines. It takes five seconds at most; never rejects. */
-  prepare(): Promise<void> {
-    return this.#challenges.prepare();
+  async prepare(): Promise<void> {
+    await this.#challenges.prepare?.();
   }
 
   /** start begins to fetch and to renew, until stopOrders. */
@@ -139,12 +130,12 @@ export class AcmeManager {
   async close(): Promise<void> {
     this.stopOrders();
     await this.#loop;
-    await this.#challenges.close();
+    await this.#challenges.close?.();
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    await this.#challenges.start();
+    await this.#challenges.start?.();
     while (!signal.aborted) {
       const waitMs = await this.#careForAll(signal);
       await sleep(waitMs, undefined, { signal, ref: false }).catch(() => undefined);

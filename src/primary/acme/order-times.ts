@@ -27,7 +27,7 @@ const HOLD_MORE_MS = 30_000;
 const JITTER = 0.1;
 
 /**
- * pauseMs is how long no other order may begin after so many failures, 1 or more.
+ * pauseMs is how long no other order may begin after this many failures, 1 or more.
  * @param askedMs what the authority asks for
  */
 export function pauseMs({ firstPauseMs, maxPauseMs }: AcmeTimes, failures: number, askedMs = 0): number {

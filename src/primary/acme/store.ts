@@ -26,18 +26,18 @@ export interface AcmeStore {
   claim(name: string, known: string | null, holdMs: (failures: number) => number): Promise<Claim>;
   /** settle ends an attempt: the failures in a row, and how long no other one may begin. */
   settle(name: string, failures: number, waitMs: number): Promise<void>;
-  /** publish gives a certificate to all machines. */
-  publish(name: string, pem: string): Promise<void>;
+  /** publish gives a certificate to all machines, and keeps it; absent where this machine is alone. */
+  publish?(name: string, pem: string): Promise<void>;
 }
 
-/** Who answers the challenges of an order. */
+/** Who answers the challenges of an order. prepare, start and close are absent where there are no other machines. */
 export interface AcmeChallenges {
   /** prepare takes over the certificates of other machines, as far as it can within five seconds; never rejects. */
-  prepare(): Promise<void>;
+  prepare?(): Promise<void>;
   /** start resolves once the certificates and challenges of other machines are known, or cannot be. */
-  start(): Promise<void>;
+  start?(): Promise<void>;
   /** openChallenge resolves once every worker of every machine answers the challenge. */
   openChallenge(challenge: AcmeChallenge): Promise<void>;
   closeChallenge(token: string): Promise<void>;
-  close(): Promise<void>;
+  close?(): Promise<void>;
 }

@@ -144,7 +144,7 @@ export class TlsKeeper {
 
   /**
    * A name in `acme` has its certificate from there once the authority has issued a valid one, and from a file until then. A
-   * lent certificate may be one that clients do not trust: a valid file goes before it. An expired file keeps only names for
+   * foreign certificate may be one that clients do not trust: a valid file goes before it. An expired file keeps only names for
    * which nothing else is valid.
    */
   #servedAt({ certificates, acme }: ListenTlsSettings): ServedCertificate[] {
@@ -155,7 +155,7 @@ export class TlsKeeper {
     // In the order of the names: the first is the default.
     const issued = acme
       .flatMap((wanted) => this.#issued.filter(({ name }) => name === wanted))
-      .filter((each) => (isValid(each) && !each.isLent) || !hasFile(each.name))
+      .filter((each) => (isValid(each) && !each.isForeign) || !hasFile(each.name))
       .map(servedIssued);
     const valid = new Set(issued.filter(isValid).map(({ label }) => label));
     const placed = files.flatMap((file) => {

@@ -54,17 +54,21 @@ function makeService(t: TestContext, database: ConstructorParameters<typeof Acme
     logger,
   });
   t.after(() => service.close());
-  return { service, lines, served: () => certificates.map(({ name, pem, isLent }) => [name, pem, isLent]) };
+  return {
+    service,
+    lines,
+    served: () => certificates.map(({ name, pem, isForeign }) => [name, pem, isForeign]),
+  };
 }
 
 test('certificates that are in the database alone are known before anything starts, those of an authority before too', async (t) => {
   const { url, database } = await makeMigrated(t, server);
-  const [own, lent] = [pemOf('a.example'), pemOf('b.example')];
+  const [own, foreign] = [pemOf('a.example'), pemOf('b.example')];
   await new AcmeTables(database, DIRECTORY).publish('a.example', own);
   const before = new AcmeTables(database, 'https://ca.example/before');
   for (const [name, pem] of [
     ['a.example', pemOf('a.example')],
-    ['b.example', lent],
+    ['b.example', foreign],
     ['other.example', pemOf('other.example')],
   ] as const)
     await before.publish(name, pem);
@@ -72,7 +76,7 @@ test('certificates that are in the database alone are known before anything star
   await service.configure(settingsOf(NOWHERE, DIRECTORY, url));
   assert.deepEqual(served(), [
     ['a.example', own, false],
-    ['b.example', lent, true],
+    ['b.example', foreign, true],
   ]);
   assert.deepEqual(
     await database.read('select from acme_machines'),
@@ -100,7 +104,7 @@ test('a database that is away holds up no start, costs no certificate of the fol
   );
 });
 
-test('a reload with another acme.storage keeps the certificates there, one with another authority lends them', async (t) => {
+test('a reload with another acme.storage keeps the certificates there, one with another authority serves them until it has issued its own', async (t) => {
   const [first, second, third] = [tempFolder(t), tempFolder(t), tempFolder(t)];
   const pem = pemOf('a.example');
   new AcmeFiles(first, DIRECTORY).saveCertificate('a.example', pem);

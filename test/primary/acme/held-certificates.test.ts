@@ -29,7 +29,6 @@ function makeMachine(
   const held = new HeldCertificates({
     files,
     store: { publish },
-    isShared: true,
     lookMs: 0,
     before: [],
     onChange: () => undefined,
@@ -135,23 +134,23 @@ test('what was served before a change of acme.storage is served on and kept ther
     assert.equal(pem(), wanted);
     assert.equal(files.certificatePem(NAME), wanted);
   }
-  const lent = { ...readCertificate(young, NAME), isLent: true };
-  const { held, files } = makeMachine(t, { pem: '' }, tempFolder(t), { before: [lent] });
+  const foreign = { ...readCertificate(young, NAME), isForeign: true };
+  const { held, files } = makeMachine(t, { pem: '' }, tempFolder(t), { before: [foreign] });
   held.load(NAME);
-  assert.deepEqual([held.all, held.get(NAME), files.certificatePem(NAME)], [[lent], undefined, null]);
+  assert.deepEqual([held.all, held.get(NAME), files.certificatePem(NAME)], [[foreign], undefined, null]);
 });
 
-test('certificates of other authorities in the table are lent to names that have no valid one', (t) => {
+test('certificates of other authorities in the table are served for names that have no valid one', (t) => {
   const [old, young, expired] = [pemOf(-3, 30), pemOf(-1, 7), pemOf(-2, -1)];
   const changes: (readonly string[])[] = [];
   const onChange = (all: readonly { pem: string }[]) => changes.push(all.map(({ pem }) => pem));
   const { held, lines } = makeMachine(t, { pem: '' }, tempFolder(t), { onChange });
-  held.lend([old, 'broken', young, expired].map((pem) => ({ name: NAME, pem })));
+  held.adoptForeign([old, 'broken', young, expired].map((pem) => ({ name: NAME, pem })));
   assert.deepEqual(changes, [[young]]);
-  assert.ok(held.all[0]?.isLent);
+  assert.ok(held.all[0]?.isForeign);
   assert.match(JSON.stringify(lines), /a certificate in the database cannot be used/);
   held.keep(readCertificate(old, NAME));
-  held.lend([{ name: NAME, pem: young }]);
+  held.adoptForeign([{ name: NAME, pem: young }]);
   assert.deepEqual(changes.slice(1), [[old]]);
 });
 
@@ -183,7 +182,7 @@ test('in acme.storage only the folders of authorities are looked into', (t) => {
 test('a folder that cannot be written is an error where no database keeps the certificate', (t) => {
   for (const isShared of [true, false]) {
     const storage = import.meta.filename;
-    const { held, lines } = makeMachine(t, { pem: '' }, storage, { isShared });
+    const { held, lines } = makeMachine(t, { pem: '' }, storage, isShared ? {} : { store: {} });
     held.keep(readCertificate(pemOf(-1, 7), NAME));
     const said = lines.map(({ level, msg }) => [level, msg]);
     assert.deepEqual(said, [

@@ -67,7 +67,9 @@ test('renewal comes with two thirds of the lifetime, up to a thirtieth earlier',
   const dayMs = 86_400_000;
   const days = Array.from({ length: 200 }, (_, i) => {
     const times = { notBeforeMs: 0, notAfterMs: 90 * dayMs };
-    return renewalMs({ name: 'a', pem: `${i}`, keyPem: '', chainPem: '', isLent: false, ...times }) / dayMs;
+    return (
+      renewalMs({ name: 'a', pem: `${i}`, keyPem: '', chainPem: '', isForeign: false, ...times }) / dayMs
+    );
   });
   assert.ok(days.every((day) => day >= 57 && day <= 60));
   assert.ok(Math.max(...days) - Math.min(...days) > 2.5);

@@ -134,9 +134,9 @@ test('the certificate of another authority, or an expired one, never takes the p
   const served = () => told.at(-1)?.addresses[0]?.certificates.map(({ cert }) => cert);
   const files = [exact.cert, wildcard.cert];
   const own = ['a.test', 'b.test', 'c.example'].map((name) => read(name, 9));
-  const lent = own.map((each) => ({ ...each, isLent: true }));
-  keeper.useIssued(lent);
-  assert.deepEqual(served(), [...files, lent[2]?.chainPem], 'c.example is in no file');
+  const foreign = own.map((each) => ({ ...each, isForeign: true }));
+  keeper.useIssued(foreign);
+  assert.deepEqual(served(), [...files, foreign[2]?.chainPem], 'c.example is in no file');
   keeper.useIssued([read('b.test', -1)]);
   assert.deepEqual(served(), files);
   keeper.useIssued(own);
@@ -144,8 +144,8 @@ test('the certificate of another authority, or an expired one, never takes the p
   const laterMs = at(2).getTime();
   // The files have expired.
   t.mock.method(Date, 'now', () => laterMs);
-  keeper.useIssued(lent);
-  assert.deepEqual(served()?.slice(0, 1), [lent[0]?.chainPem]);
+  keeper.useIssued(foreign);
+  assert.deepEqual(served()?.slice(0, 1), [foreign[0]?.chainPem]);
 });
 
 test('a file that has expired keeps no name for which another is valid', (t) => {
