@@ -16,14 +16,17 @@ export const FLOOD_KINDS = [
 ] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
 
-/** Resets of streams, or control frames, that may come at once; then this many a second, and one for each answer or piece. */
-const BURST = 200;
-const PER_SEC = 20;
+/** What may come at once of a kind, and how much of it is forgiven a second; answers or pieces forgive one each. */
+interface Allowance {
+  burst: number;
+  perSec: number;
+}
+const CONTROL: Allowance = { burst: 200, perSec: 20 };
 /** PRIORITY and unknown frames, which cost next to nothing; they are bounded by their bytes, too. */
-const USELESS_BURST = 10_000;
-/** Heads that became no request, and frames that make no sense: so many, and one for each answer. */
-const LOST_MAX = 100;
-/** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece. */
+const USELESS: Allowance = { burst: 10_000, perSec: 20 };
+/** Heads that became no request, and frames that make no sense. */
+const LOST: Allowance = { burst: 100, perSec: 1 };
+/** Bytes of frames that are neither heads nor bodies, over the life of a connection: at first, a second, and for each answer or piece. */
 const CONTROL_BURST_BYTES = 1 << 20;
 const CONTROL_BYTES_PER_SEC = 1_024;
 const CONTROL_BYTES_PER_PIECE = 64;
@@ -39,7 +42,7 @@ export class FloodGuard {
   /** Answers, and pieces of bodies and tunnels in both directions. */
   pieces = 0;
 
-  readonly #frames: Partial<Record<NoiseKind, number>> = {};
+  readonly #budgets: Partial<Record<NoiseKind, Budget>> = {};
 
   /** sent notes bytes for the client, in one or more pieces. */
   sent(byteCount: number): void {
@@ -54,22 +57,24 @@ export class FloodGuard {
 
   /** count notes one frame of a kind. @param ageMs of the connection @returns whether these are too many */
   count(kind: NoiseKind, ageMs: number): boolean {
-    const count = (this.#frames[kind] ?? 0) + 1;
-    this.#frames[kind] = count;
-    const earned = (ageMs / 1000) * PER_SEC;
     switch (kind) {
       case 'continuation':
         // The session has a limit for each head.
         return true;
       case 'oversized_heads':
       case 'invalid_frames':
-        return count > LOST_MAX + this.answers;
+        return this.#spend(kind, LOST, ageMs, this.answers);
       case 'reset':
         // A reset request has cost a backend more than a piece of an upload costs its client.
-        return count > BURST + earned + this.answers;
+        return this.#spend(kind, CONTROL, ageMs, this.answers);
       default:
-        return count > (kind === 'control' ? USELESS_BURST : BURST) + earned + this.pieces;
+        return this.#spend(kind, kind === 'control' ? USELESS : CONTROL, ageMs, this.pieces);
     }
+  }
+
+  #spend(kind: NoiseKind, { burst, perSec }: Allowance, ageMs: number, forgiven: number): boolean {
+    this.#budgets[kind] ??= new Budget();
+    return this.#budgets[kind].spend((ageMs / 1000) * perSec + forgiven) > burst;
   }
 
   /** isOverBudget is asked about once a second. @param readBytes of the connection */
@@ -77,5 +82,18 @@ export class FloodGuard {
     const allowedBytes =
       CONTROL_BURST_BYTES + (ageMs / 1000) * CONTROL_BYTES_PER_SEC + this.pieces * CONTROL_BYTES_PER_PIECE;
     return readBytes - this.headBytes - this.bodyBytes > allowedBytes;
+  }
+}
+
+/** A leaky bucket: what is forgiven while it is empty is lost. So a connection cannot save up for a flood. */
+class Budget {
+  #level = 0;
+  #forgiven = 0;
+
+  /** @param forgiven since the connection began @returns how many have come and are not forgiven, with this one */
+  spend(forgiven: number): number {
+    this.#level = Math.max(0, this.#level - (forgiven - this.#forgiven)) + 1;
+    this.#forgiven = forgiven;
+    return this.#level;
   }
 }

@@ -11,10 +11,27 @@ function passing(guard: FloodGuard, kind: NoiseKind, ageMs: number): number {
   return count;
 }
 
-test('200 resets or control frames may come at once, and 20 a second', () => {
+test('200 resets or control frames may come at once, however old the connection is, and 20 a second after them', () => {
   for (const kind of ['reset', 'ping', 'settings'] as const) {
-    assert.equal(passing(new FloodGuard(), kind, 0), 200);
-    assert.equal(passing(new FloodGuard(), kind, 10_000), 400);
+    const guard = new FloodGuard();
+    assert.equal(passing(guard, kind, 3_600_000), 200);
+    // The one that was too many counts as well.
+    assert.equal(passing(guard, kind, 3_601_000), 19);
+    assert.equal(passing(guard, kind, 7_200_000), 200);
+  }
+});
+
+test('20 resets or control frames a second, and one invalid frame, pass for ever', () => {
+  for (const [kind, perSec] of [
+    ['reset', 20],
+    ['ping', 20],
+    ['settings', 20],
+    ['control', 20],
+    ['invalid_frames', 1],
+    ['oversized_heads', 1],
+  ] as const) {
+    const guard = new FloodGuard();
+    for (let i = 1; i <= 100_000; i++) assert.equal(guard.count(kind, (i * 1000) / perSec), false);
   }
 });
 
@@ -24,12 +41,21 @@ test('each kind has a budget of its own', () => {
   assert.equal(passing(guard, 'settings', 0), 200);
 });
 
-test('answers earn resets, and pieces of bodies earn control frames only', () => {
+test('answers forgive resets, and pieces of bodies forgive control frames only', () => {
   const guard = new FloodGuard();
-  guard.pieces = 1_000;
-  guard.answers = 10;
-  assert.equal(passing(guard, 'reset', 0), 210);
-  assert.equal(passing(guard, 'ping', 0), 1_200);
+  assert.equal(passing(guard, 'reset', 0), 200);
+  assert.equal(passing(guard, 'ping', 0), 200);
+  guard.pieces = 150;
+  guard.answers = 11;
+  assert.equal(passing(guard, 'reset', 0), 10);
+  assert.equal(passing(guard, 'ping', 0), 149);
+});
+
+test('answers and pieces that come before a flood are not saved up for it', () => {
+  const guard = new FloodGuard();
+  guard.pieces = guard.answers = 1_000_000;
+  assert.equal(passing(guard, 'reset', 0), 200);
+  assert.equal(passing(guard, 'ping', 0), 200);
 });
 
 test('bodies and tunnels have a piece for each 4 KiB that has begun, and for each frame of the client', () => {
@@ -41,19 +67,21 @@ test('bodies and tunnels have a piece for each 4 KiB that has begun, and for eac
   assert.deepEqual([guard.pieces, guard.bodyBytes], [20 + 10 + 4, 16_394]);
 });
 
-test('heads that became no request, and frames that make no sense: 100, and one for each answer', () => {
+test('heads that became no request, and frames that make no sense: 100 at once, and one for each answer', () => {
   for (const kind of ['oversized_heads', 'invalid_frames'] as const) {
     const guard = new FloodGuard();
+    assert.equal(passing(guard, kind, 0), 100);
     guard.answers = 20;
     guard.pieces = 1_000;
-    assert.equal(passing(guard, kind, 10_000), 120);
+    assert.equal(passing(guard, kind, 0), 19);
   }
 });
 
 test('frames of no use: 10,000 at once, 20 a second, and one for each piece', () => {
   const guard = new FloodGuard();
+  assert.equal(passing(guard, 'control', 0), 10_000);
   guard.pieces = 30;
-  assert.equal(passing(guard, 'control', 1_000), 10_050);
+  assert.equal(passing(guard, 'control', 1_000), 49);
 });
 
 test('one head in too many frames is a flood', () => {
