@@ -1,11 +1,10 @@
 /** Collects the block of fields of a HEADERS frame and its CONTINUATIONs (RFC 9113 §4.3), and decodes it. */
 import { PendingBytes } from '../memory/pending-bytes.ts';
-import { FLAG, type Frame, protocolError } from './frames.ts';
+import { FLAG, type Frame, NO_BYTES, protocolError } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 
 /** As nghttp2 has it. */
 const CONTINUATIONS_MAX = 8;
-const NONE = Buffer.alloc(0);
 
 /** FieldBlocks is owned by a Session. */
 export class FieldBlocks {
@@ -17,7 +16,7 @@ export class FieldBlocks {
   readonly #parts = new PendingBytes();
   #continuationCount = 0;
   // The whole block.
-  #block: Buffer = NONE;
+  #block: Buffer = NO_BYTES;
   #from = 0;
   #to = 0;
 
@@ -31,7 +30,7 @@ export class FieldBlocks {
   }
 
   /** The memory of a block that is not whole. */
-  get unreadBytes(): number {
+  get unreadMemoryBytes(): number {
     return this.#parts.buffer.length;
   }
 
@@ -75,8 +74,8 @@ export class FieldBlocks {
   decode(): string[] | null {
     const fields = this.#decoder.decode(this.#block, this.#from, this.#to);
     this.streamId = 0;
-    // It may be memory that nobody else keeps.
-    this.#block = NONE;
+    // This object lives as long as the session: let go of the payload.
+    this.#block = NO_BYTES;
     if (this.#parts.length > 0) this.#parts.clear();
     return fields;
   }

@@ -1,6 +1,6 @@
 /**
  * Which fields make a message malformed (RFC 9113 §8.2.2, §8.3). The decoder has looked at the bytes of names and values before. Requests
- * are judged as nghttp2 judges them, but for a host or a content-length that nobody can use.
+ * are judged as nghttp2 judges them, except for a host or a content-length that nobody can use.
  */
 import { COLON, lengthOfText, TOKEN_BYTES } from '../http1/head-bytes.ts';
 
@@ -15,7 +15,7 @@ const AUTHORITY = 8;
 const PROTOCOL = 16;
 const REQUIRED = METHOD | SCHEME | PATH;
 
-/** Bytes of host and port (RFC 3986 §3.2), but for those of a user. */
+/** Bytes of host and port (RFC 3986 §3.2), except those of a user. */
 const AUTHORITY_BYTES = bytesOf(/[-!$%&'()*+,.:;=~\w[\]]/);
 const SCHEME_BYTES = bytesOf(/[-+.0-9A-Za-z]/);
 

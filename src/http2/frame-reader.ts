@@ -55,7 +55,7 @@ export class FrameReader {
   }
 
   /** The memory of a frame that is not whole. */
-  get unreadBytes(): number {
+  get unreadMemoryBytes(): number {
     return this.#partial.buffer.length;
   }
 
@@ -89,7 +89,7 @@ export class FrameReader {
     const whole = partial.buffer;
     const next = this.#readFrame(whole, partial.from, partial.to);
     if (next > partial.from) partial.clear();
-    // Else it would keep the memory of the frame.
+    // #frame lives as long as the session: let go of the payload.
     this.#frame.payload = partial.buffer;
     return end;
   }

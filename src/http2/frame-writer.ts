@@ -10,13 +10,11 @@ import {
   takeFrameBuffer,
   takeLargeBuffer,
 } from './frame-buffers.ts';
-import { FRAME_HEAD_BYTES } from './frames.ts';
+import { FRAME_HEAD_BYTES, NO_BYTES } from './frames.ts';
 
 /** The largest payload that `frame` takes. */
 export const FRAMED_MAX_BYTES = FRAME_BUFFER_BYTES - FRAME_HEAD_BYTES;
 const FLAGS_AT = 4;
-/** None is in use. */
-const NO_BUFFER = Buffer.alloc(0);
 
 /** FrameWriter is owned by a Session. */
 export class FrameWriter {
@@ -24,9 +22,9 @@ export class FrameWriter {
   totalBytes = 0;
   isBlocked = false;
   /** The memory of what waits behind the bytes that the wire could not take. */
-  waitingBytes = 0;
-  /** The payload of the frame that was begun last goes into this, from the index that `frame` has returned. */
-  buffer: Buffer<ArrayBuffer> = NO_BUFFER;
+  waitingMemoryBytes = 0;
+  /** The payload of the frame that was begun last goes into this, from the index that `frame` has returned. NO_BYTES: none is in use. */
+  buffer: Buffer<ArrayBuffer> = NO_BYTES;
   #used = 0;
   /** Full buffers that wait for the wire, and their lengths. */
   readonly #full: Buffer<ArrayBuffer>[] = [];
@@ -68,8 +66,8 @@ export class FrameWriter {
   flush(): boolean {
     if (this.#used > 0 && !this.isBlocked) this.#write(this.buffer, this.#used);
     if (this.isBlocked) return false;
-    if (this.buffer !== NO_BUFFER) giveFrameBuffer(this.buffer);
-    this.buffer = NO_BUFFER;
+    if (this.buffer !== NO_BYTES) giveFrameBuffer(this.buffer);
+    this.buffer = NO_BYTES;
     return true;
   }
 
@@ -81,7 +79,7 @@ export class FrameWriter {
     while (!this.isBlocked) {
       const buffer = this.#full.shift();
       if (buffer === undefined) return this.flush();
-      this.waitingBytes -= buffer.length;
+      this.waitingMemoryBytes -= buffer.length;
       if (this.#writeOut(buffer, this.#fullBytes.shift() ?? 0)) giveFrameBuffer(buffer);
     }
     return false;
@@ -91,9 +89,9 @@ export class FrameWriter {
   drop(): void {
     for (const buffer of this.#lent) dropFrameBuffer(buffer);
     for (const buffer of this.#full) giveFrameBuffer(buffer);
-    if (this.buffer !== NO_BUFFER) giveFrameBuffer(this.buffer);
-    this.#lent.length = this.#full.length = this.#fullBytes.length = this.#used = this.waitingBytes = 0;
-    this.buffer = NO_BUFFER;
+    if (this.buffer !== NO_BYTES) giveFrameBuffer(this.buffer);
+    this.#lent.length = this.#full.length = this.#fullBytes.length = this.#used = this.waitingMemoryBytes = 0;
+    this.buffer = NO_BYTES;
   }
 
   /** The current buffer is full, or there is none. */
@@ -109,16 +107,16 @@ export class FrameWriter {
     if (this.#used > 0 && this.isBlocked) {
       this.#full.push(buffer);
       this.#fullBytes.push(this.#used);
-      this.waitingBytes += buffer.length;
+      this.waitingMemoryBytes += buffer.length;
       this.#used = 0;
-      this.buffer = NO_BUFFER;
+      this.buffer = NO_BYTES;
     } else if (this.#used > 0) this.#write(buffer, this.#used);
-    if (this.buffer === NO_BUFFER) this.buffer = takeFrameBuffer();
+    if (this.buffer === NO_BYTES) this.buffer = takeFrameBuffer();
   }
 
   #write(buffer: Buffer<ArrayBuffer>, byteCount: number): void {
     this.#used = 0;
-    if (!this.#writeOut(buffer, byteCount)) this.buffer = NO_BUFFER;
+    if (!this.#writeOut(buffer, byteCount)) this.buffer = NO_BYTES;
   }
 
   /** @returns whether the buffer is free */

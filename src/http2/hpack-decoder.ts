@@ -30,7 +30,7 @@ interface SliceableBuffer extends Buffer {
 
 /** HpackDecoder is owned by the FieldBlocks of a session. */
 export class HpackDecoder {
-  /** Whether a field of the last block has a name that is no lower-case token (but for a colon in front), or a value that RFC 9113 §8.2.1 forbids. */
+  /** Whether a field of the last block has a name that is no lower-case token (except for a colon in front), or a value that RFC 9113 §8.2.1 forbids. */
   isMalformed = false;
 
   readonly #table = new DynamicTable();
@@ -67,7 +67,7 @@ export class HpackDecoder {
       else this.#readLiteral(block, fields, !isAbove);
       listBytes += ENTRY_BYTES + fields[nameAt]!.length + fields[nameAt + 1]!.length;
       isAbove = isAbove || listBytes > this.#maxListBytes || fields.length > 2 * this.#maxFields;
-      // Not each time: the array would have to grow again for the next field.
+      // Every 32 fields, not each: emptying an array makes it grow again.
       if (isAbove && fields.length > DROPPED_AT_ONCE) fields.length = 0;
     }
     return isAbove ? null : fields;

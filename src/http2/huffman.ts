@@ -36,7 +36,7 @@ for (let bits = 1, code = 0; bits <= LONGEST_CODE; bits++) {
   code = 2 * (code + (BYTES_BY_LENGTH[bits] ?? '').length);
 }
 
-/** So many bits are looked up at once: they hold one or two characters of most texts. */
+/** This many bits are looked up at once. They hold one or two characters of most texts. */
 const PEEK_BITS = 12;
 const PEEK_MASK = 2 ** PEEK_BITS - 1;
 /** By the next PEEK_BITS bits: the first byte | its bits << 8; 0 where no code ends within them. */
@@ -61,7 +61,7 @@ for (let peeked = 0; peeked <= PEEK_MASK; peeked++) {
       : (first & 0xff) | (bits << 16) | (1 << 24);
 }
 
-/** maxDecodedBytes is the room that `decodeHuffman` needs for so many bytes: no code has less than 5 bits, and two bytes are written at once. */
+/** maxDecodedBytes is the room that `decodeHuffman` needs for this many bytes: no code has less than 5 bits, and two bytes are written at once. */
 export function maxDecodedBytes(bytes: number): number {
   return Math.floor((bytes * 8) / 5) + 2;
 }

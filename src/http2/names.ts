@@ -4,7 +4,7 @@ import { STATIC_COUNT, STATIC_NAMES } from './static-table.ts';
 /** Whoever can add fields to a connection and see how long blocks are must not find out these values by trying (RFC 7541 §7.1.3). */
 const SECRETS = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-api-key']);
 
-/** An encoder keeps what it knows of its names in so many places. Names may share one; they are indexed less often then. */
+/** Slots in an encoder for what it remembers of names. Two names may share a slot; the only harm is that they get into the table less often. */
 export const PLACES = 64;
 /** When there are more, all are forgotten: names by the thousand are made up. */
 const NAMES_MAX_COUNT = 512;

@@ -17,7 +17,7 @@ import type { Stream, StreamOutput } from './stream.ts';
 
 /** Frames of no message (frameControl) that may be made while the wire is blocked. */
 const CONTROL_MAX_BYTES = 65_536;
-/** Of all frames that wait, with heads of answers. Those of 128 streams are smaller as a rule, but a peer that resets its streams may have any number made. */
+/** Memory of all frames that wait. The heads of 128 answers fit. A client that resets each stream could have any number of heads framed. */
 const WAITING_MAX_BYTES = 4_194_304;
 
 /** SessionOutput is owned by a Session. */
@@ -40,8 +40,8 @@ export class SessionOutput implements StreamOutput {
   }
 
   /** The memory of frames that wait for the wire: of DATA there are few among them. */
-  get waitingBytes(): number {
-    return this.#writer.waitingBytes;
+  get waitingMemoryBytes(): number {
+    return this.#writer.waitingMemoryBytes;
   }
 
   // For streams.
@@ -113,7 +113,7 @@ export class SessionOutput implements StreamOutput {
     this.#leaving.delete(stream);
   }
 
-  /** Streams that the peer may know to be closed, while the last frames of this session wait for the kernel. */
+  /** Streams whose last frames wait to leave. */
   get leavingCount(): number {
     return this.#leaving.size;
   }
@@ -129,7 +129,9 @@ export class SessionOutput implements StreamOutput {
 
   /** Whether the peer makes us send and does not read. */
   get isOverfull(): boolean {
-    return this.#blockedControlBytes > CONTROL_MAX_BYTES || this.#writer.waitingBytes > WAITING_MAX_BYTES;
+    return (
+      this.#blockedControlBytes > CONTROL_MAX_BYTES || this.#writer.waitingMemoryBytes > WAITING_MAX_BYTES
+    );
   }
 
   /** openWindow lets the streams go on that the window of the connection has stopped. Throws an Http2Error where it becomes too large. */

@@ -23,7 +23,6 @@ import { Stream, type StreamSession } from './stream.ts';
 import { NOBODY, type StreamEvents } from './stream-events.ts';
 import { StreamTable } from './stream-table.ts';
 
-/** A status that begins with 1 is that of an interim head. */
 const ONE = 49;
 
 /** SessionStreams is owned by a Session. */
@@ -66,8 +65,8 @@ export class SessionStreams implements StreamSession, DataSink {
   }
 
   /** The memory of that block. */
-  get unreadBytes(): number {
-    return this.#blocks.unreadBytes;
+  get unreadMemoryBytes(): number {
+    return this.#blocks.unreadMemoryBytes;
   }
 
   /** open begins a stream of ours. */
@@ -133,11 +132,14 @@ export class SessionStreams implements StreamSession, DataSink {
       const stream = this.#newStream(streamId, NOBODY, true);
       stream.hasHead = true;
       stream.remoteEnded = ends;
-      this.#host.onStream(stream, fields, ends);
+      this.#host.onStream?.(stream, fields, ends);
     }
   }
 
-  /** Whether the peer has opened all the streams that it may. */
+  /**
+   * Whether the peer has opened all the streams that it may. Streams whose last frames wait to leave do not count, up to as many again:
+   * the peer may have read those frames and opened others.
+   */
   get #isFull(): boolean {
     const { maxStreams } = this.#options;
     const { size } = this.#streams;
@@ -150,12 +152,11 @@ export class SessionStreams implements StreamSession, DataSink {
       this.#failStream(stream, CODE.PROTOCOL_ERROR, 'invalid_frames');
       return;
     }
-    // Interim heads begin with 1.
-    if (!stream.hasHead) stream.hasHead = fields[1]?.charCodeAt(0) !== ONE;
-    stream.onFields(fields, ends);
+    if (!stream.hasHead) stream.hasHead = !isInterim(fields);
+    stream.takeFields(fields, ends);
   }
 
-  /** The peer has broken the protocol in one stream. It may do so to have work begun and dropped. */
+  /** The peer has broken the protocol in one stream. Counted as noise: else a client could make us begin work and drop it for nothing. */
   #failStream(stream: Stream, code: number, kind: NoiseKind): void {
     this.output.frameNumber(FRAME.RST_STREAM, stream.id, code);
     this.close(stream, code);
@@ -244,14 +245,14 @@ export class SessionStreams implements StreamSession, DataSink {
     const stream = this.#dataStream;
     if (stream === null || stream.isClosed) return;
     this.#dataBytes -= piece.length;
-    stream.onPiece(piece);
+    stream.takePiece(piece);
   }
 
   onDataEnd(): void {
     const stream = this.#dataStream;
     this.#dataStream = null;
     if (stream === null || stream.isClosed) return;
-    if ((this.#dataFlags & FLAG.END_STREAM) !== 0) stream.onEndFlag();
+    if ((this.#dataFlags & FLAG.END_STREAM) !== 0) stream.takeEnd();
     // The padding.
     else if (this.#dataBytes > 0) stream.credit(this.#dataBytes);
   }
@@ -295,7 +296,7 @@ export class SessionStreams implements StreamSession, DataSink {
   closeAll(code: number): void {
     for (const stream of this.#streams.list()) {
       this.close(stream, code);
-      // Where its owner has ended the session from within onClosed, `close` was called before and does nothing.
+      // If onClosed of this stream called destroy(), the stream is closed but still in the table.
       this.remove(stream);
     }
   }
@@ -303,7 +304,10 @@ export class SessionStreams implements StreamSession, DataSink {
 
 function problemOf(stream: Stream, fields: readonly string[], ends: boolean): string | null {
   if (stream.hasHead) return ends ? trailerProblem(fields) : 'trailers that do not end the stream';
-  return ends && fields[1]?.charCodeAt(0) === ONE
-    ? 'an interim head that ends the stream'
-    : responseProblem(fields);
+  return ends && isInterim(fields) ? 'an interim head that ends the stream' : responseProblem(fields);
+}
+
+/** Whether the :status, which is in front, begins with 1. */
+function isInterim(fields: readonly string[]): boolean {
+  return fields[1]?.charCodeAt(0) === ONE;
 }

@@ -20,6 +20,7 @@ import {
   type Frame,
   Http2Error,
   INITIAL_WINDOW_BYTES,
+  NO_BYTES,
   PAYLOAD_MAX_BYTES,
   PREFACE,
   protocolError,
@@ -34,20 +35,18 @@ import type { Stream } from './stream.ts';
 import type { StreamEvents } from './stream-events.ts';
 
 /**
- * All reads of this process go into it: what must be kept is copied. It is not `shared` of http1/body-buffers.ts, into which the bytes of
- * a tunnel are copied while the frames behind them are still to be read.
+ * All reads of this process go into it: what must be kept is copied. It is not `shared` of memory/body-buffers.ts: a tunnel copies its
+ * bytes into that while later frames of the same read are still here.
  */
 const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 /** Settings in one frame. */
 const SETTINGS_MAX = 32;
 const SETTING_BYTES = 6;
-const NONE = Buffer.alloc(0);
-/** After our FIN the peer has so long to close. */
+/** After our FIN the peer has this long to close. */
 const LINGER_MS = 2_000;
 
 /** Session is made by Http2Connection (clients) and H2Connection (backends). */
 export class Session implements ConnectEvents, FrameSink {
-  readonly wire: Wire;
   /** The session has ended: no stream is open, and nothing more is sent. */
   isDead = false;
   readBytes = 0;
@@ -55,6 +54,7 @@ export class Session implements ConnectEvents, FrameSink {
   error: Error | null = null;
   readonly #options: SessionOptions;
   readonly #host: SessionHost;
+  readonly #wire: Wire;
   readonly #output: SessionOutput;
   readonly #streams: SessionStreams;
   readonly #reader: FrameReader;
@@ -74,8 +74,8 @@ export class Session implements ConnectEvents, FrameSink {
     this.#options = options;
     this.#host = host;
     this.#prefaceBytes = options.isServer ? 0 : PREFACE.length;
-    this.wire = makeWire(this);
-    this.#output = new SessionOutput(this.wire);
+    this.#wire = makeWire(this);
+    this.#output = new SessionOutput(this.#wire);
     this.#streams = new SessionStreams(this.#output, options, host);
     this.#reader = new FrameReader(this, this.#streams);
     if (options.isServer) this.#sendSettings();
@@ -83,7 +83,7 @@ export class Session implements ConnectEvents, FrameSink {
 
   /** The wire of a client is open: the preface and SETTINGS leave. */
   onConnect(): void {
-    this.wire.writeText(PREFACE.toString('latin1'));
+    this.#wire.writeText(PREFACE.toString('latin1'));
     this.#sendSettings();
     this.flush();
   }
@@ -94,13 +94,13 @@ export class Session implements ConnectEvents, FrameSink {
   }
 
   /** The memory of frames that cannot be used yet, or cannot leave; without that of streams. */
-  get heldBytes(): number {
-    return this.#reader.unreadBytes + this.#streams.unreadBytes + this.#output.waitingBytes;
+  get heldMemoryBytes(): number {
+    return this.#reader.unreadMemoryBytes + this.#streams.unreadMemoryBytes + this.#output.waitingMemoryBytes;
   }
 
   /** Bytes that the kernel has taken: the progress of a connection that is blocked. */
   get takenBytes(): number {
-    return this.wire.takenBytes;
+    return this.#wire.takenBytes;
   }
 
   get streamCount(): number {
@@ -143,19 +143,25 @@ export class Session implements ConnectEvents, FrameSink {
     if (this.isDead) return;
     this.goaway(code);
     this.#output.flushLast();
-    this.wire.end();
+    this.#wire.end();
     this.#die(code, error);
     // The last frames may wait for a peer that takes nothing, or that does not close.
-    if (this.wire.closed) this.closeWire();
+    if (this.#wire.closed) this.closeWire();
     else setTimeout(closeWire, LINGER_MS, this).unref();
+  }
+
+  /** cut ends all streams and resets the connection. @param error see SessionHost.onClosed */
+  cut(error: Error | null): void {
+    this.#wire.reset();
+    this.#lose(error);
   }
 
   /** closeWire closes the wire of a session that was destroyed, without waiting for the peer. */
   closeWire(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.wire.close();
-    this.#host.onWireClosed();
+    this.#wire.close();
+    this.#host.onWireClosed?.();
   }
 
   // The wire.
@@ -183,11 +189,11 @@ export class Session implements ConnectEvents, FrameSink {
     this.#lose(null);
   }
 
-  /** Nothing leaves any more. A backend may have answered before: no request begins, and what is in the kernel is still read, within the next two turns of the event loop. */
+  /** A write failed. A backend may have answered before it closed: begin no stream, and read for two more turns of the loop what the kernel has. */
   onWriteError(error: Error): void {
     if (this.#options.isServer || this.streamCount === 0) this.#lose(error);
     else {
-      this.#host.onGoaway(WINDOW_MAX_BYTES, CODE.NO_ERROR);
+      this.#host.onUnwritable?.();
       setImmediate(() => setImmediate(() => this.#lose(error)));
     }
   }
@@ -260,13 +266,13 @@ export class Session implements ConnectEvents, FrameSink {
     }
   }
 
-  #onPing({ flags, streamId, payload, from, to }: Frame): void {
+  #onPing({ flags, streamId, payload, from, to, byteCount }: Frame): void {
     if (streamId !== 0) throw protocolError('PING on a stream');
-    if (to - from !== 8) throw sizeError('PING');
+    if (byteCount !== 8) throw sizeError('PING');
     if ((flags & FLAG.ACK) === 0) {
       this.#output.frameControl(FRAME.PING, FLAG.ACK, 0, payload.subarray(from, to));
       this.#host.onNoise('ping');
-    } else if (this.#pingCount-- > 0) this.#host.onPong();
+    } else if (this.#pingCount-- > 0) this.#host.onPong?.();
     else throw protocolError('PING ACK that nobody waits for');
   }
 
@@ -274,7 +280,7 @@ export class Session implements ConnectEvents, FrameSink {
     if (streamId !== 0) throw protocolError('GOAWAY on a stream');
     if (byteCount < 8) throw sizeError('GOAWAY');
     const lastStreamId = payload.readUInt32BE(from) & WINDOW_MAX_BYTES;
-    this.#host.onGoaway(lastStreamId, payload.readUInt32BE(from + 4));
+    this.#host.onGoaway?.(lastStreamId, payload.readUInt32BE(from + 4));
     if (!this.#options.isServer) this.#streams.refuseAbove(lastStreamId);
   }
 
@@ -302,8 +308,7 @@ export class Session implements ConnectEvents, FrameSink {
     if (moreBytes > 0) this.#output.frameNumber(FRAME.WINDOW_UPDATE, 0, moreBytes);
   }
 
-  #onSettings({ flags, streamId, payload, from, to }: Frame): void {
-    const byteCount = to - from;
+  #onSettings({ flags, streamId, payload, from, to, byteCount }: Frame): void {
     if (streamId !== 0) throw protocolError('SETTINGS on a stream');
     if ((flags & FLAG.ACK) !== 0) {
       if (byteCount !== 0) throw sizeError('SETTINGS ACK');
@@ -321,9 +326,9 @@ export class Session implements ConnectEvents, FrameSink {
       else this.#set(id, value);
     }
     if (windowBytes !== null) this.#streams.changeWindows(windowBytes);
-    this.#output.frameControl(FRAME.SETTINGS, FLAG.ACK, 0, NONE);
+    this.#output.frameControl(FRAME.SETTINGS, FLAG.ACK, 0, NO_BYTES);
     this.#host.onNoise('settings');
-    if (!this.isDead) this.#host.onSettings(this.#maxStreams);
+    if (!this.isDead) this.#host.onSettings?.(this.#maxStreams);
   }
 
   #set(id: number, value: number): void {

@@ -13,7 +13,7 @@ import type { StreamEvents } from './stream-events.ts';
 /** A head that waits behind bytes, and whether it ends the stream. */
 type WaitingFields = [fields: string[], ends: boolean];
 
-/** StreamReading is the lower half of Stream. */
+/** StreamReading owns what has come in a stream and was not taken, and the window of the peer. Stream is made of it. */
 export abstract class StreamReading {
   events: StreamEvents;
   /** Calls do nothing any more. */
@@ -44,11 +44,11 @@ export abstract class StreamReading {
 
   /** closeIfOver closes the stream where both sides have ended it. */
   protected abstract closeIfOver(): void;
-  /** openWindow tells the peer that it may send so much more. */
+  /** openWindow tells the peer that it may send this much more. */
   protected abstract openWindow(byteCount: number): void;
 
   /** The memory of what has come and was not taken. */
-  get unreadBytes(): number {
+  get unreadMemoryBytes(): number {
     return (this.#pending?.buffer.length ?? 0) + (this.#held === null ? this.#heldBytes : FRAME_BUFFER_BYTES);
   }
 
@@ -70,13 +70,13 @@ export abstract class StreamReading {
     this.#isDiscarding = true;
     this.#endWaits = false;
     this.#pending = this.#waitingFields = null;
-    // Somebody may read it still.
+    // Not given back: a write of the owner may still read it. The garbage collector frees it.
     this.#held = null;
     this.#heldBytes = 0;
   }
 
-  /** onPiece is called by the session with a part of DATA. */
-  onPiece(piece: Buffer): void {
+  /** takePiece is called by the session with a part of DATA. */
+  takePiece(piece: Buffer): void {
     if (this.#isDiscarding) return;
     if (this.#isPaused || this.#isDelivering) {
       this.#pending ??= new PendingBytes();
@@ -89,8 +89,8 @@ export abstract class StreamReading {
     }
   }
 
-  /** onFields is called by the session with a head or trailers. */
-  onFields(fields: string[], ends: boolean): void {
+  /** takeFields is called by the session with a head or trailers. */
+  takeFields(fields: string[], ends: boolean): void {
     if (ends) this.remoteEnded = true;
     if (this.#pending !== null || (this.#isPaused && this.#heldBytes > 0)) {
       this.#waitingFields = [fields, ends];
@@ -101,8 +101,8 @@ export abstract class StreamReading {
     }
   }
 
-  /** onEndFlag is called by the session behind DATA with END_STREAM. */
-  onEndFlag(): void {
+  /** takeEnd is called by the session behind DATA with END_STREAM. */
+  takeEnd(): void {
     this.remoteEnded = true;
     this.#end();
   }
@@ -161,7 +161,7 @@ export abstract class StreamReading {
 
   /** stopReading is called when the stream is closed. What has come whole can still be read. */
   protected stopReading(): void {
-    // The wire of somebody else may still read it.
+    // As in discard().
     this.#held = null;
     if (!this.remoteEnded) this.#pending = this.#waitingFields = null;
   }

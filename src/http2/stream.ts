@@ -4,8 +4,11 @@
  * It is open until both sides have ended it (on a server: and every frame has left), one side has reset it, or the session ends. Reading begins
  * paused where the peer has opened it: its bytes wait, bounded by the window, until the owner resumes.
  *
- * Our side: open → localEnded, end() was given → #isEndFramed, nothing waits before it. The peer's side: open → remoteEnded. With both,
- * the stream closes as whole. A peer that was told to stop counts as ended (isStopped).
+ * localEnded    end() was called
+ * #isEndFramed  END_STREAM is in a frame
+ * remoteEnded   END_STREAM has come, or we told the peer to stop (isStopped)
+ *
+ * With the last two the stream closes whole.
  */
 import { FRAMED_MAX_BYTES } from './frame-writer.ts';
 import { CODE, FRAME } from './frames.ts';

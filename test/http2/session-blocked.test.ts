@@ -17,7 +17,7 @@ test('while the wire is blocked heads wait in frames, and DATA with its owner', 
   const [first, second, third] = owners(session) as [StreamOwner, StreamOwner, StreamOwner];
   first.stream.sendFields(OK, true);
   session.written();
-  assert.equal(session.host.session.wire.blocked, true);
+  assert.equal(session.host.wire.blocked, true);
   second.stream.sendFields(OK, false);
   const body = Buffer.from(bodyOf(1, 50_000));
   assert.equal(second.stream.write(body), false);
@@ -60,7 +60,7 @@ test('what a blocked wire has keeps its bytes after the end of the session', () 
   owner.stream.sendFields(OK, false);
   owner.stream.write(bodyOf(1, 100_000));
   session.written();
-  assert.equal(session.host.session.wire.blocked, true);
+  assert.equal(session.host.wire.blocked, true);
   session.host.session.destroy(CODE.NO_ERROR);
   const other = serve(1);
   const [next] = owners(other) as [StreamOwner];

@@ -47,7 +47,7 @@ async function ourServer(
   const client = connect(`http://127.0.0.1:${(relay.address() as AddressInfo).port}`, { settings });
   t.after(() => {
     client.destroy();
-    for (const { session } of hosts) session.wire.close();
+    for (const { wire } of hosts) wire.close();
     for (const each of [server, relay]) each.close();
   });
   await new Promise((resolve) => client.once('remoteSettings', resolve));
@@ -114,7 +114,7 @@ async function ourClient(t: TestContext, maker: WireMaker, options: Partial<Sess
   const target = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
   const client = startSession((events) => maker.connect(target, events), { ...options, isServer: false });
   t.after(() => {
-    client.session.wire.close();
+    client.wire.close();
     server.close();
   });
   await waitFor('SETTINGS', () => client.maxStreams >= 0);
@@ -169,7 +169,7 @@ for (const maker of MAKERS) {
       check.isRight &&= body.subarray(check.byteCount, check.byteCount + piece.length).equals(piece);
       check.byteCount += piece.length;
     });
-    await waitFor('a blocked wire', () => host.session.wire.blocked);
+    await waitFor('a blocked wire', () => host.wire.blocked);
     const small = client.request({ ':path': '/' });
     small.resume();
     await waitFor('the second request', () => host.requests.length === 2);

@@ -13,12 +13,12 @@ test('a stream that the peer has opened waits for resume; its window bounds what
   sendAll(sender, bodyOf(1, 50_000), { trailers: ['x-a', '1'] });
   await answered(scene.client);
   assert.deepEqual([reader.log, sender.stream.framedBytes], [[], 20_000]);
-  assert.ok(reader.stream.unreadBytes >= 20_000 && reader.stream.unreadBytes <= 65_536);
+  assert.ok(reader.stream.unreadMemoryBytes >= 20_000 && reader.stream.unreadMemoryBytes <= 65_536);
   reader.stream.resume();
   await until('the end', () => reader.hasEnded);
   assert.equal(firstMismatch(reader.body, bodyOf(1, 50_000)), -1);
   assert.deepEqual(reader.log, ['data', 'fields, the last', 'end']);
-  assert.equal(reader.stream.unreadBytes, 0);
+  assert.equal(reader.stream.unreadMemoryBytes, 0);
 });
 
 test('bytes, trailers and the end wait in their order while the stream is paused', async () => {
@@ -100,10 +100,10 @@ test('what waits is dropped when the peer resets the stream in the middle', asyn
   const scene = await joinSessions();
   const { sender, reader } = await upload(scene);
   sender.stream.write(bodyOf(5, 5_000));
-  await until('the bytes', () => reader.stream.unreadBytes > 0);
+  await until('the bytes', () => reader.stream.unreadMemoryBytes > 0);
   sender.stream.reset(CODE.CANCEL);
   await until('the reset', () => reader.closedBy === CODE.CANCEL);
-  assert.equal(reader.stream.unreadBytes, 0);
+  assert.equal(reader.stream.unreadMemoryBytes, 0);
   reader.stream.resume();
   assert.deepEqual(reader.log, ['closed']);
 });
@@ -128,7 +128,7 @@ test('a reset stream that was paused gives nothing when it is resumed', async ()
   sendAll(sender, bodyOf(6, 5_000), { trailers: ['x-a', '1'] });
   await until('all of it', () => reader.stream.remoteEnded);
   reader.stream.reset(CODE.CANCEL);
-  assert.equal(reader.stream.unreadBytes, 0);
+  assert.equal(reader.stream.unreadMemoryBytes, 0);
   reader.stream.resume();
   assert.deepEqual(reader.log, []);
 });
@@ -139,7 +139,7 @@ test('what is discarded is dropped, its window stays closed, and the stream stil
   reader.stream.discard();
   sendAll(sender, bodyOf(7, 60_000));
   await answered(scene.client);
-  assert.deepEqual([reader.log, sender.stream.framedBytes, reader.stream.unreadBytes], [[], 20_000, 0]);
+  assert.deepEqual([reader.log, sender.stream.framedBytes, reader.stream.unreadMemoryBytes], [[], 20_000, 0]);
   reader.stream.sendFields(OK, true);
   reader.stream.stopPeer();
   await until('the end', () => reader.closedBy === CODE.NO_ERROR && sender.closedBy === CODE.NO_ERROR);
@@ -187,7 +187,7 @@ test('what was on its way when the peer was told to stop is dropped, also while 
   serverWire.capacityBytes = 1;
   server.session.ping();
   reader.stream.sendFields(OK, true);
-  await until('a blocked wire', () => server.session.wire.blocked);
+  await until('a blocked wire', () => server.wire.blocked);
   reader.stream.stopPeer();
   sendAll(sender, bodyOf(9, 40_000), { trailers: ['x-a', '1'] });
   await until(

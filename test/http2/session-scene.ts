@@ -87,6 +87,7 @@ export class StreamOwner implements StreamEvents {
 /** TestHost is the owner of a session. */
 export class TestHost implements SessionHost {
   session!: Session;
+  wire!: Wire;
   readonly requests: StreamOwner[] = [];
   readonly noise: string[] = [];
   readonly goaways: [lastStreamId: number, code: number][] = [];
@@ -128,6 +129,10 @@ export class TestHost implements SessionHost {
     this.onAny('goaway');
   }
 
+  onUnwritable(): void {
+    this.onAny('unwritable');
+  }
+
   onPong(): void {
     this.pongCount++;
     this.onAny('pong');
@@ -163,7 +168,8 @@ export function startSession(
   options: Partial<SessionOptions>,
 ): TestHost {
   const host = new TestHost();
-  host.session = new Session(makeWire, { ...OPTIONS, ...options }, host);
+  const keepWire = (events: ConnectEvents) => (host.wire = makeWire(events));
+  host.session = new Session(keepWire, { ...OPTIONS, ...options }, host);
   return host;
 }
 
@@ -184,8 +190,8 @@ export async function joinSessions({
 } = {}): Promise<Scene> {
   const client = startSession((events) => new PairedWire(events), { ...clientOptions, isServer: false });
   const server = startSession((events) => new PairedWire(events as ConnectEvents), serverOptions);
-  const clientWire = client.session.wire as PairedWire;
-  const serverWire = server.session.wire as PairedWire;
+  const clientWire = client.wire as PairedWire;
+  const serverWire = server.wire as PairedWire;
   join(clientWire, serverWire);
   await waitFor('SETTINGS', () => client.maxStreams >= 0 && server.maxStreams >= 0, { everyMs: 1 });
   return { client, server, clientWire, serverWire };

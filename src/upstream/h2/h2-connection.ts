@@ -31,18 +31,18 @@ const STREAMS_MAX = 256;
 /** Requests before a connection is replaced: the numbers of its streams end at 2^31, and every second one is ours. */
 const REQUESTS_MAX = 2 ** 29;
 /**
- * After so many resets within RECENT_MS no further request begins. Backends cut a connection that resets too many streams, with all that
+ * After this many resets within RECENT_MS no further request begins. Backends cut a connection that resets too many streams, with all that
  * are open on it (CVE-2023-44487): the clients that abort their requests would end those of all others. The usual limits begin at 200.
  */
 const RESETS_MAX = 100;
 /** Frames of no use within RECENT_MS, and one for each request: some servers send an empty DATA frame with every answer. */
 const NOISE_MAX = 1_000;
 const RECENT_MS = 30_000;
-/** A backend that has said nothing for so long while streams wait is sent a PING. */
+/** A backend that has said nothing for this long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
 /**
- * For each further PING of the same silence: gRPC servers close a connection that sends them more often. A request that begins brings
- * the next one forward, because the path may have been lost since: once in a silence, and where the backend has ended it by an answer.
+ * Time to the next PING after an answered one; gRPC servers close a connection that pings more often. A new request moves it up to
+ * SILENT_MS, once per silence, because the path may have broken meanwhile. Anything but the answer to a PING ends the silence.
  */
 const STILL_SILENT_MS = 300_000;
 /** An answer to a PING that takes longer never comes. */
@@ -77,7 +77,7 @@ export interface H2ConnectionHost {
 export class H2Connection implements SessionHost {
   readonly scheme: 'http' | 'https';
   /** Set whenever the backend has said something; see #askWhetherAlive. */
-  heard = false;
+  hasSpoken = false;
 
   readonly #settings: ConnectionSettings;
   readonly #host: H2ConnectionHost;
@@ -96,7 +96,7 @@ export class H2Connection implements SessionHost {
   /** Those answered since the backend has said anything else. */
   #pingCount = 0;
   /** The next PING is STILL_SILENT_MS away. */
-  #isPatient = false;
+  #isSlowPing = false;
 
   constructor(settings: ConnectionSettings, host: H2ConnectionHost) {
     this.#settings = settings;
@@ -110,7 +110,7 @@ export class H2Connection implements SessionHost {
   // What the session says.
 
   onSettings(maxConcurrentStreams: number): void {
-    this.heard = true;
+    this.hasSpoken = true;
     this.#maxActive = Math.min(maxConcurrentStreams, STREAMS_MAX);
     if (this.#state === CONNECTING) {
       this.#state = OPEN;
@@ -124,7 +124,11 @@ export class H2Connection implements SessionHost {
   onGoaway(lastStreamId: number, code: number): void {
     this.#lastStreamId = Math.min(this.#lastStreamId, lastStreamId);
     if (code === CODE.NO_ERROR) this.drain();
-    else this.#cut(new Error(`GOAWAY with code ${code}`));
+    else this.#session.cut(new Error(`GOAWAY with code ${code}`));
+  }
+
+  onUnwritable(): void {
+    this.drain();
   }
 
   onPong(): void {
@@ -132,7 +136,7 @@ export class H2Connection implements SessionHost {
     this.#pinging = false;
     if (this.#activeCount === 0) return;
     this.#pingCount++;
-    this.#isPatient = true;
+    this.#isSlowPing = true;
     this.#arm(STILL_SILENT_MS);
   }
 
@@ -140,12 +144,7 @@ export class H2Connection implements SessionHost {
     // These cost the backend as much as us.
     if (kind === 'reset' || kind === 'ping' || kind === 'settings') return;
     if (this.#noise.add(this.#settings.timer.monotonicMs()) > NOISE_MAX + this.#requestCount)
-      this.#cut(new Error('too many frames of no use'));
-  }
-
-  /** Never called: a client session takes no streams of the peer. */
-  onStream(stream: Stream): void {
-    stream.reset(CODE.REFUSED_STREAM);
+      this.#session.cut(new Error('too many frames of no use'));
   }
 
   onStreamClosed(): void {
@@ -164,10 +163,6 @@ export class H2Connection implements SessionHost {
     else this.#host.onClosed(this);
   }
 
-  onWireClosed(): void {
-    // Nobody counts a connection that only waits for the backend's FIN.
-  }
-
   // What the pool and the requests ask.
 
   get isConnecting(): boolean {
@@ -184,7 +179,7 @@ export class H2Connection implements SessionHost {
   }
 
   /** Whether the backend allows no streams at all; another connection would not help. */
-  get isStopped(): boolean {
+  get allowsNone(): boolean {
     return this.#state === OPEN && this.#maxActive === 0;
   }
 
@@ -205,8 +200,8 @@ export class H2Connection implements SessionHost {
 
   /** open begins a request where a stream is free. @param ends whether it has no body */
   open(fields: string[], ends: boolean, events: StreamEvents): Stream {
-    const mayHurry = this.#isPatient && (this.heard || this.#pingCount === 1);
-    if (this.#activeCount++ === 0 || mayHurry) this.#listen();
+    const mayPingSooner = this.#isSlowPing && (this.hasSpoken || this.#pingCount === 1);
+    if (this.#activeCount++ === 0 || mayPingSooner) this.#listen();
     const stream = this.#session.open(fields, ends, events);
     if (++this.#requestCount >= REQUESTS_MAX) this.drain();
     return stream;
@@ -230,7 +225,7 @@ export class H2Connection implements SessionHost {
     const wasConnecting = this.#state === CONNECTING;
     this.#state = DRAINING;
     this.#host.onDraining(this);
-    if (wasConnecting) this.#cut(null);
+    if (wasConnecting) this.#session.cut(null);
     else if (this.#activeCount === 0) this.#session.destroy(CODE.NO_ERROR);
   }
 
@@ -248,31 +243,25 @@ export class H2Connection implements SessionHost {
 
   #onDue(): void {
     if (this.#state === CONNECTING)
-      this.#cut(new Error(`no HTTP/2 connection within ${this.#settings.connectMs} ms`));
+      this.#session.cut(new Error(`no HTTP/2 connection within ${this.#settings.connectMs} ms`));
     else if (this.#activeCount === 0) this.drain();
-    else if (this.#pinging) this.#cut(new Error(`no answer to a PING within ${PING_MS} ms`));
-    else if (this.heard) this.#listen();
+    else if (this.#pinging) this.#session.cut(new Error(`no answer to a PING within ${PING_MS} ms`));
+    else if (this.hasSpoken) this.#listen();
     else this.#askWhetherAlive();
   }
 
   #askWhetherAlive(): void {
     this.#pinging = true;
-    this.#isPatient = false;
+    this.#isSlowPing = false;
     this.#arm(PING_MS);
     this.#session.ping();
   }
 
   #listen(): void {
-    if (this.heard) this.#pingCount = 0;
-    this.heard = false;
-    this.#isPatient = false;
+    if (this.hasSpoken) this.#pingCount = 0;
+    this.hasSpoken = false;
+    this.#isSlowPing = false;
     this.#arm(SILENT_MS);
-  }
-
-  /** Ends the connection by a reset; its streams hear of it. */
-  #cut(error: Error | null): void {
-    this.#session.wire.reset();
-    this.#session.destroy(CODE.NO_ERROR, error);
   }
 }
 

@@ -8,7 +8,7 @@ import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
 const STATUS_MAX = '599';
 const HOST_LINE = 'Host: ';
 
-/** requestFields lists name, value, name, value…, pseudo fields first. Names are in any case: the stream makes them lower case. */
+/** requestFields lists name, value, name, value…, pseudo fields first. Names are in any case: the encoder makes them lower case. */
 export function requestFields(request: UpstreamRequest, scheme: string): string[] {
   const { method, target, headerLines: lines, bodyLength } = request;
   const fields = [':method', method, ':scheme', scheme, ':path', target];

@@ -10,8 +10,7 @@ import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
 import { H2Request, type H2RequestHost } from './h2-request.ts';
 
 /**
- * Connections that take requests. Those that drain are not counted: each still has a request. After a loss all others drain, so where
- * many servers stand behind one address and are lost one by one, the number of requests alone bounds the connections.
+ * Connections that take requests. Draining ones are not counted; each has a request, so requests bound them.
  */
 const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
@@ -52,7 +51,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
   #grow(): void {
     const connections = this.#connections;
     if (this.#waiting.size === 0 || connections.length >= CONNECTIONS_MAX) return;
-    if (connections.some((each) => each.isConnecting || each.hasFree || each.isStopped)) return;
+    if (connections.some((each) => each.isConnecting || each.hasFree || each.allowsNone)) return;
     this.openCount++;
     connections.push(new H2Connection(this.#settings, this));
   }

@@ -12,7 +12,7 @@ import { wrongLength } from '../failures.ts';
 import { requestTrailers } from './h2-fields.ts';
 
 const KEPT_MAX_BYTES = 16_384;
-/** So many pieces are made one: each costs a hundred bytes of its own. */
+/** This many pieces are made one: each costs a hundred bytes of its own. */
 const KEPT_MAX_PIECES = 16;
 
 /** H2RequestBody is owned by an H2Request. When that ends without a stream, another one may take it over. */

@@ -180,7 +180,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   }
 
   #takeHead(fields: string[], ends: boolean): void {
-    this.#heard();
+    this.#noteSpoken();
     const head = readHead(fields, this.#request.method, ends);
     if (typeof head === 'string') this.#invalid(head);
     else if (head.status < 200) this.#takeInterim(head);
@@ -207,8 +207,8 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     }
   }
 
-  #heard(): void {
-    if (this.#connection !== null) this.#connection.heard = true;
+  #noteSpoken(): void {
+    if (this.#connection !== null) this.#connection.hasSpoken = true;
   }
 
   get #isStreaming(): boolean {
@@ -217,7 +217,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
 
   /** See ExchangeOwner. */
   get undeliveredBytes(): number {
-    return this.#stream?.unreadBytes ?? 0;
+    return this.#stream?.unreadMemoryBytes ?? 0;
   }
 
   /** See ExchangeOwner. */
@@ -226,11 +226,11 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   }
 
   onData(piece: Buffer): void {
-    this.#heard();
+    this.#noteSpoken();
     this.#receivedBytes += piece.length;
     if (this.#announcedBytes >= 0 && this.#receivedBytes > this.#announcedBytes)
       this.#invalid('body longer than announced');
-    // A sink may keep what it was given; a stream lends no small piece.
+    // The sink may keep the piece until resume(); a small one is only valid in this call, so it is copied.
     else this.#deliver(piece.length < SMALL_PIECE_BYTES ? Buffer.from(piece) : piece);
   }
 

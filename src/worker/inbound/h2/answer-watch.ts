@@ -7,7 +7,7 @@
 import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { Http2Request } from './http2-request.ts';
 
-/** What answers hold in a worker, as of the last looks, but for the largest of each connection: over HTTP/1.1 it would be as much. */
+/** What answers hold in a worker, as of the last looks. The largest answer of each connection is not counted: a connection of HTTP/1.1 could hold it too. */
 export const ANSWERS_MAX_BYTES = 134_217_728;
 
 /** lookAtAnswers is called about once a second for each connection. It may end requests of this one. */
@@ -31,7 +31,7 @@ export function lookAtAnswers(
       // It may be over, and let go.
       continue;
     }
-    const countedBytes = request === spared ? 0 : request.heldBytes;
+    const countedBytes = request === spared ? 0 : request.heldMemoryBytes;
     if (countedBytes > 0) request.held ??= new HeldBytes(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);
   }
@@ -41,10 +41,10 @@ function largestOf(requests: readonly Http2Request[]): Http2Request | null {
   let largest: Http2Request | null = null;
   let largestBytes = 0;
   for (const request of requests) {
-    const { heldBytes } = request;
-    if (heldBytes <= largestBytes) continue;
+    const { heldMemoryBytes } = request;
+    if (heldMemoryBytes <= largestBytes) continue;
     largest = request;
-    largestBytes = heldBytes;
+    largestBytes = heldMemoryBytes;
   }
   return largest;
 }

@@ -92,8 +92,8 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.#hasServed = true;
     const head = this.#heads.read(fields, ends);
     this.floods.headBytes += head.headerBytes + head.target.length;
-    // A body counts as it is taken. So many bytes may come before that, or are never taken where the stream is dropped: they are no
-    // control bytes.
+    // Body bytes are counted when they are taken. A window of them may come earlier, or never be taken: count it now, or they would
+    // look like control bytes.
     if (!ends) this.floods.bodyBytes += STREAM_WINDOW_BYTES;
     const request = new Http2Request(head, stream, this);
     stream.events = request;
@@ -104,7 +104,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
 
   /** Serves a request that has announced a body of no bytes, unless some have come with it. */
   #serveEmpty(request: Http2Request, stream: Stream): void {
-    // Nobody else reads it.
+    // A request without a body is never read: resume, to hear whether bytes come all the same.
     stream.resume();
     if (!stream.isClosed) this.owner.serve(request);
   }
@@ -123,18 +123,6 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.floods.answers += 1;
     this.floods.pieces += 1;
     if (this.#state === OPEN && this.owner.takeSurplus()) this.#close();
-  }
-
-  onSettings(): void {
-    // The session keeps to them.
-  }
-
-  onGoaway(): void {
-    // The client may still finish what it has begun.
-  }
-
-  onPong(): void {
-    // Nobody pings.
   }
 
   // Ends.
@@ -210,9 +198,9 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   #lookAtMemory(nowMs: number): void {
     const { bodies, answers } = this.#shared;
     const requests = this.#requests.items;
-    let heldBytes = this.session.heldBytes;
-    for (const request of requests) heldBytes += request.unreadBytes;
-    bodies.resize(this.#held, heldBytes);
+    let memoryBytes = this.session.heldMemoryBytes;
+    for (const request of requests) memoryBytes += request.unreadMemoryBytes;
+    bodies.resize(this.#held, memoryBytes);
     bodies.cutExcess(this.owner);
     lookAtAnswers(requests, answers, { nowMs, writeIdleMs: this.owner.plan.timeouts.writeIdleMs });
     answers.cutExcess(this.owner);

@@ -3,7 +3,7 @@ import type { ClientFacts, ResponseStart, SwitchedClient, TunnelEnd } from '../.
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { TRAILERS_MAX_BYTES } from '../../../http1/body-reader.ts';
 import { withoutFields } from '../../../http1/field-lines.ts';
-import { CODE } from '../../../http2/frames.ts';
+import { CODE, NO_BYTES } from '../../../http2/frames.ts';
 import type { Session } from '../../../http2/session.ts';
 import type { NoiseKind } from '../../../http2/session-host.ts';
 import type { Stream } from '../../../http2/stream.ts';
@@ -18,8 +18,6 @@ import { StreamWire } from './stream-wire.ts';
 /** Fields of a 101 that HTTP/2 does without (RFC 8441 §5). */
 const SWITCH_NAMES: ReadonlySet<string> = new Set(['upgrade', 'sec-websocket-accept']);
 const RESET_CONTENT = 205;
-/** What came early waits in the stream. */
-const NOTHING = Buffer.alloc(0);
 
 /** Http2RequestOwner is what a stream needs of its connection; implemented by Http2Connection. */
 export interface Http2RequestOwner {
@@ -51,7 +49,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   readonly #stream: Stream;
   #isReading = false;
   /** Nobody wants the rest of the body. */
-  #isStopped = false;
+  #isUnwanted = false;
   #hasEnded = false;
   #bodyBytes = 0;
   #trailers: string[] = [];
@@ -65,11 +63,11 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.#stream = stream;
   }
 
-  /** Whether something is owed to the client that has not left yet. Behind an answer that is only a head, its upload may go on. */
+  /** Whether something is owed to the client that has not left yet. An answer that is only a head does not count while the client still sends: that alone keeps the stream open. */
   get blocked(): boolean {
     const stream = this.#stream;
     if (!this.started || stream.isClosed) return false;
-    const isUploading = !(stream.remoteEnded || this.#isStopped || this.over);
+    const isUploading = !(stream.remoteEnded || this.#isUnwanted || this.over);
     return (this.ended && !isUploading) || stream.queuedBytes > 0;
   }
 
@@ -80,15 +78,15 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   /** The memory of what waits to leave, here and in the connection of the backend. */
-  get heldBytes(): number {
+  get heldMemoryBytes(): number {
     const { queuedBytes } = this.#stream;
     if (!this.waiting) return queuedBytes;
     return Math.max(queuedBytes, this.#pieceMemoryBytes) + (this.listener?.undeliveredBytes ?? 0);
   }
 
   /** The memory of what has come of the body and nobody has taken. */
-  get unreadBytes(): number {
-    return this.#stream.unreadBytes;
+  get unreadMemoryBytes(): number {
+    return this.#stream.unreadMemoryBytes;
   }
 
   // The request body. The window of the stream grows only while its bytes are taken.
@@ -110,7 +108,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
 
   /** What is on its way is dropped, and the window stays closed; the client learns at the end of the answer that nobody wants it. */
   stopBody(): void {
-    this.#isStopped = true;
+    this.#isUnwanted = true;
     this.#stream.discard();
   }
 
@@ -129,10 +127,10 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     if (byteCount > TRAILERS_MAX_BYTES && !this.over) this.listener?.onRequestBodyInvalid(431);
   }
 
-  /** Without bytes before it, the end also comes where nobody reads. */
+  /** An END_STREAM with no bytes before it comes even while the stream is paused. */
   onEnd(): void {
     this.#hasEnded = true;
-    if (this.over || this.#isStopped) return;
+    if (this.over || this.#isUnwanted) return;
     if (this.#bodyBytes < this.head.bodyLength) this.#endMalformed();
     else if (this.#isReading) this.listener?.onRequestBodyEnd(this.#trailers);
   }
@@ -194,7 +192,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.#stream.end(rawTrailers);
     if (this.#stream.remoteEnded) return false;
     // After a whole answer, a client that is still sending is told to stop (RFC 9113 §8.1).
-    this.#isStopped = true;
+    this.#isUnwanted = true;
     this.#stream.stopPeer();
     return false;
   }
@@ -212,16 +210,17 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     if (this.#hasEnded) wire.onEnd();
     stream.sendFields(answerFields(200, withoutFields(lines, SWITCH_NAMES), -1), false);
     this.owner.onAnswering();
-    return { wire, takeEarly: () => NOTHING, onTunnelOver: () => (this.#wire = null) };
+    // What came early waits in the stream.
+    return { wire, takeEarly: () => NO_BYTES, onTunnelOver: () => (this.#wire = null) };
   }
 
   // Ends.
 
   onClosed(): void {
-    // The connection calls closed().
+    // closed() follows.
   }
 
-  /** closed is called when the stream is closed, whatever has closed it. */
+  /** closed is called by the connection when the stream is closed, whatever has closed it: our own reset too, of which onClosed does not tell. */
   closed(): void {
     this.waiting = false;
     if (this.#wire !== null) this.#wire.onClosed();

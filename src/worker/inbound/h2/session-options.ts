@@ -11,7 +11,7 @@ export const WINDOWS_BYTES = STREAMS_MAX * STREAM_WINDOW_BYTES;
 const CONNECTION_WINDOW_BYTES = 1 << 20;
 /** Heads up to this many times the limits get an answer (414, 431). Larger ones end their stream. */
 const OVERSIZE = 2;
-/** Each field counts so much more (RFC 9113 §6.5.2). */
+/** Each field counts this much more (RFC 9113 §6.5.2). */
 const FIELD_EXTRA_BYTES = 32;
 /** Cookies may come in many fields (RFC 9113 §8.2.3), which are one in HTTP/1.1. */
 const COOKIE_FIELDS = 128;

@@ -15,7 +15,7 @@ class FakeRequest {
   seenProgress = 0;
   progressMs = 0;
   held: HeldBytes | null = null;
-  heldBytes = 64 * KIB;
+  heldMemoryBytes = 64 * KIB;
   ends: string[] = [];
 
   stalled(): void {
@@ -54,7 +54,7 @@ test('one answer of each connection is not counted, and what has left, or is ove
     [null],
   );
   for (const request of many.slice(2)) request.blocked = false;
-  for (const request of many.slice(2)) request.heldBytes = 0;
+  for (const request of many.slice(2)) request.heldMemoryBytes = 0;
   look(one, many);
   assert.equal(memory.bytes, 64 * KIB);
   letGo(many[1] as unknown as Http2Request, memory);
@@ -65,7 +65,7 @@ test('the answer that is not counted is the largest, wherever it stands', () => 
   const { memory, look } = scene(1 << 30);
   const many = requests(3);
   const sizes = [5 * KIB, 900 * KIB, 64 * KIB];
-  for (const [i, request] of many.entries()) request.heldBytes = sizes[i] ?? 0;
+  for (const [i, request] of many.entries()) request.heldMemoryBytes = sizes[i] ?? 0;
   look(many);
   assert.equal(memory.bytes, 69 * KIB);
   look(many.toReversed());
