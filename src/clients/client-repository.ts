@@ -56,7 +56,7 @@ export class ClientRepository {
     return this.#one(`${INSERT} ${RETURNING}`, valuesOf(clientId, input));
   }
 
-  /** Creates or replaces. Throws as create, but for client_exists. */
+  /** Creates or replaces. Throws as create, except client_exists. */
   async put(clientId: string, input: ClientInput): Promise<{ record: ClientRecord; created: boolean }> {
     const values = valuesOf(clientId, input);
     // Not "on conflict do update", which holds the insert's locks while it waits for a row that is being deleted.

@@ -11,7 +11,7 @@ export function validityOf({ validFromDate, validToDate }: X509Certificate): Val
   return { notBeforeMs: validFromDate.getTime(), notAfterMs: validToDate.getTime() };
 }
 
-/** Warnings begin so long before the end of a certificate, and for short-lived ones when this part of their lifetime is left. */
+/** Warnings begin this long before the end of a certificate, and for short-lived ones when this part of their lifetime is left. */
 const WARN_BEFORE_MS = 14 * 24 * 3_600_000;
 const WARN_PART = 1 / 4;
 

@@ -91,7 +91,7 @@ export const listenSchema = Key.list(
   }),
   {
     type: 'list',
-    meaning: 'Addresses for the traffic that is proxied. Changes need a restart, but for those in `tls`.',
+    meaning: 'Addresses for the traffic that is proxied. Changes need a restart, except those in `tls`.',
     fallback: 'one entry, `:8080`',
     none: 'needs at least one address',
   },

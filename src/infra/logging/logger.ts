@@ -40,7 +40,7 @@ function describeError(error: Error): object {
   return { ...described, stack: undefined, ...(isSaid && { message: error.message }) };
 }
 
-/** Our own errors but for faults, and the system's (ECONNREFUSED). Codes of node's own begin with ERR_ and mean a fault. */
+/** Our own errors except faults, and the system's (ECONNREFUSED). Codes of node's own begin with ERR_ and mean a fault. */
 function isExpected(error: unknown): boolean {
   if (error instanceof LbError) return error.code !== 'internal_error';
   return /^E[A-Z0-9]+$/.test(systemCodeOf(error) ?? '');

@@ -99,7 +99,7 @@ function addressAt(bytes: Buffer, at: number, size: number): string {
   return groups.join(':');
 }
 
-/** Extensions (TLVs) are skipped, but for the checksum over the whole header. */
+/** Extensions (TLVs) are skipped, except the checksum over the whole header. */
 function extensionProblem(header: Buffer, from: number): HeaderProblem | null {
   let at = from;
   while (at < header.length) {

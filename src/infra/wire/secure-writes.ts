@@ -6,7 +6,7 @@
  */
 import { type Handle, systemError, type WriteRequest } from './handle.ts';
 
-/** A TLS record holds so much. Shorter writes are put together here; node has encrypted or copied them before the call returns. */
+/** What a TLS record holds. Shorter writes are put together here; node has encrypted or copied them before the call returns. */
 const RECORD = Buffer.allocUnsafeSlow(16_384);
 
 interface SecureRequest extends WriteRequest {
