@@ -1,9 +1,10 @@
 /** The certificate that a client has shown in its handshake. */
 import type { TLSSocket } from 'node:tls';
+import { toError } from '../../../contract/errors.ts';
 import type { TlsAddress } from '../../../contract/tls.ts';
 
 /** More than any name that people read; the field with it must fit into the head for the backend. */
-const MAX_SUBJECT_LENGTH = 2_048;
+const SUBJECT_MAX_CHARS = 2_048;
 
 /**
  * clientSubject is the subject of the client's verified certificate; null without a certificate, and for one whose subject is empty. A
@@ -13,7 +14,7 @@ const MAX_SUBJECT_LENGTH = 2_048;
 export function clientSubject(
   socket: TLSSocket,
   clientAuth: TlsAddress['clientAuth'],
-): { name: string | null } | { problem: string } {
+): { name: string | null } | { problem: string; cause?: Error } {
   if (clientAuth === 'off') return { name: null };
   try {
     const certificate = socket.getPeerX509Certificate();
@@ -25,9 +26,9 @@ export function clientSubject(
     // Where the names are in the SAN alone, some versions of Node.js give undefined, others ''.
     const subject: string | undefined = certificate.subject;
     const name = subject ? distinguishedName(subject) : null;
-    return (name?.length ?? 0) > MAX_SUBJECT_LENGTH ? { problem: 'subject_too_long' } : { name };
-  } catch {
-    return { problem: 'unreadable_certificate' };
+    return (name?.length ?? 0) > SUBJECT_MAX_CHARS ? { problem: 'subject_too_long' } : { name };
+  } catch (thrown) {
+    return { problem: 'unreadable_certificate', cause: toError(thrown) };
   }
 }
 

@@ -60,12 +60,12 @@ export class HandshakeTracker {
   /**
    * failed counts one, and logs each kind once per second at most.
    * @param kind a code, from a closed set
-   * @param clientIp its address
+   * @param clientIp its address @param err where the kind does not say what failed
    */
-  failed(result: HandshakeResult, kind: string, clientIp: string): void {
+  failed(result: HandshakeResult, kind: string, clientIp: string, err?: Error): void {
     this.#count(result, NO_VERSION, false);
     const { lines, logger } = this.#options;
-    if (lines.allows(kind)) logger.info({ result, kind, clientIp }, 'TLS handshake failed');
+    if (lines.allows(kind)) logger.info({ result, kind, clientIp, err }, 'TLS handshake failed');
   }
 
   #count(result: HandshakeResult, version: string, resumed: boolean): void {

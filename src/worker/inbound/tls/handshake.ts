@@ -117,7 +117,7 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
     }
     const subject = clientSubject(socket, clientAuth);
     if ('problem' in subject) {
-      this.#fail('failed', subject.problem);
+      this.#fail('failed', subject.problem, subject.cause);
       return;
     }
     this.#host.handshakes.succeeded(socket.getProtocol() ?? 'unknown', socket.isSessionReused());
@@ -150,9 +150,9 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
     this.arm(LINGER_IDLE_MS);
   }
 
-  #fail(result: HandshakeResult, kind: string): void {
+  #fail(result: HandshakeResult, kind: string, cause?: Error): void {
     if (this.#state !== SHAKING) return;
-    this.#host.handshakes.failed(result, kind, this.client.address);
+    this.#host.handshakes.failed(result, kind, this.client.address, cause);
     this.destroy();
   }
 

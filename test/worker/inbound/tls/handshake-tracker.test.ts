@@ -19,8 +19,8 @@ test('handshakes that fail are counted always, and logged once per kind and seco
     handshakes.failed('timeout', 'timeout', '192.0.2.1');
   }
   assert.deepEqual(lines, [
-    { result: 'failed', kind: 'ERR_SSL_NO_SHARED_CIPHER', clientIp: '192.0.2.1' },
-    { result: 'timeout', kind: 'timeout', clientIp: '192.0.2.1' },
+    { result: 'failed', kind: 'ERR_SSL_NO_SHARED_CIPHER', clientIp: '192.0.2.1', err: undefined },
+    { result: 'timeout', kind: 'timeout', clientIp: '192.0.2.1', err: undefined },
   ]);
   nowMs = 1_000;
   handshakes.failed('timeout', 'timeout', '192.0.2.1');
