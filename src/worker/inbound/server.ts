@@ -1,4 +1,4 @@
-/** The listeners of a worker and the connections that they accept: drain, and what the connections share. */
+/** The listeners of a worker and the connections that they accept, from the first to the end of a drain. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
@@ -20,6 +20,7 @@ import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
 import { ConnectionCaps } from './connection-caps.ts';
 import { ProxyHeaderFailures } from './proxy-header-failures.ts';
+import { Surplus } from './surplus.ts';
 import { HandshakeTracker } from './tls/handshake-tracker.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
@@ -27,10 +28,6 @@ const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
 /** Before a drain cuts what is left, the peers of tunnels see a FIN. */
 const HALF_CLOSE_MS = 500;
-/** A worker with more connections than the mean times this ratio is crowded (docs/glossary.md): it ends the surplus. */
-const CROWDED_RATIO = 1.15;
-/** Below this mean no connection is ended: some clients overlook `Connection: close`. */
-const CROWDED_MEAN_MIN = 100;
 
 /**
  * Engine serves one protocol: HTTP/1.1 of our own (http1/) or by raw node:http (node/), HTTP/2 (h2/). Called once
@@ -80,8 +77,7 @@ export class InboundServer implements ConnectionOwner {
   readonly #overloadCell: number;
   /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
-  /** The number of connections that must end with their next answer, because other workers have fewer. */
-  #surplus = 0;
+  readonly #surplus = new Surplus();
   #onEmpty: (() => void) | null = null;
 
   constructor(deps: InboundServerDeps) {
@@ -225,15 +221,11 @@ export class InboundServer implements ConnectionOwner {
 
   /** shareConnections is called about once a second. @param meanConnections over all workers */
   shareConnections(meanConnections: number): void {
-    const surplus = this.connectionCount - meanConnections;
-    const crowded = meanConnections >= CROWDED_MEAN_MIN && surplus > meanConnections * (CROWDED_RATIO - 1);
-    this.#surplus = crowded ? Math.floor(surplus) : 0;
+    this.#surplus.set(this.connectionCount, meanConnections);
   }
 
   takeSurplus(): boolean {
-    if (this.#surplus === 0) return false;
-    this.#surplus -= 1;
-    return true;
+    return this.#surplus.take();
   }
 
   serve(downstream: Downstream): void {
