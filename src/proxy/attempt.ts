@@ -1,7 +1,8 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
 import { systemClock } from '../contract/clock.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { Exchange, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
+import type { Exchange } from '../upstream/exchange.ts';
+import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
 import type { PlannedBackend } from './plan.ts';
 import { NO_STATUS } from './request-stats.ts';
 

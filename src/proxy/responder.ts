@@ -4,7 +4,7 @@ import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { withoutFields } from '../http1/field-lines.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import { retryAfterSec } from '../limit/ratelimit-headers.ts';
-import type { ResponseHead } from '../upstream/exchange.ts';
+import type { ResponseHead } from '../upstream/upstream-request.ts';
 import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
 

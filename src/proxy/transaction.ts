@@ -23,7 +23,7 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
+import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
 import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';

@@ -1,7 +1,8 @@
 /** The HTTP/1.1 connections of one worker to one backend. The newest parked one serves first; without one a request opens its own. */
 import { Connection, type ConnectionHost } from './connection.ts';
 import type { ConnectionSettings } from './connection-settings.ts';
-import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
+import type { BackendConnections, Exchange } from './exchange.ts';
+import type { ResponseSink, UpstreamRequest } from './upstream-request.ts';
 
 const DEFAULT_MAX_PARKED = 512;
 

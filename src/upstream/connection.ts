@@ -22,7 +22,7 @@ import { proxyHeader } from '../infra/proxy-protocol/proxy-header.ts';
 import type { ConnectEvents } from '../infra/wire/wire-maker.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from './connection-settings.ts';
-import { Exchange, type ExchangeOwner, type ResponseSink, type UpstreamRequest } from './exchange.ts';
+import { Exchange, type ExchangeOwner } from './exchange.ts';
 import {
   bodyFailure,
   connectError,
@@ -41,6 +41,7 @@ import {
   type ReaderEvents,
   ResponseReader,
 } from './response-reader.ts';
+import type { ResponseSink, UpstreamRequest } from './upstream-request.ts';
 
 const CONNECTING = 0;
 const AWAITING = 1;

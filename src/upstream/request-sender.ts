@@ -11,8 +11,8 @@ import { SMALL_PIECE_BYTES } from '../contract/downstream.ts';
 import { CHUNKED_BODY, hasBody, NO_BODY } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
-import type { UpstreamRequest } from './exchange.ts';
 import { wrongLength } from './failures.ts';
+import type { UpstreamRequest } from './upstream-request.ts';
 
 /** Small pieces are joined up to this size: a body in 1-byte chunks would cost a system call per byte. */
 const GATHERED_MAX_BYTES = 16_384;

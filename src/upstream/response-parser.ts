@@ -9,7 +9,7 @@ import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from '../http1/head-b
 import { HEAD_INCOMPLETE, HEAD_MALFORMED, HeadReader } from '../http1/head-reader.ts';
 import * as names from '../http1/header-names.ts';
 import { PendingBytes } from '../memory/pending-bytes.ts';
-import { INTERIM_MAX_COUNT, ResponseHead } from './exchange.ts';
+import { INTERIM_MAX_COUNT, ResponseHead } from './upstream-request.ts';
 
 /** Results of ResponseParser.readHead. */
 export const HEAD_MORE = 0;

@@ -2,8 +2,8 @@
 
 import { SMALL_PIECE_BYTES } from '../../src/contract/downstream.ts';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
-import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
+import type { UpstreamRequest } from '../../src/upstream/upstream-request.ts';
 import { MemoryWire } from '../support/memory-wire.ts';
 import { POISON } from '../support/poisoned-buffers.ts';
 import { turn } from './memory-socket.ts';

@@ -10,14 +10,9 @@ import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { processBodyBuffers } from '../../src/memory/body-buffers.ts';
 import { ConnectionPool } from '../../src/upstream/connection-pool.ts';
 import type { ConnectionSettings } from '../../src/upstream/connection-settings.ts';
-import type {
-  BackendConnections,
-  Exchange,
-  ResponseHead,
-  ResponseSink,
-  UpstreamRequest,
-} from '../../src/upstream/exchange.ts';
+import type { BackendConnections, Exchange } from '../../src/upstream/exchange.ts';
 import { H2Pool } from '../../src/upstream/h2/h2-pool.ts';
+import type { ResponseHead, ResponseSink, UpstreamRequest } from '../../src/upstream/upstream-request.ts';
 import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { TestContext } from 'node:test';
 import type { ConnectionPool } from '../../src/upstream/connection-pool.ts';
-import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
+import type { UpstreamRequest } from '../../src/upstream/upstream-request.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { OK } from './pool-backends.ts';
 import { get, listen, RecordingSink, send } from './support.ts';

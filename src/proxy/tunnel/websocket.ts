@@ -1,7 +1,7 @@
 /** The opening handshake of a WebSocket (RFC 6455 §4), and the frame that says goodbye. */
 import { createHash, randomBytes } from 'node:crypto';
 import { fieldValues } from '../../http1/field-lines.ts';
-import type { ResponseHead } from '../../upstream/exchange.ts';
+import type { ResponseHead } from '../../upstream/upstream-request.ts';
 
 const WEBSOCKET = 'websocket';
 /** 16 bytes in base64. */

@@ -3,7 +3,7 @@ import { pushFields } from '../../http1/field-lines.ts';
 import { BAD_VALUE, lengthOfText } from '../../http1/head-bytes.ts';
 import * as names from '../../http1/header-names.ts';
 import { http } from '../../infra/node-http.ts';
-import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
+import { ResponseHead, type UpstreamRequest } from '../upstream-request.ts';
 
 const STATUS_MAX = '599';
 const HOST_LINE = 'Host: ';

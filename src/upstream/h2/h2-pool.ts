@@ -4,8 +4,9 @@
  */
 import { LbError } from '../../contract/errors.ts';
 import type { ConnectionSettings } from '../connection-settings.ts';
-import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from '../exchange.ts';
+import type { BackendConnections, Exchange } from '../exchange.ts';
 import { connectError, notConnected } from '../failures.ts';
+import type { ResponseSink, UpstreamRequest } from '../upstream-request.ts';
 import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
 import { H2Request, type H2RequestHost } from './h2-request.ts';
 

@@ -7,8 +7,8 @@ import { SMALL_PIECE_BYTES } from '../../contract/downstream.ts';
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
 import type { Stream } from '../../http2/stream.ts';
-import type { BegunBody } from '../exchange.ts';
 import { wrongLength } from '../failures.ts';
+import type { BegunBody } from '../upstream-request.ts';
 import { requestTrailers } from './h2-fields.ts';
 
 const KEPT_MAX_BYTES = 16_384;

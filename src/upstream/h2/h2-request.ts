@@ -20,15 +20,14 @@ import type { Stream } from '../../http2/stream.ts';
 import type { StreamEvents } from '../../http2/stream-events.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import type { ConnectionSettings } from '../connection-settings.ts';
+import { Exchange, type ExchangeOwner } from '../exchange.ts';
+import { bodyFailure, invalidResponse, noHead, silence, unreadRequest } from '../failures.ts';
 import {
-  Exchange,
-  type ExchangeOwner,
   INTERIM_MAX_COUNT,
   type ResponseHead,
   type ResponseSink,
   type UpstreamRequest,
-} from '../exchange.ts';
-import { bodyFailure, invalidResponse, noHead, silence, unreadRequest } from '../failures.ts';
+} from '../upstream-request.ts';
 import type { H2Connection } from './h2-connection.ts';
 import { answerTrailers, readHead, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';

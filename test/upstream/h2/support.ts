@@ -1,6 +1,6 @@
 /** A request with a body, and a sink that sends it. */
 import { CHUNKED_BODY } from '../../../src/contract/request-head.ts';
-import type { UpstreamRequest } from '../../../src/upstream/exchange.ts';
+import type { UpstreamRequest } from '../../../src/upstream/upstream-request.ts';
 import { get, RecordingSink } from '../support.ts';
 
 /** post is a POST whose body has no announced length. */
