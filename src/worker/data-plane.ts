@@ -8,7 +8,7 @@ import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { backendNames } from '../infra/backend-names.ts';
-import { OncePerSecond } from '../infra/logging/once-per-second.ts';
+import { FaultLog } from '../infra/logging/fault-log.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';
@@ -72,7 +72,9 @@ export class DataPlane {
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
-  readonly #failureLines = new OncePerSecond(systemClock);
+  readonly #failureLog = new FaultLog(systemClock, (facts) =>
+    this.#options.logger.warn(facts, 'a connection to a backend failed'),
+  );
   /** Failures that the primary was told since the last report, by backendKey. */
   readonly #failureCounts = new Map<string, number>();
 
@@ -224,10 +226,8 @@ export class DataPlane {
    * nothing about the backend.
    */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
-    if (this.#failureLines.allows(`${poolName} ${backendId} ${detail}`)) {
-      const fields = { pool: poolName, backend: backendId, detail };
-      this.#options.logger.warn(fields, 'a connection to a backend failed');
-    }
+    const facts = { pool: poolName, backend: backendId, detail };
+    this.#failureLog.note(`${poolName} ${backendId} ${detail}`, facts);
     const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
     if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;

@@ -1,6 +1,5 @@
 /** Connections that were closed because no valid PROXY header came. */
-import type { Logger } from '../../infra/logging/logger.ts';
-import type { OncePerSecond } from '../../infra/logging/once-per-second.ts';
+import type { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { HeaderProblem } from '../../infra/proxy-protocol/proxy-header-reader.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 
@@ -10,24 +9,18 @@ import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
  */
 export type ProxyHeaderProblem = HeaderProblem | 'stranger' | 'truncated' | 'timeout';
 
-interface ProxyHeaderFailuresOptions {
-  metrics: WorkerMetrics;
-  logger: Logger;
-  lines: OncePerSecond;
-}
-
 /** ProxyHeaderFailures counts and logs, once per worker. */
 export class ProxyHeaderFailures {
-  readonly #options: ProxyHeaderFailuresOptions;
+  readonly #metrics: WorkerMetrics;
+  readonly #log: FaultLog;
 
-  constructor(options: ProxyHeaderFailuresOptions) {
-    this.#options = options;
+  constructor(metrics: WorkerMetrics, log: FaultLog) {
+    this.#metrics = metrics;
+    this.#log = log;
   }
 
-  /** note counts a connection, and logs each reason once per second at most. */
   note(reason: ProxyHeaderProblem, peer: string): void {
-    const { metrics, logger, lines } = this.#options;
-    metrics.add(metrics.series('sluice_proxy_protocol_errors_total', reason), 1);
-    if (lines.allows(reason)) logger.warn({ reason, peer }, 'a connection without a valid PROXY header');
+    this.#metrics.add(this.#metrics.series('sluice_proxy_protocol_errors_total', reason), 1);
+    this.#log.note(reason, { reason, peer });
   }
 }

@@ -8,8 +8,8 @@ import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsMaterial } from '../../contract/tls.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
+import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { OncePerSecond } from '../../infra/logging/once-per-second.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
@@ -84,8 +84,12 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.timer = deps.timer;
     const { metrics, logger, timer } = deps;
-    this.#handshakes = new HandshakeTracker({ metrics, logger, lines: new OncePerSecond(timer) });
-    this.#proxyHeaderFailures = new ProxyHeaderFailures({ metrics, logger, lines: new OncePerSecond(timer) });
+    const failedHandshakes = new FaultLog(timer, (facts) => logger.info(facts, 'TLS handshake failed'));
+    this.#handshakes = new HandshakeTracker(metrics, failedHandshakes);
+    const strangers = new FaultLog(timer, (facts) =>
+      logger.warn(facts, 'a connection without a valid PROXY header'),
+    );
+    this.#proxyHeaderFailures = new ProxyHeaderFailures(metrics, strangers);
     this.#caps = new ConnectionCaps(metrics);
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');

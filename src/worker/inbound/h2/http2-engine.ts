@@ -1,7 +1,7 @@
 /** The entrance to HTTP/2. */
 
+import { FaultLog } from '../../../infra/logging/fault-log.ts';
 import type { Logger } from '../../../infra/logging/logger.ts';
-import { OncePerSecond } from '../../../infra/logging/once-per-second.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
 import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 import { PendingMemory } from '../../../memory/pending-bytes.ts';
@@ -23,11 +23,10 @@ export function http2Engine({ metrics, logger, wires }: Http2EngineOptions): Eng
   const answers = new PendingMemory(ANSWERS_MAX_BYTES);
   const bodies = new PendingMemory();
   return (owner) => {
-    const lines = new OncePerSecond(owner.timer);
-    const noteFault = (kind: string, clientIp: string): void => {
-      if (lines.allows(kind))
-        logger.info({ kind, clientIp }, 'HTTP/2 connection ended for what its client sent');
-    };
+    const log = new FaultLog(owner.timer, (facts) =>
+      logger.info(facts, 'HTTP/2 connection ended for what its client sent'),
+    );
+    const noteFault = (kind: string, clientIp: string): void => log.note(kind, { kind, clientIp });
     const shared = { wires, bodies, answers, countFlood, noteFault };
     return (socket, client) => new Http2Connection(socket, client, owner, shared);
   };

@@ -1,6 +1,5 @@
 /** What the handshakes of a worker share: the bound on those under way, the counters, and the log. */
-import type { Logger } from '../../../infra/logging/logger.ts';
-import type { OncePerSecond } from '../../../infra/logging/once-per-second.ts';
+import type { FaultLog } from '../../../infra/logging/fault-log.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 
@@ -22,20 +21,15 @@ export interface UnderWay {
   shed(): void;
 }
 
-interface HandshakeTrackerOptions {
-  metrics: WorkerMetrics;
-  logger: Logger;
-  /** Which failures may still be logged in this second. */
-  lines: OncePerSecond;
-}
-
 /** HandshakeTracker is made once per worker. */
 export class HandshakeTracker {
-  readonly #options: HandshakeTrackerOptions;
+  readonly #metrics: WorkerMetrics;
+  readonly #log: FaultLog;
   readonly #underWay = new PlacedList<UnderWay>();
 
-  constructor(options: HandshakeTrackerOptions) {
-    this.#options = options;
+  constructor(metrics: WorkerMetrics, log: FaultLog) {
+    this.#metrics = metrics;
+    this.#log = log;
   }
 
   /**
@@ -58,18 +52,17 @@ export class HandshakeTracker {
   }
 
   /**
-   * failed counts one, and logs each kind once per second at most.
+   * failed counts and logs one.
    * @param kind a code, from a closed set
    * @param clientIp its address @param err where the kind does not say what failed
    */
   failed(result: HandshakeResult, kind: string, clientIp: string, err?: Error): void {
     this.#count(result, NO_VERSION, false);
-    const { lines, logger } = this.#options;
-    if (lines.allows(kind)) logger.info({ result, kind, clientIp, err }, 'TLS handshake failed');
+    this.#log.note(kind, { result, kind, clientIp, err });
   }
 
   #count(result: HandshakeResult, version: string, resumed: boolean): void {
-    const { metrics } = this.#options;
-    metrics.add(metrics.series('sluice_tls_handshakes_total', result, version, String(resumed)), 1);
+    const cell = this.#metrics.series('sluice_tls_handshakes_total', result, version, String(resumed));
+    this.#metrics.add(cell, 1);
   }
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Logger } from '../../../../src/infra/logging/logger.ts';
-import { OncePerSecond } from '../../../../src/infra/logging/once-per-second.ts';
+import { FaultLog } from '../../../../src/infra/logging/fault-log.ts';
 import { WorkerMetrics } from '../../../../src/infra/worker-metrics.ts';
 import { HandshakeTracker } from '../../../../src/worker/inbound/tls/handshake-tracker.ts';
 
@@ -9,11 +8,8 @@ test('handshakes that fail are counted always, and logged once per kind and seco
   let nowMs = 0;
   const lines: unknown[] = [];
   const metrics = new WorkerMetrics();
-  const handshakes = new HandshakeTracker({
-    metrics,
-    logger: { info: (facts: unknown) => lines.push(facts) } as unknown as Logger,
-    lines: new OncePerSecond({ monotonicMs: () => nowMs }),
-  });
+  const log = new FaultLog({ monotonicMs: () => nowMs }, (facts) => lines.push(facts));
+  const handshakes = new HandshakeTracker(metrics, log);
   for (let i = 0; i < 100; i++) {
     handshakes.failed('failed', 'ERR_SSL_NO_SHARED_CIPHER', '192.0.2.1');
     handshakes.failed('timeout', 'timeout', '192.0.2.1');
