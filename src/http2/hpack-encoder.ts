@@ -3,7 +3,7 @@
  * then on. Texts that change with each message never get there: they would push out the others.
  */
 import { DynamicTable, ENTRY_BYTES, TABLE_MAX_BYTES } from './dynamic-table.ts';
-import { copyOf, type Name, nameOf, PLACES } from './names.ts';
+import { copyOf, type Name, nameOf, PLACES } from './encoder-names.ts';
 import { STATIC_COUNT, STATIC_VALUES } from './static-table.ts';
 
 /** First bytes of fields (§6) … */

@@ -45,7 +45,7 @@ const SETTING_BYTES = 6;
 /** After our FIN the peer has this long to close. */
 const LINGER_MS = 2_000;
 
-/** Session is made by Http2Connection (clients) and H2Connection (backends). */
+/** Session is made by ClientH2Connection (clients) and BackendH2Connection (backends). */
 export class Session implements ConnectEvents, FrameSink {
   /** The session has ended: no stream is open, and nothing more is sent. */
   isDead = false;

@@ -7,8 +7,8 @@ import type { ConnectionSettings } from '../connection-settings.ts';
 import type { BackendConnections, Exchange } from '../exchange.ts';
 import { connectError, notConnected } from '../failures.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream-request.ts';
-import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
-import { H2Request, type H2RequestHost } from './h2-request.ts';
+import { BackendH2Connection, type BackendH2ConnectionHost } from './backend-h2-connection.ts';
+import { BackendH2Request, type BackendH2RequestHost } from './backend-h2-request.ts';
 
 /**
  * Connections that take requests. Draining ones are not counted; each has a request, so requests bound them.
@@ -17,12 +17,12 @@ const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
 
 /** See BackendConnections. */
-export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHost {
+export class H2Pool implements BackendConnections, BackendH2ConnectionHost, BackendH2RequestHost {
   readonly #settings: ConnectionSettings;
   /** Connecting and open, the oldest first. */
-  readonly #connections: H2Connection[] = [];
+  readonly #connections: BackendH2Connection[] = [];
   /** In order of arrival; a Set, because a client may leave from its middle. */
-  readonly #waiting = new Set<H2Request>();
+  readonly #waiting = new Set<BackendH2Request>();
   #closed = false;
   openCount = 0;
 
@@ -34,7 +34,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
     const connection = this.#waiting.size === 0 ? this.#connections.find((each) => each.hasFree) : undefined;
     const options = { reused: connection !== undefined, settings: this.#settings, host: this };
-    const started = new H2Request(request, sink, options);
+    const started = new BackendH2Request(request, sink, options);
     if (connection !== undefined) started.open(connection);
     else if (this.#waiting.size >= WAITING_MAX)
       process.nextTick(() => started.fail(busy('too many requests wait')));
@@ -42,7 +42,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     return started.exchange;
   }
 
-  #enqueue(request: H2Request): void {
+  #enqueue(request: BackendH2Request): void {
     this.#waiting.add(request);
     request.wait();
     this.#grow();
@@ -54,7 +54,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     if (this.#waiting.size === 0 || connections.length >= CONNECTIONS_MAX) return;
     if (connections.some((each) => each.isConnecting || each.hasFree || each.allowsNone)) return;
     this.openCount++;
-    connections.push(new H2Connection(this.#settings, this));
+    connections.push(new BackendH2Connection(this.#settings, this));
   }
 
   close(): void {
@@ -66,7 +66,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
 
   // What connections say.
 
-  onFree(connection: H2Connection): void {
+  onFree(connection: BackendH2Connection): void {
     for (const request of this.#waiting) {
       if (!connection.hasFree) break;
       this.#waiting.delete(request);
@@ -76,7 +76,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     this.#grow();
   }
 
-  onDraining(connection: H2Connection): void {
+  onDraining(connection: BackendH2Connection): void {
     if (!this.#remove(connection)) return;
     if (connection.hasServed) this.#grow();
     // The next one would end as this one did, and so on without a pause.
@@ -89,19 +89,19 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     for (const each of [...this.#connections]) if (each.hasServed) each.drain();
   }
 
-  onClosed(connection: H2Connection): void {
+  onClosed(connection: BackendH2Connection): void {
     this.openCount--;
     this.onDraining(connection);
   }
 
-  onConnectFailed(connection: H2Connection, cause: Error): void {
+  onConnectFailed(connection: BackendH2Connection, cause: Error): void {
     this.openCount--;
     this.#remove(connection);
     this.#failWaiting(cause);
   }
 
   /** @returns whether it was in the list */
-  #remove(connection: H2Connection): boolean {
+  #remove(connection: BackendH2Connection): boolean {
     const index = this.#connections.indexOf(connection);
     if (index >= 0) this.#connections.splice(index, 1);
     return index >= 0;
@@ -121,13 +121,13 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
 
   // What requests say.
 
-  requeue(request: H2Request): void {
+  requeue(request: BackendH2Request): void {
     this.#enqueue(request);
     const connection = this.#connections.find((each) => each.hasFree);
     if (connection !== undefined) this.onFree(connection);
   }
 
-  forget(request: H2Request): void {
+  forget(request: BackendH2Request): void {
     this.#waiting.delete(request);
   }
 

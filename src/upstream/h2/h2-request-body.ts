@@ -15,7 +15,7 @@ const KEPT_MAX_BYTES = 16_384;
 /** This many pieces are made one: each costs a hundred bytes of its own. */
 const KEPT_MAX_PIECES = 16;
 
-/** H2RequestBody is owned by an H2Request. When that ends without a stream, another one may take it over. */
+/** H2RequestBody is owned by a BackendH2Request. When that ends without a stream, another one may take it over. */
 export class H2RequestBody implements BegunBody {
   /** All of it was taken. */
   ended = false;

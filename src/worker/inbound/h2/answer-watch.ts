@@ -5,14 +5,14 @@
  * left for the longest time is ended first: a client that reads slowly keeps its answers.
  */
 import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
-import type { Http2Request } from './http2-request.ts';
+import type { ClientH2Request } from './client-h2-request.ts';
 
 /** What answers hold in a worker, as of the last looks. The largest answer of each connection is not counted: a connection of HTTP/1.1 could hold it too. */
 export const ANSWERS_MAX_BYTES = 134_217_728;
 
 /** lookAtAnswers is called about once a second for each connection. It may end requests of this one. */
 export function lookAtAnswers(
-  requests: readonly Http2Request[],
+  requests: readonly ClientH2Request[],
   memory: PendingMemory,
   { nowMs, writeIdleMs }: { nowMs: number; writeIdleMs: number },
 ): void {
@@ -37,8 +37,8 @@ export function lookAtAnswers(
   }
 }
 
-function largestOf(requests: readonly Http2Request[]): Http2Request | null {
-  let largest: Http2Request | null = null;
+function largestOf(requests: readonly ClientH2Request[]): ClientH2Request | null {
+  let largest: ClientH2Request | null = null;
   let largestBytes = 0;
   for (const request of requests) {
     const { heldMemoryBytes } = request;
@@ -50,6 +50,6 @@ function largestOf(requests: readonly Http2Request[]): Http2Request | null {
 }
 
 /** letGo is also called when the request is over. */
-export function letGo({ held }: Http2Request, memory: PendingMemory): void {
+export function letGo({ held }: ClientH2Request, memory: PendingMemory): void {
   if (held !== null) memory.resize(held, 0);
 }

@@ -7,8 +7,8 @@ import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 import { PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { Engine } from '../server.ts';
 import { ANSWERS_MAX_BYTES } from './answer-watch.ts';
+import { ClientH2Connection } from './client-h2-connection.ts';
 import { FLOOD_KINDS, type FloodKind } from './flood-guard.ts';
-import { Http2Connection } from './http2-connection.ts';
 
 interface Http2EngineOptions {
   metrics: WorkerMetrics;
@@ -28,6 +28,6 @@ export function http2Engine({ metrics, logger, wires }: Http2EngineOptions): Eng
     );
     const noteFault = (kind: string, clientIp: string): void => log.note(kind, { kind, clientIp });
     const shared = { wires, bodies, answers, countFlood, noteFault };
-    return (socket, client) => new Http2Connection(socket, client, owner, shared);
+    return (socket, client) => new ClientH2Connection(socket, client, owner, shared);
   };
 }

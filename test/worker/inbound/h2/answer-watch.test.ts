@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type HeldBytes, PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import { letGo, lookAtAnswers } from '../../../../src/worker/inbound/h2/answer-watch.ts';
-import type { Http2Request } from '../../../../src/worker/inbound/h2/http2-request.ts';
+import type { ClientH2Request } from '../../../../src/worker/inbound/h2/client-h2-request.ts';
 
 const KIB = 1_024;
 const WRITE_IDLE_MS = 10_000;
@@ -33,7 +33,7 @@ function scene(maxBytes: number) {
   const look = (...connections: FakeRequest[][]) => {
     nowMs += 1_000;
     for (const requests of connections) {
-      lookAtAnswers(requests as unknown as Http2Request[], memory, { nowMs, writeIdleMs: WRITE_IDLE_MS });
+      lookAtAnswers(requests as unknown as ClientH2Request[], memory, { nowMs, writeIdleMs: WRITE_IDLE_MS });
       memory.cutExcess({ onOverload: () => undefined });
     }
   };
@@ -57,7 +57,7 @@ test('one answer of each connection is not counted, and what has left, or is ove
   for (const request of many.slice(2)) request.heldMemoryBytes = 0;
   look(one, many);
   assert.equal(memory.bytes, 64 * KIB);
-  letGo(many[1] as unknown as Http2Request, memory);
+  letGo(many[1] as unknown as ClientH2Request, memory);
   assert.equal(memory.bytes, 0);
 });
 
@@ -101,7 +101,7 @@ test('an answer that is over because it was stalled is counted no more', () => {
   const [, stalled = new FakeRequest()] = many;
   look(many);
   assert.equal(memory.bytes, 64 * KIB);
-  stalled.stalled = () => letGo(stalled as unknown as Http2Request, memory);
+  stalled.stalled = () => letGo(stalled as unknown as ClientH2Request, memory);
   for (const other of many) if (other !== stalled) other.blocked = false;
   for (let i = 0; i < 10; i++) look(many);
   assert.equal(memory.bytes, 0);

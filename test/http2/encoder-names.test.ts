@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nameOf } from '../../src/http2/names.ts';
+import { nameOf } from '../../src/http2/encoder-names.ts';
 import { usedBytes } from '../proxy/bodies/memory.ts';
 
 test('a name is known in any case', () => {

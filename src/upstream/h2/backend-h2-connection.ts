@@ -60,27 +60,27 @@ const OPTIONS: SessionOptions = {
   maxListBytes: 65_536,
 };
 
-/** H2ConnectionHost is what a connection needs of its pool. */
-export interface H2ConnectionHost {
+/** BackendH2ConnectionHost is what a connection needs of its pool. */
+export interface BackendH2ConnectionHost {
   /** Streams are free, for the first time or again. */
-  onFree(connection: H2Connection): void;
+  onFree(connection: BackendH2Connection): void;
   /** No request begins on it any more. */
-  onDraining(connection: H2Connection): void;
+  onDraining(connection: BackendH2Connection): void;
   /** A connection was lost, in whatever state, with streams; called for each of them. */
   onLost(): void;
   /** The last call about a connection that was open… */
-  onClosed(connection: H2Connection): void;
+  onClosed(connection: BackendH2Connection): void;
   /** … and about one that never was. */
-  onConnectFailed(connection: H2Connection, error: Error): void;
+  onConnectFailed(connection: BackendH2Connection, error: Error): void;
 }
 
-export class H2Connection implements SessionHost {
+export class BackendH2Connection implements SessionHost {
   readonly scheme: 'http' | 'https';
   /** Set whenever the backend has said something; see #askWhetherAlive. */
   hasSpoken = false;
 
   readonly #settings: ConnectionSettings;
-  readonly #host: H2ConnectionHost;
+  readonly #host: BackendH2ConnectionHost;
   readonly #session: Session;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #startedMs: number;
@@ -98,7 +98,7 @@ export class H2Connection implements SessionHost {
   /** The next PING is STILL_SILENT_MS away. */
   #isSlowPing = false;
 
-  constructor(settings: ConnectionSettings, host: H2ConnectionHost) {
+  constructor(settings: ConnectionSettings, host: BackendH2ConnectionHost) {
     this.#settings = settings;
     this.#host = host;
     this.scheme = settings.tls === undefined ? 'http' : 'https';

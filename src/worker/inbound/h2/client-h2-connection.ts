@@ -22,8 +22,8 @@ import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
 import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { letGo, lookAtAnswers } from './answer-watch.ts';
+import { ClientH2Request, type ClientH2RequestOwner, type ServedEvents } from './client-h2-request.ts';
 import { FloodGuard, type FloodKind } from './flood-guard.ts';
-import { Http2Request, type Http2RequestOwner, type ServedEvents } from './http2-request.ts';
 import { STREAM_WINDOW_BYTES, sessionOptions, WINDOWS_BYTES } from './session-options.ts';
 import { StreamHeads } from './stream-head.ts';
 
@@ -51,13 +51,13 @@ interface Http2Shared {
   noteFault: (kind: string, clientIp: string) => void;
 }
 
-/** Http2Connection is made for each connection whose protocol is HTTP/2. */
-export class Http2Connection extends BaseConnection implements Http2RequestOwner, SessionHost {
+/** ClientH2Connection is made for each connection whose protocol is HTTP/2. */
+export class ClientH2Connection extends BaseConnection implements ClientH2RequestOwner, SessionHost {
   readonly protocol = 'h2';
   readonly floods = new FloodGuard();
   readonly session: Session;
 
-  readonly #requests = new PlacedList<Http2Request>();
+  readonly #requests = new PlacedList<ClientH2Request>();
   readonly #heads = new StreamHeads();
   readonly #shared: Http2Shared;
   readonly #openedMs: number;
@@ -95,7 +95,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     // Body bytes are counted when they are taken. A window of them may come earlier, or never be taken: count it now, or they would
     // look like control bytes.
     if (!ends) this.floods.bodyBytes += STREAM_WINDOW_BYTES;
-    const request = new Http2Request(head, stream, this);
+    const request = new ClientH2Request(head, stream, this);
     stream.events = request;
     this.#requests.add(request);
     if (head.bodyLength === 0 && !ends) process.nextTick(() => this.#serveEmpty(request, stream));
@@ -103,7 +103,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   }
 
   /** Serves a request that has announced a body of no bytes, unless some have come with it. */
-  #serveEmpty(request: Http2Request, stream: Stream): void {
+  #serveEmpty(request: ClientH2Request, stream: Stream): void {
     // A request without a body is never read: resume, to hear whether bytes come all the same.
     stream.resume();
     if (!stream.isClosed) this.owner.serve(request);

@@ -28,7 +28,7 @@ import {
   type ResponseSink,
   type UpstreamRequest,
 } from '../upstream-request.ts';
-import type { H2Connection } from './h2-connection.ts';
+import type { BackendH2Connection } from './backend-h2-connection.ts';
 import { answerTrailers, readHead, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
 
@@ -46,28 +46,28 @@ const INVALID_CODES: ReadonlySet<number> = new Set([
   CODE.ENHANCE_YOUR_CALM,
 ]);
 
-/** H2RequestHost is what a request needs of its pool. */
-export interface H2RequestHost {
+/** BackendH2RequestHost is what a request needs of its pool. */
+export interface BackendH2RequestHost {
   /** The request was not processed by the backend and waits again. */
-  requeue(request: H2Request): void;
+  requeue(request: BackendH2Request): void;
   /** The request ended while it waited. */
-  forget(request: H2Request): void;
+  forget(request: BackendH2Request): void;
   /** Why a request that has waited for connectMs got no stream. */
   whyWaiting(): LbError;
 }
 
-/** H2Request is made by the pool, which opens it at once, or when a stream is free. */
-export class H2Request implements ExchangeOwner, StreamEvents {
+/** BackendH2Request is made by the pool, which opens it at once, or when a stream is free. */
+export class BackendH2Request implements ExchangeOwner, StreamEvents {
   readonly exchange: Exchange;
   readonly #request: UpstreamRequest;
   readonly #settings: ConnectionSettings;
-  readonly #host: H2RequestHost;
+  readonly #host: BackendH2RequestHost;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #body: H2RequestBody | null;
   #state = WAITING;
   /** Both are null while it waits. */
   #stream: Stream | null = null;
-  #connection: H2Connection | null = null;
+  #connection: BackendH2Connection | null = null;
   #wasRequeued = false;
   /** Of the request body, when the deadline was last armed. */
   #sentBytes = 0;
@@ -84,7 +84,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   constructor(
     request: UpstreamRequest,
     sink: ResponseSink,
-    options: { reused: boolean; settings: ConnectionSettings; host: H2RequestHost },
+    options: { reused: boolean; settings: ConnectionSettings; host: BackendH2RequestHost },
   ) {
     this.#request = request;
     this.#settings = options.settings;
@@ -101,7 +101,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   }
 
   /** open is called with a connection that has a free stream. */
-  open(connection: H2Connection): void {
+  open(connection: BackendH2Connection): void {
     const body = this.#body;
     const wasWaiting = this.#deadline.armed;
     this.#state = AWAITING;
@@ -327,7 +327,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     this.#host.requeue(this);
   }
 
-  #lossOf(code: number, { isLost, lostBy }: H2Connection): LbError {
+  #lossOf(code: number, { isLost, lostBy }: BackendH2Connection): LbError {
     if (isLost) {
       // The backend may have processed it (B10).
       const retryable = this.#state === AWAITING && this.exchange.reused && this.#interimCount === 0;

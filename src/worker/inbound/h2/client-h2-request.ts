@@ -19,8 +19,8 @@ import { StreamWire } from './stream-wire.ts';
 const SWITCH_NAMES: ReadonlySet<string> = new Set(['upgrade', 'sec-websocket-accept']);
 const RESET_CONTENT = 205;
 
-/** Http2RequestOwner is what a stream needs of its connection; implemented by Http2Connection. */
-export interface Http2RequestOwner {
+/** ClientH2RequestOwner is what a stream needs of its connection; implemented by ClientH2Connection. */
+export interface ClientH2RequestOwner {
   readonly client: ClientFacts;
   readonly session: Session;
   /** Counts what the stream carries. */
@@ -33,18 +33,18 @@ export interface Http2RequestOwner {
 
 /** ServedEvents hear of a stream: its request, or the wire of its tunnel. */
 export interface ServedEvents extends StreamEvents {
-  readonly request: Http2Request;
+  readonly request: ClientH2Request;
 }
 
-/** Http2Request is made by the connection for each stream. */
-export class Http2Request extends BaseRequest<Http2RequestOwner> implements Placed, ServedEvents {
+/** ClientH2Request is made by the connection for each stream. */
+export class ClientH2Request extends BaseRequest<ClientH2RequestOwner> implements Placed, ServedEvents {
   place = NOWHERE;
   /** Written by lookAtAnswers: what `progress` was at its last change that was seen, and when (monotonic; 0: nothing is owed). */
   seenProgress = 0;
   progressMs = 0;
   /** Made by lookAtAnswers for an answer that is counted. */
   held: HeldBytes | null = null;
-  readonly request: Http2Request = this;
+  readonly request: ClientH2Request = this;
 
   readonly #stream: Stream;
   #isReading = false;
@@ -56,9 +56,9 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   /** Of the piece that waits, which keeps all of its buffer. */
   #pieceMemoryBytes = 0;
   /** null: there is no tunnel, or it is over. */
-  #wire: StreamWire<Http2Request> | null = null;
+  #wire: StreamWire<ClientH2Request> | null = null;
 
-  constructor(head: RequestHead, stream: Stream, owner: Http2RequestOwner) {
+  constructor(head: RequestHead, stream: Stream, owner: ClientH2RequestOwner) {
     super(head, owner);
     this.#stream = stream;
   }

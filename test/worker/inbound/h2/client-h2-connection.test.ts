@@ -7,7 +7,7 @@ import type { WireEvents } from '../../../../src/contract/wire.ts';
 import type { WireMaker } from '../../../../src/infra/wire/wire-maker.ts';
 import { PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import type { ConnectionOwner } from '../../../../src/worker/inbound/base-connection.ts';
-import { Http2Connection } from '../../../../src/worker/inbound/h2/http2-connection.ts';
+import { ClientH2Connection } from '../../../../src/worker/inbound/h2/client-h2-connection.ts';
 import { FakeTime } from '../../../support/fake-time.ts';
 import {
   CODES,
@@ -71,7 +71,7 @@ function connect() {
     acceptedMs: 0,
     ends: {},
   } as const;
-  new Http2Connection({} as Socket, client, owner as ConnectionOwner, {
+  new ClientH2Connection({} as Socket, client, owner as ConnectionOwner, {
     wires: wires as WireMaker,
     bodies: new PendingMemory(),
     answers,
