@@ -9,23 +9,3 @@ const LARGE_LIVE_MAX = 16;
 
 /** frameBuffers are those of this process. */
 export const frameBuffers = new BufferPool(FRAME_BUFFER_BYTES, LARGE_BYTES, LARGE_LIVE_MAX);
-
-/** takeFrameBuffer lends a small one, until giveFrameBuffer. */
-export function takeFrameBuffer(): Buffer<ArrayBuffer> {
-  return frameBuffers.take();
-}
-
-/** takeLargeBuffer lends a large one, until giveFrameBuffer or dropFrameBuffer; null: too many are lent. */
-export function takeLargeBuffer(): Buffer<ArrayBuffer> | null {
-  return frameBuffers.takeLarge();
-}
-
-/** giveFrameBuffer takes back a buffer that nobody reads any more. */
-export function giveFrameBuffer(buffer: Buffer<ArrayBuffer>): void {
-  frameBuffers.give(buffer);
-}
-
-/** dropFrameBuffer gives up a buffer that a write may still read. */
-export function dropFrameBuffer(buffer: Buffer<ArrayBuffer>): void {
-  frameBuffers.drop(buffer);
-}

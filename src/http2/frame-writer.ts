@@ -3,13 +3,7 @@
  * While the wire is blocked, what is framed waits here.
  */
 import type { Wire } from '../contract/wire.ts';
-import {
-  dropFrameBuffer,
-  FRAME_BUFFER_BYTES,
-  giveFrameBuffer,
-  takeFrameBuffer,
-  takeLargeBuffer,
-} from './frame-buffers.ts';
+import { FRAME_BUFFER_BYTES, frameBuffers } from './frame-buffers.ts';
 import { FRAME_HEAD_BYTES, NO_BYTES } from './frames.ts';
 
 /** The largest payload that `frame` takes. */
@@ -66,7 +60,7 @@ export class FrameWriter {
   flush(): boolean {
     if (this.#used > 0 && !this.isBlocked) this.#write(this.buffer, this.#used);
     if (this.isBlocked) return false;
-    if (this.buffer !== NO_BYTES) giveFrameBuffer(this.buffer);
+    if (this.buffer !== NO_BYTES) frameBuffers.give(this.buffer);
     this.buffer = NO_BYTES;
     return true;
   }
@@ -74,22 +68,22 @@ export class FrameWriter {
   /** onDrain is called when the wire has drained. @returns whether the kernel has everything */
   onDrain(): boolean {
     this.isBlocked = false;
-    for (const buffer of this.#lent) giveFrameBuffer(buffer);
+    for (const buffer of this.#lent) frameBuffers.give(buffer);
     this.#lent.length = 0;
     while (!this.isBlocked) {
       const buffer = this.#full.shift();
       if (buffer === undefined) return this.flush();
       this.waitingMemoryBytes -= buffer.length;
-      if (this.#writeOut(buffer, this.#fullBytes.shift() ?? 0)) giveFrameBuffer(buffer);
+      if (this.#writeOut(buffer, this.#fullBytes.shift() ?? 0)) frameBuffers.give(buffer);
     }
     return false;
   }
 
   /** drop is called when the session has ended: nothing more is sent, but the wire may still read what it was lent. */
   drop(): void {
-    for (const buffer of this.#lent) dropFrameBuffer(buffer);
-    for (const buffer of this.#full) giveFrameBuffer(buffer);
-    if (this.buffer !== NO_BYTES) giveFrameBuffer(this.buffer);
+    for (const buffer of this.#lent) frameBuffers.drop(buffer);
+    for (const buffer of this.#full) frameBuffers.give(buffer);
+    if (this.buffer !== NO_BYTES) frameBuffers.give(this.buffer);
     this.#lent.length = this.#full.length = this.#fullBytes.length = this.#used = this.waitingMemoryBytes = 0;
     this.buffer = NO_BYTES;
   }
@@ -97,10 +91,10 @@ export class FrameWriter {
   /** The current buffer is full, or there is none. */
   #makeRoom(): void {
     const { buffer } = this;
-    const large = buffer.length === FRAME_BUFFER_BYTES ? takeLargeBuffer() : null;
+    const large = buffer.length === FRAME_BUFFER_BYTES ? frameBuffers.takeLarge() : null;
     if (large !== null) {
       buffer.copy(large, 0, 0, this.#used);
-      giveFrameBuffer(buffer);
+      frameBuffers.give(buffer);
       this.buffer = large;
       return;
     }
@@ -111,7 +105,7 @@ export class FrameWriter {
       this.#used = 0;
       this.buffer = NO_BYTES;
     } else if (this.#used > 0) this.#write(buffer, this.#used);
-    if (this.buffer === NO_BYTES) this.buffer = takeFrameBuffer();
+    if (this.buffer === NO_BYTES) this.buffer = frameBuffers.take();
   }
 
   #write(buffer: Buffer<ArrayBuffer>, byteCount: number): void {

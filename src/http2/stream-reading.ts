@@ -7,7 +7,7 @@
  */
 import { SMALL_PIECE_BYTES } from '../contract/downstream.ts';
 import { PendingBytes } from '../memory/pending-bytes.ts';
-import { FRAME_BUFFER_BYTES, giveFrameBuffer, takeFrameBuffer } from './frame-buffers.ts';
+import { FRAME_BUFFER_BYTES, frameBuffers } from './frame-buffers.ts';
 import type { StreamEvents } from './stream-events.ts';
 
 /** A head that waits behind bytes, and whether it ends the stream. */
@@ -83,7 +83,7 @@ export abstract class StreamReading {
       this.#pending.append(piece, 0, piece.length);
     } else if (piece.length < SMALL_PIECE_BYTES) this.#deliver(piece, null);
     else {
-      const memory = takeFrameBuffer();
+      const memory = frameBuffers.take();
       piece.copy(memory);
       this.#deliver(memory.subarray(0, piece.length), memory);
     }
@@ -118,7 +118,7 @@ export abstract class StreamReading {
   }
 
   #freeHeld(): void {
-    if (this.#held !== null && !this.isClosed) giveFrameBuffer(this.#held);
+    if (this.#held !== null && !this.isClosed) frameBuffers.give(this.#held);
     this.#held = null;
     const byteCount = this.#heldBytes;
     this.#heldBytes = 0;

@@ -3,7 +3,10 @@
 /** Small buffers that are kept to be lent again, of one pool. */
 const KEPT_BYTES = 1_048_576;
 
-/** There is one for bodies (body-buffers.ts) and one for frames of HTTP/2 (http2/frame-buffers.ts), so that neither uses up the large ones of the other. */
+/**
+ * There is one for bodies (body-buffers.ts) and one for frames of HTTP/2 (http2/frame-buffers.ts): neither uses up the large buffers of
+ * the other.
+ */
 export class BufferPool {
   /** Large buffers that are lent; written by this class only. */
   largeLiveCount = 0;

@@ -18,7 +18,7 @@ const LOOK_AHEAD_MAX_BYTES = 262_144;
 /** Requests of one connection that are answered before other connections have their turn. */
 const TURN_MAX_REQUESTS = 32;
 
-/** ClientInput owns the wire, the unread bytes and the pace of the reading; ClientConnection has the states, and is told by the abstract methods. */
+/** ClientInput owns the wire, the unread bytes and the pace of the reading. ClientConnection has the states, and says what is read next. */
 export abstract class ClientInput extends Http1Connection<ClientRequest> implements WireEvents {
   readonly wire: Wire;
   readonly pendingMemory: PendingMemory;
