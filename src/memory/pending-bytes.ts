@@ -15,22 +15,22 @@ export interface PendingOwner {
   destroy(): void;
 }
 
-/** HeldBytes is what PendingMemory counts: PendingBytes, or bytes that wait elsewhere for a connection or a stream. */
-export class HeldBytes {
+/** CountedMemory is what PendingMemory counts: PendingBytes, or bytes that wait elsewhere for a connection or a stream. */
+export class CountedMemory {
   readonly owner: { destroy(): void } | null;
   /** PendingMemory alone writes these: what it has counted, and the neighbours in its queue. */
   countedBytes = 0;
-  older: HeldBytes = this;
-  younger: HeldBytes = this;
+  older: CountedMemory = this;
+  younger: CountedMemory = this;
 
   /** @param owner null: they are not counted */
-  constructor(owner: HeldBytes['owner']) {
+  constructor(owner: CountedMemory['owner']) {
     this.owner = owner;
   }
 }
 
 /** PendingBytes is owned by a connection or by one of its parsers. */
-export class PendingBytes extends HeldBytes {
+export class PendingBytes extends CountedMemory {
   /** The bytes are from…to-1 of this. */
   buffer: Buffer = NONE;
   from = 0;
@@ -108,7 +108,7 @@ export class PendingMemory {
   /** What is counted. */
   bytes = 0;
   /** A ring without a client: its `younger` is the oldest in the queue, its `older` the youngest. */
-  readonly #ring: HeldBytes = new HeldBytes(null);
+  readonly #ring: CountedMemory = new CountedMemory(null);
   readonly #maxBytes: number;
 
   constructor(maxBytes = PENDING_MAX_BYTES) {
@@ -116,7 +116,7 @@ export class PendingMemory {
   }
 
   /** resize is called by those that hold them. It cuts nobody, for a read is under way. */
-  resize(held: HeldBytes, toBytes: number): void {
+  resize(held: CountedMemory, toBytes: number): void {
     const before = held.countedBytes;
     const after = toBytes > SPARED_BYTES ? toBytes : 0;
     held.countedBytes = after;
@@ -136,13 +136,13 @@ export class PendingMemory {
   }
 }
 
-function link(older: HeldBytes, held: HeldBytes, younger: HeldBytes): void {
+function link(older: CountedMemory, held: CountedMemory, younger: CountedMemory): void {
   held.older = older;
   held.younger = younger;
   older.younger = younger.older = held;
 }
 
-function unlink(held: HeldBytes): void {
+function unlink(held: CountedMemory): void {
   held.older.younger = held.younger;
   held.younger.older = held.older;
   held.older = held.younger = held;

@@ -4,7 +4,7 @@
  * One connection may have many of them, so those of a worker are bounded together (PendingMemory). The answer of which nothing has
  * left for the longest time is ended first: a client that reads slowly keeps its answers.
  */
-import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
+import { CountedMemory, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { ClientH2Request } from './client-h2-request.ts';
 
 /** What answers hold in a worker, as of the last looks. The largest answer of each connection is not counted: a connection of HTTP/1.1 could hold it too. */
@@ -32,7 +32,7 @@ export function lookAtAnswers(
       continue;
     }
     const countedBytes = request === spared ? 0 : request.heldMemoryBytes;
-    if (countedBytes > 0) request.held ??= new HeldBytes(request);
+    if (countedBytes > 0) request.held ??= new CountedMemory(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);
   }
 }

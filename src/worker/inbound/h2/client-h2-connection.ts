@@ -19,7 +19,7 @@ import type { NoiseKind, SessionHost } from '../../../http2/session-host.ts';
 import type { Stream } from '../../../http2/stream.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
-import { HeldBytes, type PendingMemory } from '../../../memory/pending-bytes.ts';
+import { CountedMemory, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { letGo, lookAtAnswers } from './answer-watch.ts';
 import { ClientH2Request, type ClientH2RequestOwner, type ServedEvents } from './client-h2-request.ts';
@@ -64,7 +64,7 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
   #state = OPEN;
   #hasServed = false;
   /** The bodies that nobody has taken yet and the heads that do not end or leave, as of the last look. */
-  readonly #held = new HeldBytes(this);
+  readonly #held = new CountedMemory(this);
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
   #unreadHeadId = 0;
   #unreadHeadMs = 0;

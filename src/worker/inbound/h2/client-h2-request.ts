@@ -9,7 +9,7 @@ import type { NoiseKind } from '../../../http2/session-host.ts';
 import type { Stream } from '../../../http2/stream.ts';
 import type { StreamEvents } from '../../../http2/stream-events.ts';
 import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
-import type { HeldBytes } from '../../../memory/pending-bytes.ts';
+import type { CountedMemory } from '../../../memory/pending-bytes.ts';
 import { BaseRequest, mayHaveBody } from '../base-request.ts';
 import { answerFields } from './answer-fields.ts';
 import type { FloodGuard } from './flood-guard.ts';
@@ -43,7 +43,7 @@ export class ClientH2Request extends BaseRequest<ClientH2RequestOwner> implement
   seenProgress = 0;
   progressMs = 0;
   /** Made by lookAtAnswers for an answer that is counted. */
-  held: HeldBytes | null = null;
+  held: CountedMemory | null = null;
   readonly request: ClientH2Request = this;
 
   readonly #stream: Stream;

@@ -1,7 +1,7 @@
 /** Which of the answers that wait are counted, and which end first. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type HeldBytes, PendingMemory } from '../../../../src/memory/pending-bytes.ts';
+import { type CountedMemory, PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import { letGo, lookAtAnswers } from '../../../../src/worker/inbound/h2/answer-watch.ts';
 import type { ClientH2Request } from '../../../../src/worker/inbound/h2/client-h2-request.ts';
 
@@ -14,7 +14,7 @@ class FakeRequest {
   progress = 0;
   seenProgress = 0;
   progressMs = 0;
-  held: HeldBytes | null = null;
+  held: CountedMemory | null = null;
   heldMemoryBytes = 64 * KIB;
   ends: string[] = [];
 
