@@ -4,6 +4,7 @@
  *
  * Intervals run from start to start, each within ±10 % of the setting (B3), so that checks which began together drift apart.
  */
+import { hash } from 'node:crypto';
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
@@ -80,10 +81,11 @@ export class HealthChecker {
     for (const pool of pools) {
       const { name, backends, healthCheck: check, protocol, proxyProtocol } = pool;
       if (check === null) continue;
+      const tlsDigest = hash('sha256', JSON.stringify(pool.tls));
       for (const backend of backends) {
         const { id, host, port } = backend;
         const tls = backend.tls ? pool.tls : null;
-        const key = JSON.stringify([name, id, host, port, check, tls, protocol, proxyProtocol]);
+        const key = JSON.stringify([name, id, host, port, check, tls && tlsDigest, protocol, proxyProtocol]);
         const known = this.#checks.get(key);
         const target = () => probeTarget(backend, check, { tls, protocol, proxyProtocol });
         checks.set(key, known ?? new Check(name, id, target(), this.#options));
