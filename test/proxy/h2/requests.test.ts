@@ -2,17 +2,13 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { startRawBackend } from '../../support/backend.ts';
+import { collected } from '../../support/collected.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { connectFrames, data, headers, PREFACE, request, settings } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, engineOf, startProxy } from '../support.ts';
-
-setFlagsFromString('--expose-gc');
-const collect: () => void = runInNewContext('gc');
 
 test('a request over HTTP/2 reaches the backend in HTTP/1.1, and its access line says h2', async (t) => {
   const backend = await startCapturingBackend(t);
@@ -216,9 +212,6 @@ test('a closed stream lets its request go, while its connection stays', async (t
   };
   const session = connectH2(t, proxy.url);
   await requestH2(session, { ':method': 'POST', ':path': '/' }, 'body');
-  await waitFor('the request to be collected', () => {
-    collect();
-    return served[0]?.deref() === undefined;
-  });
+  await collected('the request', served[0]!);
   assert.deepEqual([served.length, session.closed, proxy.server.connectionCount], [1, false, 1]);
 });

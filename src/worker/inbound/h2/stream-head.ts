@@ -47,7 +47,7 @@ export class StreamHeads {
       const head = readRegular(fields, from);
       const keeps = head.headerBytes <= KEPT_MAX_BYTES;
       this.#keptFields = keeps ? fields.slice(from) : [];
-      this.#kept = head;
+      this.#kept = keeps ? head : new RequestHead();
       if (!keeps) return head;
     }
     return copyOf(this.#kept);

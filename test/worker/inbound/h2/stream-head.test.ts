@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY, NO_BODY, RequestHead } from '../../../../src/contract/request-head.ts';
 import { StreamHeads } from '../../../../src/worker/inbound/h2/stream-head.ts';
+import { collected } from '../../../support/collected.ts';
 
 const PSEUDO = [':method', 'GET', ':scheme', 'http', ':authority', 'a.example', ':path', '/x?y'];
 
@@ -69,6 +70,12 @@ test('what one request is told changes nothing for the next with the same fields
   );
   const three = heads.read([...PSEUDO, 'x-own', 'w'], false);
   assert.deepEqual([three.lines, three.bodyLength], ['x-own: w\r\n', CHUNKED_BODY]);
+});
+
+test('a large head is not kept', async () => {
+  const heads = new StreamHeads();
+  await collected('the head', new WeakRef(heads.read([...PSEUDO, 'x-large', 'x'.repeat(14_000)], true)));
+  assert.equal(heads.read([...PSEUDO, 'x-own', 'v'], true).lines, 'x-own: v\r\n');
 });
 
 test('empty cookies leave no blanks in the field that the others become', () => {
