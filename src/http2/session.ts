@@ -63,6 +63,7 @@ export class Session implements ConnectEvents, FrameSink {
   #pingCount = 0;
   /** The host has heard its last call. */
   #isOver = false;
+  #lingerTimer: NodeJS.Timeout | undefined;
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS. */
   #maxStreams = Number.POSITIVE_INFINITY;
 
@@ -147,7 +148,7 @@ export class Session implements ConnectEvents, FrameSink {
     this.#die(code, error);
     // The last frames may wait for a peer that takes nothing, or that does not close.
     if (this.#wire.closed) this.closeWire();
-    else setTimeout(closeWire, LINGER_MS, this).unref();
+    else this.#lingerTimer = setTimeout(closeWire, LINGER_MS, this).unref();
   }
 
   /** cut ends all streams and resets the connection. @param error see SessionHost.onClosed */
@@ -160,6 +161,8 @@ export class Session implements ConnectEvents, FrameSink {
   closeWire(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    // It would keep the session for the rest of its time.
+    clearTimeout(this.#lingerTimer);
     this.#wire.close();
     this.#host.onWireClosed?.();
   }

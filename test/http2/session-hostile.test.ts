@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CODE } from '../../src/http2/frames.ts';
+import { collected } from '../support/collected.ts';
 import {
   block,
   data,
@@ -245,4 +246,16 @@ test('what is opened or asked for on a session that has ended does no harm', () 
   session.host.session.onDrain();
   session.host.session.onEnd();
   assert.deepEqual([request_.log, session.host.session.streamCount], [['closed'], 0]);
+});
+
+test('a session that was destroyed is let go with its wire, however long the peer might have had', async () => {
+  let session: RawSession | null = new RawSession().begin();
+  const inner = new WeakRef(session.host.session);
+  session.send(frame(TYPES.window, 0, 0, number32(0)));
+  session.host.session.onEnd();
+  assert.equal(session.host.isWireClosed, true);
+  session = null;
+  const startMs = performance.now();
+  await collected('the session', inner);
+  assert.ok(performance.now() - startMs < 1_500, 'its timer has kept it');
 });
