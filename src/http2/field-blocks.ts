@@ -1,9 +1,9 @@
 /** Collects the block of fields of a HEADERS frame and its CONTINUATIONs (RFC 9113 §4.3), and decodes it. */
 import { PendingBytes } from '../memory/pending-bytes.ts';
-import { FLAG, type Frame, NO_BYTES, protocolError } from './frames.ts';
+import { FLAG, type Frame, NO_BYTES, PAYLOAD_MAX_BYTES, protocolError } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 
-/** As nghttp2 has it. */
+/** As nghttp2 has it; more where the largest head that is read needs them. */
 const CONTINUATIONS_MAX = 8;
 
 /** FieldBlocks is owned by a Session. */
@@ -13,6 +13,7 @@ export class FieldBlocks {
   /** Whether the stream ends with it. */
   ends = false;
   readonly #decoder: HpackDecoder;
+  readonly #continuationsMax: number;
   readonly #parts = new PendingBytes();
   #continuationCount = 0;
   // The whole block.
@@ -22,6 +23,7 @@ export class FieldBlocks {
 
   constructor(limits: { maxFields: number; maxListBytes: number }) {
     this.#decoder = new HpackDecoder(limits);
+    this.#continuationsMax = Math.max(CONTINUATIONS_MAX, Math.ceil(limits.maxListBytes / PAYLOAD_MAX_BYTES));
   }
 
   /** Whether a name or value of the last block has bytes that no field may have. */
@@ -54,9 +56,9 @@ export class FieldBlocks {
     return true;
   }
 
-  /** Whether another CONTINUATION is too much. So a block has 144 KiB at most. */
+  /** Whether another CONTINUATION is too much. So a block has 144 KiB at most, or a frame more than a list of fields may have. */
   get isFull(): boolean {
-    return this.#continuationCount >= CONTINUATIONS_MAX;
+    return this.#continuationCount >= this.#continuationsMax;
   }
 
   /** add is given a CONTINUATION. @returns whether the block is whole */

@@ -15,22 +15,43 @@ import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
+/** A block in frames of this size; the stream ends with it. */
+function inFrames(stream: number, fields: Buffer, frameBytes: number): Buffer[] {
+  const frames: Buffer[] = [];
+  for (let from = 0; from < fields.length; from += frameBytes) {
+    const flags =
+      (from === 0 ? FLAGS.endStream : 0) | (from + frameBytes < fields.length ? 0 : FLAGS.endHeaders);
+    const type = from === 0 ? TYPES.headers : TYPES.continuation;
+    frames.push(frame(type, flags, stream, fields.subarray(from, from + frameBytes)));
+  }
+  return frames;
+}
+
 test('a head that is too large for an answer resets its stream, in however many frames it comes, and the connection goes on', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const client = await connectFrames(proxy.url);
   t.after(() => client.close());
-  const large = block(request([['x-large', 'x'.repeat(70_000)]]));
-  client.send(frame(TYPES.headers, FLAGS.endStream, 1, large.subarray(0, 15_000)));
-  for (let from = 15_000; from < large.length; from += 15_000) {
-    const flags = from + 15_000 < large.length ? 0 : FLAGS.endHeaders;
-    client.send(frame(TYPES.continuation, flags, 1, large.subarray(from, from + 15_000)));
-  }
+  client.send(...inFrames(1, block(request([['x-large', 'x'.repeat(70_000)]])), 15_000));
   assert.equal(await client.resetCode(1), CODES.ENHANCE_YOUR_CALM);
   client.send(headers(3, request()));
   assert.equal(await client.status(3), 200);
   assert.deepEqual([client.goaways(), proxy.metric('sluice_http2_floods_total')], [[], 0]);
   assert.equal(backend.requests.length, 1);
+});
+
+test('a head within the limits is served, however large these are', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const limits = { headerBytes: 1 << 20, targetBytes: 1 << 20 };
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, limits });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(...inFrames(1, block(request([['x-large', 'x'.repeat(1_000_000)]])), 16_384));
+  assert.equal(await client.status(1), 200);
+  // Above twice the limits it is read as far as it costs no more than that.
+  client.send(...inFrames(3, block(request([['x-large', 'x'.repeat(5 << 20)]])), 16_384));
+  assert.equal(await client.goaway(), CODES.ENHANCE_YOUR_CALM);
+  assert.equal(proxy.metric('sluice_http2_floods_total', 'continuation'), 1);
 });
 
 test('large heads of requests that wait for their answers are no flood', async (t) => {
