@@ -5,8 +5,8 @@
  * CONNECTING  (constructor)   no request may begin: the backend's SETTINGS, which say how many, have not come. A server that answers
  *                             in anything but HTTP/2 never gets a request.
  * OPEN        onSettings      requests may begin while a stream is free.
- * DRAINING    drain           no further request: the backend sent GOAWAY, the pool is closed, Sluice has reset many streams, or the
- *                             numbers of streams run out.
+ * DRAINING    drain           no further request: the backend sent GOAWAY or refuses streams, the pool is closed, Sluice has reset
+ *                             many streams, or the numbers of streams run out.
  * DEAD        onClosed        the connection is closed. Final.
  *
  * One deadline serves all states (#onDue): to connect; without streams, until the connection closes; with streams, until a backend
@@ -20,6 +20,7 @@ import type { Stream } from '../../http2/stream.ts';
 import type { StreamEvents } from '../../http2/stream-events.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from '../connection-settings.ts';
+import { RecentCount } from './recent-count.ts';
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -31,13 +32,12 @@ const STREAMS_MAX = 256;
 /** Requests before a connection is replaced: the numbers of its streams end at 2^31, and every second one is ours. */
 const REQUESTS_MAX = 2 ** 29;
 /**
- * After this many resets within RECENT_MS no further request begins. Backends cut a connection that resets too many streams, with all that
- * are open on it (CVE-2023-44487): the clients that abort their requests would end those of all others. The usual limits begin at 200.
+ * After this many resets in a short time (RecentCount) no further request begins. Backends cut a connection that resets too many
+ * streams, with all that are open on it (CVE-2023-44487): the clients that abort their requests would end those of all others. The usual limits begin at 200.
  */
 const RESETS_MAX = 100;
-/** Frames of no use within RECENT_MS, and one for each request: some servers send an empty DATA frame with every answer. */
+/** Frames of no use in a short time, and one for each request: some servers send an empty DATA frame with every answer. */
 const NOISE_MAX = 1_000;
-const RECENT_MS = 30_000;
 /** A backend that has said nothing for this long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
 /**
@@ -64,6 +64,8 @@ const OPTIONS: SessionOptions = {
 export interface BackendH2ConnectionHost {
   /** Streams are free, for the first time or again. */
   onFree(connection: BackendH2Connection): void;
+  /** Whether one more connection may be given up for what its backend says of it. */
+  mayReplace(): boolean;
   /** No request begins on it any more. */
   onDraining(connection: BackendH2Connection): void;
   /** A connection was lost, in whatever state, with streams; called for each of them. */
@@ -219,6 +221,12 @@ export class BackendH2Connection implements SessionHost {
     if (this.isLost) this.#host.onLost();
   }
 
+  /** replace is called where the backend refuses streams on this connection. @returns whether the next request finds another one */
+  replace(): boolean {
+    if (this.#state === OPEN && this.#host.mayReplace()) this.drain();
+    return this.#state !== OPEN;
+  }
+
   /** drain lets the requests finish and closes the connection then. */
   drain(): void {
     if (this.#state === DRAINING || this.#state === DEAD) return;
@@ -268,18 +276,4 @@ export class BackendH2Connection implements SessionHost {
 function whyNotConnected(error: Error | null): Error {
   if (!(error instanceof Http2Error)) return error ?? new Error('connection closed');
   return new Error(`what answers does not speak HTTP/2 (${error.message})`, { cause: error });
-}
-
-/** RecentCount counts what happens within RECENT_MS of the first. */
-class RecentCount {
-  #count = 0;
-  #sinceMs = 0;
-
-  add(nowMs: number): number {
-    if (nowMs - this.#sinceMs > RECENT_MS) {
-      this.#sinceMs = nowMs;
-      this.#count = 0;
-    }
-    return ++this.#count;
-  }
 }

@@ -42,9 +42,13 @@ const INVALID_CODES: ReadonlySet<number> = new Set([
   CODE.PROTOCOL_ERROR,
   CODE.FLOW_CONTROL_ERROR,
   CODE.FRAME_SIZE_ERROR,
-  CODE.COMPRESSION_ERROR,
-  CODE.ENHANCE_YOUR_CALM,
 ]);
+
+/**
+ * Codes that tell of the connection: too much waits in it (node:http2 refuses each new stream then, so that one client that does not
+ * read would end the requests of all), or its tables of fields are out of step.
+ */
+const CONNECTION_CODES: ReadonlySet<number> = new Set([CODE.ENHANCE_YOUR_CALM, CODE.COMPRESSION_ERROR]);
 
 /** BackendH2RequestHost is what a request needs of its pool. */
 export interface BackendH2RequestHost {
@@ -327,14 +331,21 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     this.#host.requeue(this);
   }
 
-  #lossOf(code: number, { isLost, lostBy }: BackendH2Connection): LbError {
+  #lossOf(code: number, connection: BackendH2Connection): LbError {
+    const { isLost, lostBy } = connection;
+    const isUnanswered = this.#state === AWAITING && this.#interimCount === 0;
     if (isLost) {
       // The backend may have processed it (B10).
-      const retryable = this.#state === AWAITING && this.exchange.reused && this.#interimCount === 0;
+      const retryable = isUnanswered && this.exchange.reused;
       return new LbError('upstream_reset', `connection lost: ${lostBy?.message ?? 'closed'}`, {
         cause: lostBy ?? undefined,
         retryable,
       });
+    }
+    if (isUnanswered && CONNECTION_CODES.has(code)) {
+      // Nor does the backend say here that it has not: only REFUSED_STREAM and GOAWAY do (RFC 9113 §8.7).
+      const retryable = connection.replace();
+      return new LbError('upstream_reset', `connection refused a stream with code ${code}`, { retryable });
     }
     const isInvalid = INVALID_CODES.has(code);
     return new LbError(isInvalid ? 'upstream_invalid' : 'upstream_reset', `stream reset with code ${code}`);

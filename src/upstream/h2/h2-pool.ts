@@ -9,12 +9,15 @@ import { connectError, notConnected } from '../failures.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream-request.ts';
 import { BackendH2Connection, type BackendH2ConnectionHost } from './backend-h2-connection.ts';
 import { BackendH2Request, type BackendH2RequestHost } from './backend-h2-request.ts';
+import { RecentCount } from './recent-count.ts';
 
 /**
  * Connections that take requests. Draining ones are not counted; each has a request, so requests bound them.
  */
 const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
+/** Connections given up in a short time (RecentCount): a backend that refuses streams on all of them is not helped by more. */
+const REPLACED_MAX = 100;
 
 /** See BackendConnections. */
 export class H2Pool implements BackendConnections, BackendH2ConnectionHost, BackendH2RequestHost {
@@ -23,6 +26,7 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
   readonly #connections: BackendH2Connection[] = [];
   /** In order of arrival; a Set, because a client may leave from its middle. */
   readonly #waiting = new Set<BackendH2Request>();
+  readonly #replaced = new RecentCount();
   #closed = false;
   openCount = 0;
 
@@ -30,7 +34,7 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
     this.#settings = settings;
   }
 
-  /** Where a connection was lost, no other one that had served takes requests (onLost), so `fresh` needs no other way. */
+  /** Where one was lost, no other connection that had served takes requests (onLost), nor does a replaced one: `fresh` needs no more. */
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
     const connection = this.#waiting.size === 0 ? this.#connections.find((each) => each.hasFree) : undefined;
     const options = { reused: connection !== undefined, settings: this.#settings, host: this };
@@ -74,6 +78,10 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
     }
     if (this.#closed) connection.drain();
     this.#grow();
+  }
+
+  mayReplace(): boolean {
+    return this.#replaced.add(this.#settings.timer.monotonicMs()) <= REPLACED_MAX;
   }
 
   onDraining(connection: BackendH2Connection): void {

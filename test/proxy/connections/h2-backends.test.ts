@@ -340,3 +340,28 @@ test('a reload that changes the protocol of a pool makes new connections, and re
   assert.equal(await (await answer).text(), 'ok');
   await waitFor('the old connection to close', () => backend.sessions[0]?.destroyed === true);
 });
+
+test('a client that does not read costs no other one its answer, although the backend refuses streams on their connection', async (t) => {
+  // node:http2 refuses every new stream while what waits in a session takes more than its memory.
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    stream.respond({ ':status': 200 });
+    stream.end(path === '/large' ? Buffer.alloc(30 << 20) : 'ok');
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const get = async (init?: RequestInit) => (await fetch(proxy.url, init)).status;
+  for (let turn = 1; turn <= 3; turn++) {
+    const stopped = await proxy.connect();
+    stopped.socket.pause();
+    stopped.write('GET /large HTTP/1.1\r\nHost: a\r\n\r\n');
+    await waitFor('the request', () => backend.streams.length >= 11 * (turn - 1) + 1);
+    for (let i = 0; i < 10; i++) assert.equal(await get(), 200);
+  }
+  // It may have been processed (B10).
+  const stopped = await proxy.connect();
+  stopped.socket.pause();
+  stopped.write('GET /large HTTP/1.1\r\nHost: a\r\n\r\n');
+  await waitFor('the request', () => backend.streams.length >= 34);
+  assert.equal(await get({ method: 'POST', body: 'a' }), 502);
+  assert.equal(await get({ method: 'POST', body: 'a' }), 200);
+  assert.equal(backend.sessions.length, 5);
+});

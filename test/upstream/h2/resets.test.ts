@@ -78,3 +78,38 @@ test('connections that drain do not keep others from being opened', async (t) =>
   for (const stream of held) answerOk(stream);
   for (const sink of sinks) assert.equal((await sink.finished()).body.toString(), 'ok');
 });
+
+test('a connection whose backend resets a stream with ENHANCE_YOUR_CALM takes no further request, and finishes those that it has', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/held') held.push(stream);
+    else if (backend.sessions.length === 1) stream.close(11);
+    else answerOk(stream);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const stays = send(pool, get('/held'), new RecordingSink());
+  await waitFor('the request', () => held.length === 1);
+  const refused = [1, 2, 3].map(() => send(pool, get(), new RecordingSink()));
+  for (const sink of refused) {
+    const { error } = await sink.finished();
+    assert.deepEqual([error?.code, error?.retryable], ['upstream_reset', true]);
+  }
+  assert.equal((await send(pool, get(), new RecordingSink()).finished()).body.toString(), 'ok');
+  assert.equal(backend.sessions.length, 2);
+  answerOk(held[0]!);
+  assert.equal((await stays.finished()).body.toString(), 'ok');
+  await waitFor('the connection to close', () => pool.openCount === 1);
+});
+
+test('after 100 connections within 30 s that a backend refuses streams on, the next one stays', async (t) => {
+  const backend = await startH2Backend(t, (stream) => stream.close(11));
+  const time = new FakeTime();
+  const pool = makeH2Pool(t, { port: backend.port, clock: time.clock });
+  const retryable = async () => (await send(pool, get(), new RecordingSink()).finished()).error?.retryable;
+  for (let count = 1; count <= 100; count++) assert.equal(await retryable(), true);
+  for (let count = 1; count <= 3; count++) assert.equal(await retryable(), false);
+  assert.equal(backend.sessions.length, 101);
+  time.nowMs += 31_000;
+  assert.deepEqual([await retryable(), await retryable()], [true, true]);
+  assert.equal(backend.sessions.length, 102);
+});
