@@ -33,8 +33,11 @@ interface AcmeSharingOptions {
 
 const PREPARE_MS = 5_000;
 const RETRY_MS = 1_000;
-/** A machine that has not noted a challenge by then will not: the authority may still ask another one. */
-const KNOWN_MS = 5_000;
+/**
+ * A machine that hears no notices (behind a pooler, or while it connects again) looks after lookMs, and tells its workers.
+ * One that has not noted a challenge this much later will not: the authority may still ask another one.
+ */
+const KNOWN_AFTER_LOOK_MS = 5_000;
 const KNOWN_EVERY_MS = 50;
 
 export class AcmeSharing implements AcmeChallenges {
@@ -71,12 +74,13 @@ export class AcmeSharing implements AcmeChallenges {
     return first;
   }
 
-  /** openChallenge waits for five seconds at most. Throws what Database throws. */
+  /** openChallenge waits for a look of every machine, `lookMs` and five seconds at most. Throws what Database throws. */
   async openChallenge(challenge: AcmeChallenge): Promise<void> {
-    const { tables, logger } = this.#options;
+    const { tables, logger, lookMs } = this.#options;
     await tables.openChallenge(challenge);
     this.#woken.resolve();
-    for (let waitedMs = 0; waitedMs < KNOWN_MS; waitedMs += KNOWN_EVERY_MS) {
+    const knownMs = lookMs + KNOWN_AFTER_LOOK_MS;
+    for (let waitedMs = 0; waitedMs < knownMs; waitedMs += KNOWN_EVERY_MS) {
       if (await tables.isKnownEverywhere(challenge.token)) return;
       await sleep(KNOWN_EVERY_MS, undefined, { signal: this.#stop.signal });
     }
