@@ -52,7 +52,7 @@ export class Attempt {
     return true;
   }
 
-  /** answerSent: the client has the answer. Over HTTP/2 one without content may be sent before its backend has ended it. */
+  /** answerSent: the client has the answer. One without content may have left before its backend has ended it. */
   answerSent(timer: DeadlineTimer): void {
     if (!this.#over) timer.arm(new Deadline(() => this.cancel({ memoryIsFree: true })), END_MS);
   }

@@ -221,11 +221,13 @@ export class Transaction implements DownstreamListener, ResponseSink {
     try {
       this.#record.status = head.status;
       this.#grpc?.onHead(head.lines);
-      if (completeBody === null) this.#downstream.start(start);
+      // Without content the head is all there is, although a backend of HTTP/2 may never end its stream. An upload goes on behind it.
+      const body = completeBody ?? (head.hasBody || isEarly ? null : '');
+      if (body === null) this.#downstream.start(start);
       else {
         this.#grpc?.onWhole();
-        this.#record.bytesOut += completeBody.length;
-        this.#downstream.complete(start, completeBody);
+        this.#record.bytesOut += body.length;
+        this.#downstream.complete(start, body);
       }
     } catch (thrown) {
       this.#deps.logger.warn({ err: toError(thrown), requestId }, 'the answer of a backend cannot be sent');

@@ -365,3 +365,36 @@ test('a client that does not read costs no other one its answer, although the ba
   assert.equal(await get({ method: 'POST', body: 'a' }), 200);
   assert.equal(backend.sessions.length, 5);
 });
+
+test('an answer without content is over with its head, although its backend never ends the stream', async (t) => {
+  const answers: Record<string, Buffer> = {
+    '/head': fieldBlock([':status', '200'], ['content-length', '5']),
+    '/204': fieldBlock([':status', '204']),
+    '/304': fieldBlock([':status', '304'], ['etag', '"a"']),
+    '/empty': fieldBlock([':status', '200'], ['content-length', '0']),
+  };
+  const paths = Object.keys(answers);
+  const resets: number[] = [];
+  const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
+    if (type === TYPES.reset) resets.push(streamId);
+    else if (type === TYPES.headers)
+      socket.write(
+        frame(TYPES.headers, FLAGS.endHeaders, streamId, Object.values(answers)[(streamId - 1) / 2]!),
+      );
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const client = await proxy.connect();
+  for (const path of paths) {
+    const method = path === '/head' ? 'HEAD' : 'GET';
+    client.write(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const answer = await client.readResponse({ method });
+    assert.deepEqual([answer.status, answer.header('connection')], [Number(path.slice(1)) || 200, null]);
+  }
+  await waitFor('the ends of the streams', () => resets.length === paths.length);
+  await waitFor('the lines', () => proxy.lines.length === paths.length);
+  assert.deepEqual(
+    proxy.lines.map(({ path, reason }) => [path, reason]),
+    paths.map((path) => [path, 'ok']),
+  );
+  assert.equal(proxy.backend(`127.0.0.1:${backend.port}`).inFlight, 0);
+});
