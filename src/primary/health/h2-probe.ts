@@ -2,6 +2,7 @@
 import type { ClientHttp2Session, IncomingHttpHeaders } from 'node:http2';
 import type { Socket } from 'node:net';
 import { hostPort } from '../../contract/addresses.ts';
+import { systemCodeOf } from '../../contract/errors.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import type { ProbeOutcome, ProbeTarget } from './probe-target.ts';
 
@@ -23,7 +24,8 @@ interface H2ProbeEvents {
 }
 
 /** probeH2 asks on an open connection; over TLS the backend has chosen HTTP/2. It closes the connection when it is answered. */
-export function probeH2(socket: Socket, target: ProbeTarget, { settle, fail }: H2ProbeEvents): void {
+export function probeH2(socket: Socket, target: ProbeTarget, { settle, fail: onFail }: H2ProbeEvents): void {
+  const fail = (error: Error): void => onFail(explain(error));
   const { connect } = process.getBuiltinModule('node:http2');
   const authority = hostPort(target.host, target.port);
   const scheme = target.tls === null ? 'http' : 'https';
@@ -35,6 +37,22 @@ export function probeH2(socket: Socket, target: ProbeTarget, { settle, fail }: H
   };
   if (target.check.type === 'grpc') askHealth(session, target.check.service, end, fail);
   else askStatus(session, target.check, end, fail);
+}
+
+/** Says in words what node tells by a code of its own; other errors stay. */
+function explain(error: Error): Error {
+  const { message } = error;
+  const name = /NGHTTP2_(\w+)/.exec(message)?.[1] ?? /code (\d+)/.exec(message)?.[0] ?? message;
+  switch (systemCodeOf(error)) {
+    case 'ERR_HTTP2_ERROR':
+      return new Error(`what answers does not speak HTTP/2 (${message})`, { cause: error });
+    case 'ERR_HTTP2_STREAM_ERROR':
+      return new Error(`the backend refused the request (${name})`, { cause: error });
+    case 'ERR_HTTP2_SESSION_ERROR':
+      return new Error(`the backend closed the connection (${name})`, { cause: error });
+    default:
+      return error;
+  }
 }
 
 type End = (outcome: ProbeOutcome) => void;

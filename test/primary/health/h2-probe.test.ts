@@ -7,9 +7,10 @@ import { createServer as createTlsServer } from 'node:tls';
 import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
-import { startBackend } from '../../support/backend.ts';
+import { startBackend, startRawBackend } from '../../support/backend.ts';
 import { Authority } from '../../support/certificates.ts';
 import { startH2Backend } from '../../support/h2-backends.ts';
+import { CODES, frame, number32, settings, TYPES } from '../../support/h2-frames.ts';
 import { backendTlsSettings, healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 
@@ -76,6 +77,30 @@ test('a backend without gRPC, one that says nothing and one that speaks HTTP/1.1
   const old = await startBackend((_request, response) => void response.end());
   t.after(() => old.close());
   assert.equal((await probe(old.port, { type: 'grpc' })).ok, false);
+});
+
+test('a probe says in words what it met in place of an answer over HTTP/2', async (t) => {
+  const answers: [bytes: Buffer, detail: string][] = [
+    [Buffer.from('220 smtp ready\r\n'), 'what answers does not speak HTTP/2 (Protocol error)'],
+    [
+      Buffer.concat([settings(), frame(TYPES.reset, 0, 1, number32(CODES.INTERNAL_ERROR))]),
+      'the backend refused the request (INTERNAL_ERROR)',
+    ],
+    [
+      Buffer.concat([settings(), frame(TYPES.goaway, 0, 0, number32(0, 0))]),
+      'the backend refused the request (REFUSED_STREAM)',
+    ],
+    [
+      Buffer.concat([settings(), frame(TYPES.goaway, 0, 0, number32(0, CODES.ENHANCE_YOUR_CALM))]),
+      'the backend closed the connection (code 11)',
+    ],
+  ];
+  for (const [bytes, detail] of answers) {
+    const backend = await startRawBackend((socket) => socket.once('data', () => socket.write(bytes)));
+    t.after(() => backend.close());
+    for (const type of ['http', 'grpc'] as const)
+      assert.deepEqual(await probe(backend.port, { type }), { ok: false, detail });
+  }
 });
 
 test('an HTTP probe in a pool of HTTP/2 is a GET of HTTP/2', async (t) => {
