@@ -142,13 +142,22 @@ export class Session implements ConnectEvents, FrameSink {
   /** destroy ends all streams, and the connection by GOAWAY and our FIN. What still comes is dropped. @param error see SessionHost.onClosed */
   destroy(code: number, error: Error | null = null): void {
     if (this.isDead) return;
+    this.#end(code, error);
+    // The last frames may wait for a peer that takes nothing, or that does not close.
+    if (!this.#isOver) this.#lingerTimer = setTimeout(closeWire, LINGER_MS, this).unref();
+  }
+
+  /** finish is destroy where the peer may still be reading: the owner closes the wire (closeWire) when the peer has had its time. */
+  finish(): void {
+    if (!this.isDead) this.#end(CODE.NO_ERROR, null);
+  }
+
+  #end(code: number, error: Error | null): void {
     this.goaway(code);
     this.#output.flushLast();
     this.#wire.end();
     this.#die(code, error);
-    // The last frames may wait for a peer that takes nothing, or that does not close.
     if (this.#wire.closed) this.closeWire();
-    else this.#lingerTimer = setTimeout(closeWire, LINGER_MS, this).unref();
   }
 
   /** cut ends all streams and resets the connection. @param error see SessionHost.onClosed */
@@ -174,8 +183,8 @@ export class Session implements ConnectEvents, FrameSink {
   }
 
   onRead(byteCount: number): void {
-    if (this.isDead) return;
     this.readBytes += byteCount;
+    if (this.isDead) return;
     try {
       const from = this.#prefaceBytes < PREFACE.length ? this.#readPreface(byteCount) : 0;
       this.#reader.read(READ_BUFFER, from, byteCount);

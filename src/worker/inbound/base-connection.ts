@@ -84,6 +84,11 @@ export abstract class BaseConnection implements Placed {
   /** destroy closes it, whatever is under way; onConnectionClosed follows. */
   abstract destroy(): void;
 
+  /** end closes an idle connection in a drain. What it was answered still arrives: a client of HTTP/1.1 says nothing while it reads. */
+  end(): void {
+    this.destroy();
+  }
+
   /** beginDrain is called when the worker begins to drain, or when it drains already. */
   beginDrain(): void {
     // HTTP/1.1 says it in the answers.

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../contract/downstream.ts';
 import { PREFACE } from '../../http2/frames.ts';
 import type { ConnectionOwner, ServeConnection } from './base-connection.ts';
-import { LINGER_IDLE_MS } from './http1/http1-connection.ts';
+import { LINGER_IDLE_MS } from './lingering-connection.ts';
 import { UndecidedConnection } from './undecided-connection.ts';
 
 interface CleartextProtocols {

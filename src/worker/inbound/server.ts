@@ -219,7 +219,7 @@ export class InboundServer implements ConnectionOwner {
     const nowMs = this.timer.monotonicMs();
     for (const connection of this.#connections.items.slice()) {
       const mayBegin = connection.receiving && nowMs < headsEndAtMs;
-      if (connection.idle && !mayBegin && connection.sinceMs <= nowMs - DRAIN_IDLE_MS) connection.destroy();
+      if (connection.idle && !mayBegin && connection.sinceMs <= nowMs - DRAIN_IDLE_MS) connection.end();
     }
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LINGER_IDLE_MS } from '../../../src/worker/inbound/http1/http1-connection.ts';
+import { LINGER_IDLE_MS } from '../../../src/worker/inbound/lingering-connection.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';

@@ -6,7 +6,9 @@
  * OPEN                     streams come and go; or there is none, and the keep-alive deadline runs.
  * CLOSING    #close        the client was told the last stream that is served (GOAWAY): later ones are for another connection.
  *                          Those that are open go on.
- * LINGERING  onClosed      the session has ended for what the client sent, which has some time to read why and to close.
+ * LINGERING  end           no stream is open, and our FIN is out. The client may still be reading the last answers, and says so
+ *                          (WINDOW_UPDATE): what comes is dropped for a while (lingering-connection.ts).
+ * ENDED      onClosed      the session has ended for what the client sent, which has two seconds to read why and to close.
  * DEAD       onWireClosed  the socket is closed. Final.
  *
  * One deadline looks at everything (onDue): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
@@ -20,7 +22,8 @@ import type { Stream } from '../../../http2/stream.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import type { WireMaker } from '../../../infra/wire/wire-maker.ts';
 import { CountedMemory, type PendingMemory } from '../../../memory/pending-bytes.ts';
-import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
+import type { ConnectionOwner } from '../base-connection.ts';
+import { LINGER_IDLE_MS, LingeringConnection } from '../lingering-connection.ts';
 import { letGo, lookAtAnswers } from './answer-watch.ts';
 import { ClientH2Request, type ClientH2RequestOwner, type ServedEvents } from './client-h2-request.ts';
 import { FloodGuard, type FloodKind } from './flood-guard.ts';
@@ -30,10 +33,9 @@ import { StreamHeads } from './stream-head.ts';
 const OPEN = 0;
 const CLOSING = 1;
 const LINGERING = 2;
-const DEAD = 3;
+const ENDED = 3;
+const DEAD = 4;
 
-/** A client that does not close after its last stream is cut after this time. */
-const CLOSING_MS = 2_000;
 const LOOK_MS = 1_000;
 /** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */
 const LOOKS = 4;
@@ -52,7 +54,7 @@ interface Http2Shared {
 }
 
 /** ClientH2Connection is made for each connection whose protocol is HTTP/2. */
-export class ClientH2Connection extends BaseConnection implements ClientH2RequestOwner, SessionHost {
+export class ClientH2Connection extends LingeringConnection implements ClientH2RequestOwner, SessionHost {
   readonly protocol = 'h2';
   readonly floods = new FloodGuard();
   readonly session: Session;
@@ -63,6 +65,8 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
   readonly #openedMs: number;
   #state = OPEN;
   #hasServed = false;
+  /** When a look has seen bytes of the client last. */
+  #readMs = 0;
   /** The bodies that nobody has taken yet and the heads that do not end or leave, as of the last look. */
   readonly #held = new CountedMemory(this);
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
@@ -78,8 +82,12 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
     this.#armLook();
   }
 
+  protected get readBytes(): number {
+    return this.session.readBytes;
+  }
+
   get idle(): boolean {
-    return this.#requests.items.length === 0;
+    return this.#state < LINGERING && this.#requests.items.length === 0;
   }
 
   get receiving(): boolean {
@@ -116,7 +124,7 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
     request.closed();
     if (!this.idle) return;
     this.sinceMs = this.owner.timer.monotonicMs();
-    if (this.#state === CLOSING) this.arm(CLOSING_MS);
+    if (this.#state === CLOSING) this.arm(0);
   }
 
   onAnswering(): void {
@@ -133,11 +141,22 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
 
   #close(): void {
     this.#state = CLOSING;
-    this.sinceMs = this.owner.timer.monotonicMs();
     this.session.goaway(CODE.NO_ERROR);
     // Until the client hears of it, it may begin uploads that are dropped: they are no control bytes.
     this.floods.bodyBytes += WINDOWS_BYTES;
-    this.arm(this.idle ? CLOSING_MS : LOOK_MS);
+    this.arm(this.idle ? 0 : LOOK_MS);
+  }
+
+  override end(): void {
+    const lastMs = Math.max(this.#readMs, this.sinceMs);
+    const isQuiet = !this.hasRead() && this.owner.timer.monotonicMs() - lastMs >= LINGER_IDLE_MS;
+    // Its time to linger is over already. An idle client must not delay the exit of a worker.
+    if (isQuiet) this.destroy();
+    else {
+      this.#state = LINGERING;
+      this.beginLingering();
+      this.session.finish();
+    }
   }
 
   /** Closes the socket too: the client is told as far as the kernel takes it now. */
@@ -147,7 +166,7 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
   }
 
   onClosed(error: Error | null): void {
-    this.#state = LINGERING;
+    if (this.#state !== LINGERING) this.#state = ENDED;
     if (error instanceof Http2Error) this.#shared.noteFault(error.message, this.client.address);
     this.#shared.bodies.resize(this.#held, 0);
   }
@@ -177,12 +196,14 @@ export class ClientH2Connection extends BaseConnection implements ClientH2Reques
   // Times.
 
   protected override onDue(): void {
+    if (this.#state === LINGERING && !this.lingerOn()) this.session.closeWire();
     if (this.#state >= LINGERING) return;
-    const nowMs = this.owner.timer.monotonicMs();
-    if (this.#state === CLOSING && this.idle && nowMs - this.sinceMs >= CLOSING_MS) {
-      this.destroy();
+    if (this.#state === CLOSING && this.idle) {
+      this.end();
       return;
     }
+    const nowMs = this.owner.timer.monotonicMs();
+    if (this.hasRead()) this.#readMs = nowMs;
     this.#lookAtMemory(nowMs);
     if (this.floods.isOverBudget(this.#ageMs, this.session.readBytes)) this.#endFlood('control_bytes');
     if (this.#state >= LINGERING || this.#isOverdue(nowMs)) return;

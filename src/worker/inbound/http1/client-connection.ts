@@ -25,7 +25,6 @@ import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import { ClientBody } from './client-body.ts';
 import { ClientInput } from './client-input.ts';
 import { ClientRequest, type WireRequestOwner } from './client-request.ts';
-import { LINGER_IDLE_MS } from './http1-connection.ts';
 
 const HEAD = 0;
 const SERVING = 1;
@@ -202,7 +201,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, S
     this.#state = LINGERING;
     this.pending.clear();
     this.restBytes = 0;
-    this.received = false;
     this.wire.end();
     if (this.wire.readable || this.wire.blocked) this.beginLingering();
     else this.#die();
@@ -231,10 +229,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, S
         this.lookForEnd();
         break;
       case LINGERING:
-        if (this.received && this.mayLinger) {
-          this.received = false;
-          this.arm(LINGER_IDLE_MS);
-        } else this.#die();
+        if (!this.lingerOn()) this.#die();
         break;
       default:
         this.#die();

@@ -23,11 +23,10 @@ export abstract class ClientInput extends Http1Connection<ClientRequest> impleme
   readonly wire: Wire;
   readonly pendingMemory: PendingMemory;
   protected readonly heads = new RequestHeadReader();
-  /** Bytes have come since the connection became idle or began to linger. */
+  /** Bytes have come since the connection became idle. */
   protected received = false;
   /** Made with the first request that has one. */
   body: ClientBody | null = null;
-  /** Bytes read since the connection was opened. */
   protected readBytes = 0;
   protected readonly pending: PendingBytes;
   /** Bytes after the head or the piece of body that was read last, without empty lines (RFC 9112 §2.2). */

@@ -1,15 +1,14 @@
 /** What the HTTP/1.1 connections of both engines have in common: one request at a time, the watch over writes, lingering. */
 import { WriteWatch, type WriteWatchOptions } from '../../../infra/wire/write-watch.ts';
-import { BaseConnection } from '../base-connection.ts';
 import type { BaseRequest } from '../base-request.ts';
+import { LingeringConnection } from '../lingering-connection.ts';
 import type { Http1Request, RequestOwner } from './http1-request.ts';
 
-/** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */
-export const LINGER_MAX_MS = 30_000;
-export const LINGER_IDLE_MS = 2_000;
-
 /** Http1Connection serves one request at a time, `current`. */
-export abstract class Http1Connection<R extends Http1Request> extends BaseConnection implements RequestOwner {
+export abstract class Http1Connection<R extends Http1Request>
+  extends LingeringConnection
+  implements RequestOwner
+{
   readonly protocol = 'http1';
   protected current: R | null = null;
   /** Where the bytes for the client wait. */
@@ -34,15 +33,9 @@ export abstract class Http1Connection<R extends Http1Request> extends BaseConnec
     this.current?.stalled();
   }
 
-  protected beginLingering(): void {
-    this.sinceMs = this.owner.timer.monotonicMs();
-    this.arm(LINGER_IDLE_MS);
-  }
-
-  /** Whether a connection that still gets bytes may go on lingering. */
-  protected get mayLinger(): boolean {
-    const { timer, draining } = this.owner;
-    return !draining && timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
+  /** What comes is an upload that nobody wants, or further requests: it must not hold up a drain. */
+  protected override lingerOn(): boolean {
+    return !this.owner.draining && super.lingerOn();
   }
 
   /** stopWatching is called when somebody else begins to write. */

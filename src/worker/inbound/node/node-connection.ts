@@ -14,7 +14,7 @@ import type { ClientFacts } from '../../../contract/downstream.ts';
 import { resetOrDestroy } from '../../../infra/wire/socket-bound.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
-import { Http1Connection, LINGER_IDLE_MS } from '../http1/http1-connection.ts';
+import { Http1Connection } from '../http1/http1-connection.ts';
 import type { NodeDownstream, NodeRequestOwner } from './node-downstream.ts';
 
 const OPEN = 0;
@@ -62,7 +62,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   #queuedAtBytes = 0;
   /** The time of a head runs: see onDue. */
   #overdue = false;
-  /** bytesRead when it became idle, or when lingering was last looked at. */
+  /** bytesRead when it became idle. */
   #idleAtBytes: number;
   /** bytesRead at the first answer in a drain: later requests are not served. */
   #drainedAtBytes = Number.POSITIVE_INFINITY;
@@ -87,6 +87,10 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
 
   get receiving(): boolean {
     return this.readSinceIdle > 0;
+  }
+
+  protected get readBytes(): number {
+    return this.socket.bytesRead;
   }
 
   get readSinceIdle(): number {
@@ -288,7 +292,6 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
     this.#dropQueue();
     this.socket.end();
     this.#discardInput();
-    this.#idleAtBytes = this.socket.bytesRead;
     this.beginLingering();
   }
 
@@ -313,23 +316,15 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   // Times and ends.
 
   protected override onDue(): void {
-    if (this.#state === LINGERING) this.#lingerOn();
-    else if (this.current !== null) this.#probe(this.current);
+    if (this.#state === LINGERING) {
+      if (!this.lingerOn()) this.socket.destroy();
+    } else if (this.current !== null) this.#probe(this.current);
     else if (!this.#hasServed && this.receiving) this.fail({ status: 408, method: null });
     else if (this.receiving && !this.#overdue) {
       // A head that has begun has the parser's deadline, and its 408. Empty lines begin none (RFC 9112 §2.2), and get the same time.
       this.#overdue = true;
       this.arm(this.owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS);
     } else this.socket.destroy();
-  }
-
-  #lingerOn(): void {
-    if (!this.receiving || !this.mayLinger) {
-      this.socket.destroy();
-      return;
-    }
-    this.#idleAtBytes = this.socket.bytesRead;
-    this.arm(LINGER_IDLE_MS);
   }
 
   /** A socket that is not read shows no reset. An empty write makes the kernel tell; the error destroys the socket (B28). */

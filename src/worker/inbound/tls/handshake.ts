@@ -14,7 +14,7 @@ import { systemCodeOf } from '../../../contract/errors.ts';
 import { HANDSHAKE_MS, type TlsAddress } from '../../../contract/tls.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
-import { LINGER_IDLE_MS } from '../http1/http1-connection.ts';
+import { LINGER_IDLE_MS } from '../lingering-connection.ts';
 import { clientSubject } from './client-certificate.ts';
 import type { HandshakeResult, HandshakeTracker, UnderWay } from './handshake-tracker.ts';
 import type { HandshakeEvents, TlsTerminator } from './terminator.ts';

@@ -8,6 +8,7 @@ import type { WireMaker } from '../../../../src/infra/wire/wire-maker.ts';
 import { PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import type { ConnectionOwner } from '../../../../src/worker/inbound/base-connection.ts';
 import { ClientH2Connection } from '../../../../src/worker/inbound/h2/client-h2-connection.ts';
+import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/lingering-connection.ts';
 import { FakeTime } from '../../../support/fake-time.ts';
 import {
   CODES,
@@ -49,10 +50,11 @@ function answer(downstream: Downstream): void {
 function connect() {
   const time = new FakeTime();
   let events!: WireEvents;
+  const wire = new MemoryWire();
   const wires: Pick<WireMaker, 'accept'> = {
     accept: (_socket, wireEvents) => {
       events = wireEvents;
-      return new MemoryWire();
+      return wire;
     },
   };
   const owner: Partial<ConnectionOwner> = {
@@ -71,7 +73,7 @@ function connect() {
     acceptedMs: 0,
     ends: {},
   } as const;
-  new ClientH2Connection({} as Socket, client, owner as ConnectionOwner, {
+  const connection = new ClientH2Connection({} as Socket, client, owner as ConnectionOwner, {
     wires: wires as WireMaker,
     bodies: new PendingMemory(),
     answers,
@@ -84,7 +86,7 @@ function connect() {
     events.onRead(bytes.length);
   };
   send(Buffer.from(PREFACE, 'latin1'), settings([4, 0]));
-  return { time, answers, send, events };
+  return { time, answers, send, events, connection, wire };
 }
 
 test('an answer is counted no more once its stream is reset, or its connection is over', () => {
@@ -97,4 +99,43 @@ test('an answer is counted no more once its stream is reset, or its connection i
   assert.equal(answers.bytes, PIECE_BYTES);
   events.onEnd();
   assert.equal(answers.bytes, 0);
+});
+
+/** A connection whose only stream is over, and that was told to end. */
+function end({ quietMs = 0 } = {}) {
+  const scene = connect();
+  scene.send(headers(1, request()), frame(TYPES.reset, 0, 1, number32(CODES.CANCEL)));
+  for (let ms = 0; ms < quietMs; ms += 500) scene.time.pass(500);
+  scene.connection.end();
+  return scene;
+}
+
+test('the end of a connection is a FIN, and the socket stays open while bytes of the client come', () => {
+  const { time, send, wire } = end();
+  const update = frame(TYPES.window, 0, 0, number32(16_384));
+  for (let i = 0; i < 5; i++) {
+    assert.deepEqual([wire.ended, wire.closed], [true, false]);
+    time.pass(LINGER_IDLE_MS - 100);
+    send(update);
+    time.pass(100);
+  }
+  assert.equal(wire.closed, false);
+  time.pass(LINGER_IDLE_MS);
+  assert.equal(wire.closed, true);
+});
+
+test('a client that goes on sending keeps its socket for half a minute at most', () => {
+  const { time, send, wire } = end();
+  const ping = frame(TYPES.ping, 0, 0, Buffer.alloc(8));
+  let ms = 0;
+  for (; !wire.closed && ms < 60_000; ms += 1_000) {
+    send(ping);
+    time.pass(1_000);
+  }
+  assert.ok(ms >= LINGER_MAX_MS && ms <= LINGER_MAX_MS + 2 * LINGER_IDLE_MS, `${ms} ms`);
+});
+
+test('a client that has said nothing for a while is not waited for', () => {
+  const { wire } = end({ quietMs: LINGER_IDLE_MS + 1_000 });
+  assert.equal(wire.closed, true);
 });

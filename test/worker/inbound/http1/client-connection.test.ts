@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../../../src/contract/downstream.ts';
 import { PENDING_MAX_BYTES } from '../../../../src/memory/pending-bytes.ts';
-import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/http1/http1-connection.ts';
+import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/lingering-connection.ts';
 import {
   answerAtOnce,
   assertIdle,

@@ -1,0 +1,35 @@
+/** Lingering: our FIN is out, and what still comes is dropped. To close would make the kernel answer it by a RST, which takes what the client has not got yet. */
+import { BaseConnection } from './base-connection.ts';
+
+/** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */
+export const LINGER_MAX_MS = 30_000;
+export const LINGER_IDLE_MS = 2_000;
+
+/** LingeringConnection is a connection with a protocol. While it lingers it counts against the caps as before. */
+export abstract class LingeringConnection extends BaseConnection {
+  /** Bytes read since the connection was opened. */
+  protected abstract readonly readBytes: number;
+  #lookedBytes = 0;
+
+  /** hasRead tells whether bytes have come since it was called last. */
+  protected hasRead(): boolean {
+    const { readBytes } = this;
+    const hasRead = readBytes > this.#lookedBytes;
+    this.#lookedBytes = readBytes;
+    return hasRead;
+  }
+
+  protected beginLingering(): void {
+    this.sinceMs = this.owner.timer.monotonicMs();
+    this.hasRead();
+    this.arm(LINGER_IDLE_MS);
+  }
+
+  /** lingerOn is called when the deadline of a lingering connection is due. @returns false: it must be closed */
+  protected lingerOn(): boolean {
+    const isWithinMax = this.owner.timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
+    if (!this.hasRead() || !isWithinMax) return false;
+    this.arm(LINGER_IDLE_MS);
+    return true;
+  }
+}
