@@ -29,7 +29,8 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   uses, a route that another one hides, a secret of API keys where no key is read, a trusted proxy range that covers every address,
   \`rateLimit.instances\` above 1 without a Redis or a database that they share, \`localhost\` beside its own address in a pool,
   a certificate that ends soon or whose name another one has too, a key that every user can read, backends that are not verified,
-  \`proxyProtocol\` from everywhere, and an \`acme\` block without names, without a plain port or with a folder that cannot be written.
+  \`proxyProtocol\` from everywhere, and an \`acme\` block without names, without a plain port, without a
+  database that instances share, or with a folder that cannot be written.
   The exit code stays 0. \`serve\` and reloads write them to the log at level \`warn\`.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.

@@ -40,6 +40,11 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
       'no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS';
     yield { path: ['acme'], message };
   }
+  if (acme !== null && names.length > 0 && rateLimit.instances > 1 && database.url === null) {
+    const message =
+      'without database.url only the instance that orders knows the proof, and the authority may ask any of them';
+    yield { path: ['acme'], message };
+  }
   const storage = acme === null || names.length === 0 ? null : folderProblem(acme.storage);
   if (storage !== null) {
     const kept = database.url === null ? 'cannot be kept' : 'are kept in the database alone';

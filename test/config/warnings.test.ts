@@ -77,6 +77,11 @@ test('ACME without names, or without an address that can answer its challenges, 
   ]);
   const listen = `listen: [${secure}, { address: ":80" }]`;
   assert.deepEqual(warningsOf(`${acme}${listen}`), []);
+  const shared = `${acme}${listen}\nrateLimit: { enabled: false, instances: 2, identify: { apiKeyHeader: "" } }`;
+  assert.deepEqual(warningsOf(shared), [
+    'f:2: warning: acme: without database.url only the instance that orders knows the proof, and the authority may ask any of them',
+  ]);
+  assert.deepEqual(warningsOf(`${shared}\ndatabase: { url: "postgres://d/x" }`), []);
   // Its folder would be below this file.
   const stored = acme.replace('agreeToTerms', `storage: ${import.meta.filename}/acme, agreeToTerms`);
   assert.deepEqual(warningsOf(`${stored}${listen}`), [
