@@ -245,7 +245,7 @@ export class AcmeManager {
       orderMs,
       requestMs,
       signal: this.#stop.signal,
-      openChallenge: (challenge) => this.#challenges.openChallenge(challenge),
+      openChallenge: (...opened) => this.#challenges.openChallenge(...opened),
       closeChallenge: async (token) => {
         const close = () => this.#challenges.closeChallenge(token);
         await this.#tolerate('an ACME challenge stays open until it expires', close);

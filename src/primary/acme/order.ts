@@ -24,8 +24,8 @@ interface OrderOptions {
   /** For all of it, and for one request. */
   orderMs: number;
   requestMs: number;
-  /** Resolves once every worker of every machine answers the challenge. */
-  openChallenge: (challenge: AcmeChallenge) => Promise<void>;
+  /** Resolves once every worker of every machine answers the challenge, or rejects once the signal ends the order. */
+  openChallenge: (challenge: AcmeChallenge, signal: AbortSignal) => Promise<void>;
   /** Never rejects: the certificate may be there already. */
   closeChallenge: (token: string) => Promise<void>;
 }
@@ -117,6 +117,7 @@ class CertificateOrder {
 
   /** Opens a challenge for each authorization, and tells the authority to look. */
   async #prove(client: Client, order: Order): Promise<void> {
+    const { openChallenge, signal } = this.#options;
     for (const { status, identifier, challenges } of await client.getAuthorizations(order)) {
       if (status === 'valid') continue;
       if (identifier.value !== this.#options.name)
@@ -127,7 +128,7 @@ class CertificateOrder {
       if (!TOKEN.test(token)) throw new Error('the authority names a token that is none');
       const keyAuthorization = await client.getChallengeKeyAuthorization(challenge);
       this.#opened.push(token);
-      await this.#options.openChallenge({ token, keyAuthorization });
+      await openChallenge({ token, keyAuthorization }, signal);
       await client.completeChallenge(challenge);
     }
   }

@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { AcmeChallenge } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -74,15 +75,19 @@ export class AcmeSharing implements AcmeChallenges {
     return first;
   }
 
-  /** openChallenge waits for a look of every machine, `lookMs` and five seconds at most. Throws what Database throws. */
-  async openChallenge(challenge: AcmeChallenge): Promise<void> {
+  /**
+   * openChallenge waits for a look of every machine, `lookMs` and five seconds at most. Throws what Database throws, and an
+   * AbortError once the signal ends the order.
+   */
+  async openChallenge(challenge: AcmeChallenge, signal: AbortSignal): Promise<void> {
     const { tables, logger, lookMs } = this.#options;
     await tables.openChallenge(challenge);
     this.#woken.resolve();
-    const knownMs = lookMs + KNOWN_AFTER_LOOK_MS;
-    for (let waitedMs = 0; waitedMs < knownMs; waitedMs += KNOWN_EVERY_MS) {
+    const endMs = systemClock.monotonicMs() + lookMs + KNOWN_AFTER_LOOK_MS;
+    const ended = AbortSignal.any([signal, this.#stop.signal]);
+    while (systemClock.monotonicMs() < endMs) {
       if (await tables.isKnownEverywhere(challenge.token)) return;
-      await sleep(KNOWN_EVERY_MS, undefined, { signal: this.#stop.signal });
+      await sleep(KNOWN_EVERY_MS, undefined, { signal: ended });
     }
     logger.warn(
       'not every machine has taken over an ACME challenge in time; the authority is called all the same',

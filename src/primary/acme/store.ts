@@ -36,8 +36,8 @@ export interface AcmeChallenges {
   prepare?(): Promise<void>;
   /** start resolves once the certificates and challenges of other machines are known, or cannot be. */
   start?(): Promise<void>;
-  /** openChallenge resolves once every worker of every machine answers the challenge. */
-  openChallenge(challenge: AcmeChallenge): Promise<void>;
+  /** openChallenge resolves once every worker of every machine answers the challenge, or rejects once the signal ends the order. */
+  openChallenge(challenge: AcmeChallenge, signal: AbortSignal): Promise<void>;
   closeChallenge(token: string): Promise<void>;
   close?(): Promise<void>;
 }
