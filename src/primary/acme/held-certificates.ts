@@ -131,6 +131,11 @@ export class HeldCertificates {
     }
   }
 
+  /** forget notes that the table has no certificate for the name, perhaps no more: the one that is here is published again. */
+  forget(name: string): void {
+    this.#seen.delete(name);
+  }
+
   /** keep serves a certificate from now on, and saves it. */
   keep(certificate: IssuedCertificate): void {
     const { name } = certificate;

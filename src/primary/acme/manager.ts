@@ -81,6 +81,7 @@ export class AcmeManager {
         names,
         tellWorkers,
         onCertificate: (name, pem) => this.#held.adopt(name, pem),
+        onMissing: (name) => this.#held.forget(name),
         onOthers: (certificates) => this.#held.adoptForeign(certificates),
         onLooked: () => this.#held.publishNewer(),
         lookMs,

@@ -24,6 +24,8 @@ interface AcmeSharingOptions {
   tellWorkers: (challenges: readonly AcmeChallenge[]) => Promise<void>;
   /** Called for each new certificate in the table. */
   onCertificate: (name: string, pem: string) => void;
+  /** Called with each look for each name that has no certificate in the table. */
+  onMissing: (name: string) => void;
   /** Called once, with those of other authorities. */
   onOthers: (certificates: { name: string; pem: string }[]) => void;
   /** Called after each look. */
@@ -158,16 +160,18 @@ export class AcmeSharing implements AcmeChallenges {
   }
 
   async #readCertificates(): Promise<void> {
-    const { tables, names, onCertificate, onOthers } = this.#options;
+    const { tables, names, onCertificate, onMissing, onOthers } = this.#options;
     await this.#assertSchema();
-    const read = await tables.newCertificates(names, this.#versions);
+    const read = await tables.certificates(names, this.#versions);
     const others = this.#knowsOthers ? null : await tables.otherCertificates(names);
     // Who reads after its end would speak for settings that are no longer in force.
     if (this.#stop.signal.aborted) return;
+    this.#versions.clear();
     for (const { name, pem, version } of read) {
       this.#versions.set(name, version);
-      onCertificate(name, pem);
+      if (pem !== null) onCertificate(name, pem);
     }
+    for (const name of names) if (!this.#versions.has(name)) onMissing(name);
     if (others !== null) onOthers(others);
     this.#knowsOthers = true;
   }

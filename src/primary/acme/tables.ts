@@ -15,7 +15,8 @@ const MACHINE_LIFE = "interval '30 seconds'";
 
 interface SharedCertificate {
   name: string;
-  pem: string;
+  /** null: that of the known version. */
+  pem: string | null;
   version: string;
 }
 
@@ -81,26 +82,26 @@ export class AcmeTables implements AcmeStore {
     );
   }
 
-  /** newCertificates reads the certificates of these names that have another version than the known one. */
-  async newCertificates(
+  /** certificates reads those of these names; their text only where they have another version than the known one. */
+  async certificates(
     names: readonly string[],
     known: ReadonlyMap<string, string>,
   ): Promise<SharedCertificate[]> {
     const rows = await this.#database.read(
-      `select name, pem, version from acme_certificates
+      `select name, version, case when known.name is null then pem end as pem from acme_certificates
          left join unnest($3::text[], $4::bigint[]) as known (name, version) using (name, version)
-         where directory = $1 and name = any($2) and pem is not null and known.name is null`,
+         where directory = $1 and name = any($2) and pem is not null`,
       [this.#directory, [...names], [...known.keys()], [...known.values()]],
     );
     return rows.map((row) => ({
       name: String(row.name),
-      pem: String(row.pem),
+      pem: textOrNull(row.pem),
       version: String(row.version),
     }));
   }
 
   /** otherCertificates reads those that other authorities have issued for these names. */
-  async otherCertificates(names: readonly string[]): Promise<Pick<SharedCertificate, 'name' | 'pem'>[]> {
+  async otherCertificates(names: readonly string[]): Promise<{ name: string; pem: string }[]> {
     const rows = await this.#database.read(
       'select name, pem from acme_certificates where directory <> $1 and name = any($2) and pem is not null',
       [this.#directory, [...names]],

@@ -27,6 +27,7 @@ function makeSharing(t: TestContext, database: Database, lookMs: number) {
     names: [],
     tellWorkers: async (challenges) => void told.push(...challenges.map(({ token }) => token)),
     onCertificate: () => undefined,
+    onMissing: () => undefined,
     onOthers: () => undefined,
     onLooked: async () => undefined,
     lookMs,

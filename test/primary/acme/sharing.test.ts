@@ -152,7 +152,7 @@ test('of machines that want a certificate at once, one orders it, under the acco
   assert.deepEqual(await database.read('select from acme_machines'), []);
 });
 
-test('a machine keeps its certificate while the database is away or has a broken one, and shares it again', async (t) => {
+test('a machine keeps its certificate while the database is away, or has a broken one or none, and shares it again', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const answering = await startAnswering(t);
   const authority = await startAuthority(t, { httpPort: answering.port });
@@ -178,6 +178,8 @@ test('a machine keeps its certificate while the database is away or has a broken
   await waitFor('the certificate instead of a broken one', async () => (await pemOf()) === held);
   assert.equal(second.manager.certificates[0]?.pem, held);
   assert.match(JSON.stringify(second.lines), /a certificate in the database cannot be used/);
+  await database.query('delete from acme_certificates');
+  await waitFor('the certificate that had vanished', async () => (await pemOf()) === held);
   await second.manager.close();
 
   const away = await shared(copyOf(t, storage), 'postgres://nobody@127.0.0.1:1/none');
