@@ -45,6 +45,7 @@ const ALERTS: Partial<Record<MetricName, string>> = {
   sluice_worker_restarts_total: 'increase(sluice_worker_restarts_total[10m]) > 2',
   sluice_config_last_reload_success: 'sluice_config_last_reload_success == 0',
   sluice_tls_certificate_expiry_seconds: 'sluice_tls_certificate_expiry_seconds < 14 * 86400',
+  sluice_pool_certificate_expiry_seconds: 'sluice_pool_certificate_expiry_seconds < 14 * 86400',
   sluice_tls_certificates_current: 'sluice_tls_certificates_current == 0',
   sluice_acme_certificates_due: 'min_over_time(sluice_acme_certificates_due[6h]) > 0',
 };

@@ -64,6 +64,8 @@ const ROWS = {
     'Seconds until a certificate of a listener expires, below 0 once it has; name is its first one.',
   'gauge sluice_tls_certificates_current':
     '1 while the certificate files as they are now are in force; 0 after a change that cannot be used.',
+  'gauge sluice_pool_certificate_expiry_seconds pool':
+    'Seconds until the certificate in pools.*.tls.cert expires, below 0 once it has.',
   'gauge sluice_acme_certificates_due':
     'Names in tls.acme that have no certificate of the authority, or one that is due for renewal.',
   'counter sluice_acme_orders_total result':

@@ -36,6 +36,7 @@ import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { logWarnings, Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
+import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
@@ -182,6 +183,8 @@ class Primary {
     const changed = { registry, checker, directory, collector, briefing, acme, tls };
     const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
     this.#reloader = reloader;
+    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
+    lifecycle.onClose('the warnings of certificates', stopWarnings);
 
     await this.#unlessStopped(removeDeadSockets(listen, logger));
     const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount });

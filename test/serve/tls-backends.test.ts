@@ -53,6 +53,9 @@ test('the example in docs/tls.md works; a reload takes new files, and one with a
   assert.match(JSON.stringify(pools.body), /"url":"https:\/\/localhost:\d+","?.*"state":"up"/);
   assert.doesNotMatch(JSON.stringify((await askJson(`${sluice.adminUrl}/api/v1/config`)).body), /BEGIN/);
 
+  const metrics = (await ask(`${sluice.adminUrl}/metrics`)).text;
+  assert.match(metrics, /^sluice_pool_certificate_expiry_seconds\{pool="app"\} \d+/m);
+
   const reload = () => askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
   put('sluice.pem', 'nothing');
   const refused = await reload();

@@ -8,6 +8,7 @@ import { sluiceVersion } from '../../infra/build-info.ts';
 import type { AcmeService } from '../acme/acme-service.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { Reloader } from '../reloader.ts';
+import { poolExpiries } from '../tls/pool-certificates.ts';
 import type { TlsKeeper } from '../tls/tls-keeper.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
@@ -80,9 +81,14 @@ export class PrimaryGauges {
   }
 
   #setCertificates(): void {
-    const { collector, tls, acme } = this.#sources;
+    const { collector, tls, acme, reloader } = this.#sources;
     const series = tls.expiries().map(([name, seconds]): SeriesValue => [[name], seconds]);
     collector.replace('sluice_tls_certificate_expiry_seconds', series);
+    const ofPools = poolExpiries(reloader.current.settings.pools);
+    collector.replace(
+      'sluice_pool_certificate_expiry_seconds',
+      ofPools.map(([pool, seconds]): SeriesValue => [[pool], seconds]),
+    );
     this.#set('sluice_tls_certificates_current', tls.isCurrent ? 1 : 0);
     this.#set('sluice_acme_certificates_due', acme.dueCount);
   }

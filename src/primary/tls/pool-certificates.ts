@@ -1,0 +1,39 @@
+/**
+ * The certificates in pools.*.tls. A start and a reload read their files and warn of them; nothing watches the files, because new
+ * ones end the connections to backends. So that nobody forgets the reload, there is a metric, and a warning once a day.
+ */
+import { X509Certificate } from 'node:crypto';
+import { certificateWarnings } from '../../config/pem-files.ts';
+import { validityOf } from '../../config/validity.ts';
+import { systemClock } from '../../contract/clock.ts';
+import type { PoolSettings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+
+type PoolTls = Pick<PoolSettings, 'name' | 'tls'>;
+
+const WARN_EVERY_MS = 24 * 3_600_000;
+const MS_PER_SEC = 1_000;
+
+/** poolExpiries are the seconds that Sluice's own certificate has left, for each pool that has one. */
+export function poolExpiries(
+  pools: readonly PoolTls[],
+  nowMs = systemClock.wallMs(),
+): [pool: string, seconds: number][] {
+  return pools.flatMap(({ name, tls }): [string, number][] => {
+    if (!tls?.cert) return [];
+    const { notAfterMs } = validityOf(new X509Certificate(tls.cert.pem));
+    return [[name, (notAfterMs - nowMs) / MS_PER_SEC]];
+  });
+}
+
+/** warnOfPoolsDaily logs those that end soon or are not valid. @param pools those in force; returns how to stop */
+export function warnOfPoolsDaily(pools: () => readonly PoolTls[], logger: Logger): () => void {
+  const warn = (): void => {
+    for (const { name: pool, tls } of pools())
+      for (const key of ['ca', 'cert'] as const)
+        for (const { message } of certificateWarnings([], tls?.[key] ?? null))
+          logger.warn({ pool, key }, message);
+  };
+  const timer = setInterval(warn, WARN_EVERY_MS).unref();
+  return () => clearInterval(timer);
+}
