@@ -46,6 +46,7 @@ export const PAYLOAD_MAX_BYTES = 16_384;
 export const INITIAL_WINDOW_BYTES = 65_535;
 /** Also the highest number of a stream. */
 export const WINDOW_MAX_BYTES = 2 ** 31 - 1;
+export const STREAM_ID_MAX = 2 ** 31 - 1;
 export const NO_BYTES = Buffer.alloc(0);
 /** What a client sends first (§3.4). */
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');

@@ -25,6 +25,7 @@ import {
   PREFACE,
   protocolError,
   SETTING,
+  STREAM_ID_MAX,
   sizeError,
   WINDOW_MAX_BYTES,
 } from './frames.ts';
@@ -133,8 +134,18 @@ export class Session implements ConnectEvents, FrameSink {
 
   /** goaway tells the peer the last of its streams that is served. Later ones are ignored. */
   goaway(code: number): void {
+    this.#sendGoaway(this.#streams.stopServing(), code);
+  }
+
+  /** announceGoaway asks the peer to open no further stream. Those on their way have come when onPong is called (RFC 9113 §6.8); `goaway` must follow. */
+  announceGoaway(): void {
+    this.#sendGoaway(STREAM_ID_MAX, CODE.NO_ERROR);
+    this.ping();
+  }
+
+  #sendGoaway(lastStreamId: number, code: number): void {
     const payload = Buffer.alloc(8);
-    payload.writeUInt32BE(this.#streams.stopServing());
+    payload.writeUInt32BE(lastStreamId);
     payload.writeUInt32BE(code, 4);
     this.#output.frameControl(FRAME.GOAWAY, 0, 0, payload);
   }
@@ -142,18 +153,18 @@ export class Session implements ConnectEvents, FrameSink {
   /** destroy ends all streams, and the connection by GOAWAY and our FIN. What still comes is dropped. @param error see SessionHost.onClosed */
   destroy(code: number, error: Error | null = null): void {
     if (this.isDead) return;
+    this.goaway(code);
     this.#end(code, error);
     // The last frames may wait for a peer that takes nothing, or that does not close.
     if (!this.#isOver) this.#lingerTimer = setTimeout(closeWire, LINGER_MS, this).unref();
   }
 
-  /** finish is destroy where the peer may still be reading: the owner closes the wire (closeWire) when the peer has had its time. */
+  /** finish follows `goaway`, when all streams are over, by our FIN. The peer may still be reading: the owner closes the wire (closeWire) when it has had its time. */
   finish(): void {
     if (!this.isDead) this.#end(CODE.NO_ERROR, null);
   }
 
   #end(code: number, error: Error | null): void {
-    this.goaway(code);
     this.#output.flushLast();
     this.#wire.end();
     this.#die(code, error);

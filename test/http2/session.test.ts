@@ -138,6 +138,21 @@ test('bytes, trailers and the end of a stream that was reset meanwhile are ignor
   assert.deepEqual([client.closedBy, server.closedBy], [undefined, undefined]);
 });
 
+test('a GOAWAY that was announced refuses nothing before, and the answer to its PING comes behind what was on its way', async () => {
+  const { client, server } = await joinSessions();
+  const before = client.open();
+  server.session.announceGoaway();
+  const onItsWay = client.open();
+  const heard: unknown[] = [];
+  server.onAny = (event) => event === 'pong' && heard.push(server.requests.length);
+  await until('the answer to the PING', () => server.pongCount === 1);
+  assert.deepEqual([heard, client.goaways], [[2], [[2 ** 31 - 1, CODE.NO_ERROR]]]);
+  server.session.goaway(CODE.NO_ERROR);
+  for (const { stream } of server.requests) stream.sendFields(OK, true);
+  await until('the answers', () => [before, onItsWay].every(({ closedBy }) => closedBy === CODE.NO_ERROR));
+  assert.deepEqual(client.goaways[1], [3, CODE.NO_ERROR]);
+});
+
 test('GOAWAY names the last stream that is served; later ones are ignored, earlier ones end well', async () => {
   const { client, server } = await joinSessions();
   const first = client.open(requestOf('POST'), false);

@@ -81,7 +81,7 @@ test('B38: clients that follow GOAWAY get every answer while each worker is repl
       }
       const asked = Array.from({ length: 8 }, () => requestH2(session, { ':path': '/load' }));
       for (const { status, rstCode } of await Promise.all(asked)) {
-        // Behind the last stream of a GOAWAY: for another connection.
+        // node's client refuses what it has not sent yet when a GOAWAY comes.
         if (status === 0 && rstCode === constants.NGHTTP2_REFUSED_STREAM) continue;
         assert.equal(status, 200);
         answered += 1;

@@ -178,6 +178,12 @@ export class FrameClient {
     return payload.readUInt32BE(0);
   }
 
+  /** pong waits for a PING, and answers it. */
+  async pong(): Promise<void> {
+    const { payload } = await this.wait('a PING', ({ type, flags }) => type === TYPES.ping && flags === 0);
+    this.send(frame(TYPES.ping, FLAGS.ack, 0, payload));
+  }
+
   /** goaway waits for a GOAWAY. @returns its code */
   async goaway(timeoutMs = 5_000): Promise<number> {
     const { payload } = await this.wait('a GOAWAY', ({ type }) => type === TYPES.goaway, timeoutMs);

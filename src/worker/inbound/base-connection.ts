@@ -84,7 +84,7 @@ export abstract class BaseConnection implements Placed {
   /** destroy closes it, whatever is under way; onConnectionClosed follows. */
   abstract destroy(): void;
 
-  /** end closes an idle connection in a drain. What it was answered still arrives: a client of HTTP/1.1 says nothing while it reads. */
+  /** end is called in a drain when the connection has been idle for a moment: it closes. What it was answered still arrives: a client of HTTP/1.1 says nothing while it reads. */
   end(): void {
     this.destroy();
   }

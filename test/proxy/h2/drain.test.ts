@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { FakeTime } from '../../support/fake-time.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { CODES, connectFrames, data, frame, headers, request, TYPES } from '../../support/h2-frames.ts';
+import { localTls } from '../../support/tls.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-test('a drain tells clients the last stream that is served, serves it, and closes', async (t) => {
+const ASKED = [2 ** 31 - 1, CODES.NO_ERROR];
+
+test('B38: a drain asks clients for no more streams, serves those on their way, tells the last one, and closes', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));
   const proxy = await startProxy(t, { backends: [backend], h2c: true });
   const client = await connectFrames(proxy.url);
@@ -18,19 +23,24 @@ test('a drain tells clients the last stream that is served, serves it, and close
   client.send(headers(1, request()), headers(3, request()));
   await waitFor('all requests', () => backend.requests.length === 3);
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
-  await client.wait('the last id', ({ type }) => type === TYPES.goaway);
+  // On its way when the client hears of it.
+  client.send(headers(5, request([], { path: '/first' })));
+  await client.pong();
+  await waitFor('the last id', () => client.goaways().length === 2);
   // The client must send it again on a new connection.
-  client.send(headers(5, request([], { path: '/too-late' })));
+  client.send(headers(7, request([], { path: '/too-late' })));
+  await idle.pong();
   await idle.raw.waitForClose();
   for (const socket of backend.sockets) if (!socket.destroyed) socket.write(ok('late'));
   assert.equal(await client.status(1), 200);
   assert.equal(await client.status(3), 200);
+  assert.equal(await client.status(5), 200);
   await client.raw.waitForClose();
-  assert.deepEqual(client.goaways()[0], [3, CODES.NO_ERROR]);
-  assert.deepEqual(idle.goaways()[0], [1, CODES.NO_ERROR]);
+  assert.deepEqual(client.goaways(), [ASKED, [5, CODES.NO_ERROR]]);
+  assert.deepEqual(idle.goaways(), [ASKED, [1, CODES.NO_ERROR]]);
   await drained;
   assert.equal(proxy.server.connectionCount, 0);
-  assert.equal(backend.requests.length, 3);
+  assert.equal(backend.requests.length, 4);
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['ok']));
 });
 
@@ -43,6 +53,8 @@ test('uploads that were on their way when a drain began are dropped, and end no 
   client.send(headers(1, request()));
   await waitFor('the request', () => backend.requests.length === 1);
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+  await client.pong();
+  await waitFor('the last id', () => client.goaways().length === 2);
   for (let id = 3; id < 3 + 2 * 40; id += 2) {
     client.send(headers(id, request([], { method: 'POST' }), { ends: false }));
     for (let i = 0; i < 4; i++) client.send(data(id, Buffer.alloc(16_000)));
@@ -54,8 +66,55 @@ test('uploads that were on their way when a drain began are dropped, and end no 
   await time.ticks();
   backend.sockets[0]?.write(ok('served'));
   assert.equal(await client.status(1), 200);
-  assert.deepEqual(client.goaways(), [[1, CODES.NO_ERROR]]);
+  assert.deepEqual(client.goaways(), [ASKED, [1, CODES.NO_ERROR]]);
+  client.close();
   await drained;
+});
+
+for (const isSecure of [false, true]) {
+  test(`B38: the first request of a connection is served in a drain that begins before it ${isSecure ? '(TLS)' : ''}`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const tls = isSecure ? { tls: localTls().tls } : { h2c: true };
+    const proxy = await startProxy(t, { backends: [backend], ...tls });
+    const socket = connect(proxy.port, '127.0.0.1');
+    await waitFor('the connection', () => proxy.server.connectionCount === 1);
+    const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+    const createConnection = () =>
+      isSecure ? connectTls({ socket, ALPNProtocols: ['h2'], rejectUnauthorized: false }) : socket;
+    const session = connectH2(t, isSecure ? 'https://a' : 'http://a', { createConnection });
+    assert.equal((await requestH2(session, { ':path': '/x' })).body, 'GET /x');
+    await Promise.all([drained, waitFor('the end', () => session.destroyed)]);
+  });
+}
+
+test('B38: a connection that is open and unused when a drain begins may send its first request', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const sessions = [connectH2(t, proxy.url), connectH2(t, proxy.url)] as const;
+  await waitFor('the connections', () => proxy.server.connectionsByProtocol().h2 === 2);
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+  assert.equal((await requestH2(sessions[0], { ':path': '/x' })).body, 'GET /x');
+  await drained;
+  assert.deepEqual(
+    sessions.map(({ closed }) => closed),
+    [true, true],
+  );
+});
+
+test('B38: a client that answers no PING, and one that never closes, delay the end of a drain by little', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const clients = [await connectFrames(proxy.url), await connectFrames(proxy.url)] as const;
+  t.after(() => clients.forEach((each) => void each.close()));
+  for (const client of clients) {
+    client.send(headers(1, request()));
+    assert.equal(await client.status(1), 200);
+  }
+  const startMs = performance.now();
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 30_000 });
+  await clients[0].pong();
+  await drained;
+  assert.ok(performance.now() - startMs < 6_000, 'within 1 s for the PING and 2 s after the FIN');
 });
 
 test('what is under way after the drain time is cut, and logged as shutdown', async (t) => {

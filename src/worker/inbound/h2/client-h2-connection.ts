@@ -4,9 +4,11 @@
  *
  * State      entered by    what it means
  * OPEN                     streams come and go; or there is none, and the keep-alive deadline runs.
+ * WARNED     #warn         the client was asked to open no further stream (GOAWAY with the largest number). Those that are on their way
+ *                          are served: all have come with the answer to a PING (RFC 9113 §6.8).
  * CLOSING    #close        the client was told the last stream that is served (GOAWAY): later ones are for another connection.
  *                          Those that are open go on.
- * LINGERING  end           no stream is open, and our FIN is out. The client may still be reading the last answers, and says so
+ * LINGERING  #finish       no stream is open, and our FIN is out. The client may still be reading the last answers, and says so
  *                          (WINDOW_UPDATE): what comes is dropped for a while (lingering-connection.ts).
  * ENDED      onClosed      the session has ended for what the client sent, which has two seconds to read why and to close.
  * DEAD       onWireClosed  the socket is closed. Final.
@@ -31,11 +33,14 @@ import { STREAM_WINDOW_BYTES, sessionOptions, WINDOWS_BYTES } from './session-op
 import { StreamHeads } from './stream-head.ts';
 
 const OPEN = 0;
-const CLOSING = 1;
-const LINGERING = 2;
-const ENDED = 3;
-const DEAD = 4;
+const WARNED = 1;
+const CLOSING = 2;
+const LINGERING = 3;
+const ENDED = 4;
+const DEAD = 5;
 
+/** The answer to a PING has so long, or the streams of a client that gives none. */
+const WARNED_MS = 1_000;
 const LOOK_MS = 1_000;
 /** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */
 const LOOKS = 4;
@@ -67,6 +72,7 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
   #hasServed = false;
   /** When a look has seen bytes of the client last. */
   #readMs = 0;
+  #warnedMs = 0;
   /** The bodies that nobody has taken yet and the heads that do not end or leave, as of the last look. */
   readonly #held = new CountedMemory(this);
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
@@ -98,6 +104,7 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
 
   onStream(stream: Stream, fields: string[], ends: boolean): void {
     this.#hasServed = true;
+    if (this.owner.draining) this.#warn();
     const head = this.#heads.read(fields, ends);
     this.floods.headBytes += head.headerBytes + head.target.length;
     // Body bytes are counted when they are taken. A window of them may come earlier, or never be taken: count it now, or they would
@@ -130,16 +137,35 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
   onAnswering(): void {
     this.floods.answers += 1;
     this.floods.pieces += 1;
-    if (this.#state === OPEN && this.owner.takeSurplus()) this.#close();
+    if (this.#state === OPEN && this.owner.takeSurplus()) this.#warn();
   }
 
   // Ends.
 
+  /** The first request of a connection is served in a drain too, as over HTTP/1.1: some clients give it up where a GOAWAY comes first. */
   override beginDrain(): void {
-    if (this.#state === OPEN) this.#close();
+    if (this.#hasServed) this.#warn();
+  }
+
+  /** No first request has come. */
+  override end(): void {
+    this.#warn();
+  }
+
+  #warn(): void {
+    if (this.#state !== OPEN) return;
+    this.#state = WARNED;
+    this.#warnedMs = this.owner.timer.monotonicMs();
+    this.session.announceGoaway();
+    this.arm(WARNED_MS);
+  }
+
+  onPong(): void {
+    this.#close();
   }
 
   #close(): void {
+    if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
     this.session.goaway(CODE.NO_ERROR);
     // Until the client hears of it, it may begin uploads that are dropped: they are no control bytes.
@@ -147,7 +173,7 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     this.arm(this.idle ? 0 : LOOK_MS);
   }
 
-  override end(): void {
+  #finish(): void {
     const lastMs = Math.max(this.#readMs, this.sinceMs);
     const isQuiet = !this.hasRead() && this.owner.timer.monotonicMs() - lastMs >= LINGER_IDLE_MS;
     // Its time to linger is over already. An idle client must not delay the exit of a worker.
@@ -199,15 +225,17 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     if (this.#state === LINGERING && !this.lingerOn()) this.session.closeWire();
     if (this.#state >= LINGERING) return;
     if (this.#state === CLOSING && this.idle) {
-      this.end();
+      this.#finish();
       return;
     }
     const nowMs = this.owner.timer.monotonicMs();
     if (this.hasRead()) this.#readMs = nowMs;
     this.#lookAtMemory(nowMs);
     if (this.floods.isOverBudget(this.#ageMs, this.session.readBytes)) this.#endFlood('control_bytes');
-    if (this.#state >= LINGERING || this.#isOverdue(nowMs)) return;
-    this.#armLook();
+    if (this.#state >= LINGERING) return;
+    const state = this.#state;
+    this.#lookAtTimes(nowMs);
+    if (this.#state === state) this.#armLook();
   }
 
   #armLook(): void {
@@ -227,19 +255,15 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     answers.cutExcess(this.owner);
   }
 
-  /** Whether a head, or the silence before one, has taken too long: then the connection takes no further stream. */
-  #isOverdue(nowMs: number): boolean {
+  #lookAtTimes(nowMs: number): void {
     const { headersMs, keepAliveMs } = this.owner.plan.timeouts;
     const { unreadHeadId } = this.session;
-    const isFirst = !this.#hasServed;
-    const sinceMs = nowMs - (isFirst ? this.client.acceptedMs : this.sinceMs);
     if (unreadHeadId === 0 || unreadHeadId !== this.#unreadHeadId) this.#unreadHeadMs = nowMs;
     this.#unreadHeadId = unreadHeadId;
-    const isOverdue =
-      (unreadHeadId !== 0 && nowMs - this.#unreadHeadMs >= headersMs) ||
-      (this.idle && sinceMs >= (isFirst ? headersMs : keepAliveMs));
-    if (!isOverdue || this.#state !== OPEN) return false;
-    this.#close();
-    return true;
+    const isFirstLate = this.idle && !this.#hasServed && nowMs - this.client.acceptedMs >= headersMs;
+    const isHeadLate = unreadHeadId !== 0 && nowMs - this.#unreadHeadMs >= headersMs;
+    const isWarnedLong = nowMs - this.#warnedMs >= (unreadHeadId === 0 ? WARNED_MS : headersMs);
+    if (isFirstLate || isHeadLate || (this.#state === WARNED && isWarnedLong)) this.#close();
+    else if (this.idle && this.#hasServed && nowMs - this.sinceMs >= keepAliveMs) this.#warn();
   }
 }

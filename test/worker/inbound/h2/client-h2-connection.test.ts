@@ -9,9 +9,10 @@ import { PendingMemory } from '../../../../src/memory/pending-bytes.ts';
 import type { ConnectionOwner } from '../../../../src/worker/inbound/base-connection.ts';
 import { ClientH2Connection } from '../../../../src/worker/inbound/h2/client-h2-connection.ts';
 import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/lingering-connection.ts';
-import { FakeTime } from '../../../support/fake-time.ts';
+import { FakeTime, TICK_MS } from '../../../support/fake-time.ts';
 import {
   CODES,
+  FLAGS,
   frame,
   headers,
   number32,
@@ -101,12 +102,14 @@ test('an answer is counted no more once its stream is reset, or its connection i
   assert.equal(answers.bytes, 0);
 });
 
-/** A connection whose only stream is over, and that was told to end. */
+/** A connection whose only stream is over, and that was told to end. @param quietMs the client has said nothing for so long, and says no more */
 function end({ quietMs = 0 } = {}) {
   const scene = connect();
   scene.send(headers(1, request()), frame(TYPES.reset, 0, 1, number32(CODES.CANCEL)));
   for (let ms = 0; ms < quietMs; ms += 500) scene.time.pass(500);
-  scene.connection.end();
+  scene.connection.beginDrain();
+  if (quietMs === 0) scene.send(frame(TYPES.ping, FLAGS.ack, 0, Buffer.alloc(8)));
+  scene.time.pass(quietMs === 0 ? TICK_MS : 1_000 + TICK_MS);
   return scene;
 }
 
