@@ -23,7 +23,7 @@ export abstract class StreamReading {
   /** Written by the session: how much more the peer may send. */
   receiveWindow: number;
 
-  readonly #windowBytes: number;
+  #windowBytes: number;
   #isPaused: boolean;
   #isDiscarding = false;
   #isDelivering = false;
@@ -147,6 +147,12 @@ export abstract class StreamReading {
       this.#pending !== null || this.#waitingFields !== null || (this.#isPaused && this.#heldBytes > 0);
     if (!this.#endWaits && !this.#isDiscarding) this.events.onEnd();
     this.closeIfOver();
+  }
+
+  /** widen lets the peer send so much more at a time. */
+  widen(byteCount: number): void {
+    this.#windowBytes += byteCount;
+    this.credit(byteCount);
   }
 
   /** credit opens the window by bytes that nobody waits for any more: half a window at a time. */

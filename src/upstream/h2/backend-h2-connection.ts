@@ -48,11 +48,13 @@ const STILL_SILENT_MS = 300_000;
 /** An answer to a PING that takes longer never comes. */
 const PING_MS = 10_000;
 
+/** The first window of a stream: what a backend may send to one that is not read. */
+export const STREAM_WINDOW_BYTES = 65_536;
+
 const OPTIONS: SessionOptions = {
   isServer: false,
-  // What a backend may send to a stream that is not read…
-  streamWindowBytes: 262_144,
-  // … and to all streams together. It is given back as bytes arrive, so a stream that is not read holds up no other.
+  streamWindowBytes: STREAM_WINDOW_BYTES,
+  // What a backend may send to all streams together. It is given back as bytes arrive, so a stream that is not read holds up no other.
   connectionWindowBytes: 16_777_216,
   maxStreams: 0,
   // With the pseudo field.

@@ -28,9 +28,10 @@ import {
   type ResponseSink,
   type UpstreamRequest,
 } from '../upstream-request.ts';
-import type { BackendH2Connection } from './backend-h2-connection.ts';
+import { type BackendH2Connection, STREAM_WINDOW_BYTES } from './backend-h2-connection.ts';
 import { answerTrailers, readHead, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
+import { WIDER_BYTES, wideWindows } from './wide-windows.ts';
 
 const WAITING = 0;
 const AWAITING = 1;
@@ -83,6 +84,7 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
   #trailers: string[] = [];
   #paused = false;
   #delivering = false;
+  #isWide = false;
 
   /** @param reused whether the connection was open before */
   constructor(
@@ -246,12 +248,21 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     }
     this.#delivering = false;
     if (!this.#isStreaming) return;
-    if (!this.#paused) this.#arm(this.#settings.idleMs);
-    else {
+    if (!this.#paused) {
+      this.#arm(this.#settings.idleMs);
+      this.#widen();
+    } else {
       // A backend that is not read is not silent: the window of this stream closes, and of no other.
       this.#settings.timer.disarm(this.#deadline);
       this.#stream?.pause();
     }
+  }
+
+  /** A large answer that its client takes as it comes gets a larger window. */
+  #widen(): void {
+    if (this.#isWide || this.#receivedBytes <= STREAM_WINDOW_BYTES || !wideWindows.take()) return;
+    this.#isWide = true;
+    this.#stream?.widen(WIDER_BYTES);
   }
 
   resume(): void {
@@ -371,6 +382,7 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
   #leave(): void {
     this.#state = OVER;
     if (this.#stream !== null) this.#body?.forget();
+    if (this.#isWide) wideWindows.give();
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);
   }
