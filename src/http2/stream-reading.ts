@@ -149,7 +149,7 @@ export abstract class StreamReading {
     this.closeIfOver();
   }
 
-  /** widen lets the peer send so much more at a time. */
+  /** widen lets the peer send this much more at a time. */
   widen(byteCount: number): void {
     this.#windowBytes += byteCount;
     this.credit(byteCount);

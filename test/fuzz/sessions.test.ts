@@ -7,7 +7,7 @@ import { type CaseResult, runCampaign } from './campaign.ts';
 import type { Random } from './random.ts';
 import { Play } from './session-actors.ts';
 
-/** Nothing happens for so long. */
+/** Nothing happens for this long. */
 const STILL_TURNS = 50;
 
 async function judge(random: Random): Promise<CaseResult> {

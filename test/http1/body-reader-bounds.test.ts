@@ -19,7 +19,7 @@ function started(): BodyReader {
   return reader;
 }
 
-/** A size line with so many bytes of extension, counted from the first semicolon to the CR. */
+/** A size line with this many bytes of extension, counted from the first semicolon to the CR. */
 const sizeLine = (extensionBytes: number) => `1;${'x'.repeat(extensionBytes - 1)}\r\n`;
 
 test('the chunk extensions of a body may have 16 KiB together, not a byte more', () => {

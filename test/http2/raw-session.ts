@@ -81,7 +81,7 @@ export function update(stream: number, byteCount: number): Buffer {
   return frame(TYPES.window, 0, stream, number32(byteCount));
 }
 
-/** serve makes a server with so many requests, and large windows. */
+/** serve makes a server with this many requests, and large windows. */
 export function serve(count: number, entries: [number, number][] = [[4, MANY]]): RawSession {
   const session = new RawSession().begin(...entries);
   session.send(update(0, MANY));

@@ -234,7 +234,7 @@ export function sendAll(
   go();
 }
 
-/** turns waits for so many turns of the event loop to end. */
+/** turns waits for this many turns of the event loop to end. */
 export async function turns(count = 1): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }

@@ -96,7 +96,7 @@ function literal(text: string): Buffer {
   return Buffer.concat([integer(text.length, 7), Buffer.from(text, 'latin1')]);
 }
 
-/** integer encodes a number with a prefix of so many bits (RFC 7541 §5.1). */
+/** integer encodes a number with a prefix of this many bits (RFC 7541 §5.1). */
 export function integer(value: number, bits: number): Buffer {
   const most = 2 ** bits - 1;
   if (value < most) return Buffer.from([value]);

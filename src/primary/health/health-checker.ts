@@ -15,7 +15,7 @@ import { type ProbeOutcome, type ProbeTarget, probeTarget } from './probe-target
 
 /** Largest deviation of one interval from the setting, as a share of it. */
 const JITTER_RATIO = 0.1;
-/** A probe that found no descriptor or port here is repeated this soon, whatever the interval: it told nothing of its backend. */
+/** A probe that found no descriptor or no memory here is repeated this soon, whatever the interval: it told nothing of its backend. */
 const SHORTAGE_RETRY_MS = 1_000;
 /** The ready line and a reload wait this long for first results: a backend may hang. */
 const FIRST_RESULTS_MS = 3_000;

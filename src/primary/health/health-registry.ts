@@ -7,7 +7,7 @@
  * - up: leaves for down after `fall` consecutive failures. Without a health check always up.
  * - down: leaves for up after `rise` consecutive passes.
  * record() and recordTrafficFailure() move a backend between them. A connection failure of a worker counts as one failed probe. An
- * inconclusive probe does not count: the name has never resolved, or this machine lacks descriptors or ports.
+ * inconclusive probe does not count: the name has never resolved, or this machine lacks descriptors or memory.
  *
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
  * the check makes it up.

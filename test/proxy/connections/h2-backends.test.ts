@@ -126,7 +126,7 @@ test('a request that every backend refuses unprocessed is 503 with Retry-After',
   assert.deepEqual([line.reason, line.attempts], ['backend_busy', 2]);
 });
 
-/** A backend that collects the body of each request and answers with it, after it refused so many. */
+/** A backend that collects the body of each request and answers with it, after it refused this many. */
 async function startEcho(t: TestContext, refusals = 0) {
   let left = refusals;
   return startH2Backend(t, (stream) => {

@@ -39,7 +39,7 @@ const LINGERING = 3;
 const ENDED = 4;
 const DEAD = 5;
 
-/** The answer to a PING has so long, or the streams of a client that gives none. */
+/** The answer to a PING has this long. Of a client that gives none, streams that come later are not served. */
 const WARNED_MS = 1_000;
 const LOOK_MS = 1_000;
 /** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */

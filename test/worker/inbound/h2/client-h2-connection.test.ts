@@ -102,7 +102,7 @@ test('an answer is counted no more once its stream is reset, or its connection i
   assert.equal(answers.bytes, 0);
 });
 
-/** A connection whose only stream is over, and that was told to end. @param quietMs the client has said nothing for so long, and says no more */
+/** A connection whose only stream is over, and that was told to end. @param quietMs the client has said nothing for this long, and says no more */
 function end({ quietMs = 0 } = {}) {
   const scene = connect();
   scene.send(headers(1, request()), frame(TYPES.reset, 0, 1, number32(CODES.CANCEL)));
