@@ -45,8 +45,8 @@ export interface SessionHost {
   onPong?(): void;
   /** Both sides: a stream has closed, for whatever reason, also our own reset; behind its own onClosed. */
   onStreamClosed(stream: Stream): void;
-  /** Both sides. */
-  onNoise(kind: NoiseKind): void;
+  /** Both sides. @param stream that the peer has reset while it was open */
+  onNoise(kind: NoiseKind, stream?: Stream): void;
   /** Both sides: the session is over, and every stream has heard it. @param error null: the peer has closed it, or the host */
   onClosed(error: Error | null): void;
   /** Servers: the last call, the wire is closed too. The peer had up to LINGER_MS to close it first. */

@@ -167,7 +167,7 @@ export class SessionStreams implements StreamSession, DataSink {
     if (byteCount !== 4) throw sizeError('RST_STREAM');
     if (this.#isIdle(streamId)) throw protocolError('RST_STREAM on an idle stream');
     const stream = this.#streams.get(streamId);
-    this.#host.onNoise('reset');
+    this.#host.onNoise('reset', stream);
     if (stream !== undefined) this.close(stream, payload.readUInt32BE(from));
   }
 

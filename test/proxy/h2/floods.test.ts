@@ -103,6 +103,25 @@ test('resets that come one by one end the connection too, and each aborts its re
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['client_abort']));
 });
 
+test('a client that cancels what a stalled backend does not answer within a second may do so for ever', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  const TOGETHER = 120;
+  for (let round = 0; round < 3; round++) {
+    const ids = Array.from({ length: TOGETHER }, (_, i) => idOf(round * TOGETHER + i));
+    const begunMs = performance.now();
+    client.send(...ids.map((id) => headers(id, request())));
+    await waitFor('the requests', () => backend.requests.length === (round + 1) * TOGETHER);
+    await waitFor('a second', () => performance.now() - begunMs >= 1_100);
+    client.send(...ids.map((id) => frame(TYPES.reset, 0, id, number32(CODES.CANCEL))));
+  }
+  await waitFor('the lines', () => proxy.lines.length === 3 * TOGETHER);
+  assert.equal(client.closed, false);
+  assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
+});
+
 test('pieces of an upload buy no resets', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend], h2c: true });

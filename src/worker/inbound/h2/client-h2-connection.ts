@@ -42,6 +42,8 @@ const DEAD = 5;
 /** The answer to a PING has this long. Of a client that gives none, streams that come later are not served. */
 const WARNED_MS = 1_000;
 const LOOK_MS = 1_000;
+/** Resets of streams that were open this long cost no allowance: 128 streams bound them to as many in this time. */
+const PATIENCE_MS = 1_000;
 /** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */
 const LOOKS = 4;
 
@@ -110,7 +112,7 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     // Body bytes are counted when they are taken. A window of them may come earlier, or never be taken: count it now, or they would
     // look like control bytes.
     if (!ends) this.floods.bodyBytes += STREAM_WINDOW_BYTES;
-    const request = new ClientH2Request(head, stream, this);
+    const request = new ClientH2Request(head, stream, this, this.owner.timer.monotonicMs());
     stream.events = request;
     this.#requests.add(request);
     if (head.bodyLength === 0 && !ends) process.nextTick(() => this.#serveEmpty(request, stream));
@@ -208,8 +210,15 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     return this.owner.timer.monotonicMs() - this.#openedMs;
   }
 
-  onNoise(kind: NoiseKind): void {
+  onNoise(kind: NoiseKind, stream?: Stream): void {
+    if (stream !== undefined && this.#isPatient(stream)) return;
     if (this.floods.count(kind, this.#ageMs)) this.#endFlood(kind === 'control' ? 'control_bytes' : kind);
+  }
+
+  /** A client that cancels what takes too long is no flood, however many requests a stalled backend makes it cancel. */
+  #isPatient({ events }: Stream): boolean {
+    const { begunMs } = (events as ServedEvents).request;
+    return this.owner.timer.monotonicMs() - begunMs >= PATIENCE_MS;
   }
 
   #endFlood(kind: FloodKind): void {

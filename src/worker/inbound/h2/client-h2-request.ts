@@ -45,6 +45,8 @@ export class ClientH2Request extends BaseRequest<ClientH2RequestOwner> implement
   /** Made by lookAtAnswers for an answer that is counted. */
   held: CountedMemory | null = null;
   readonly request: ClientH2Request = this;
+  /** Monotonic. */
+  readonly begunMs: number;
 
   readonly #stream: Stream;
   #isReading = false;
@@ -58,9 +60,10 @@ export class ClientH2Request extends BaseRequest<ClientH2RequestOwner> implement
   /** null: there is no tunnel, or it is over. */
   #wire: StreamWire<ClientH2Request> | null = null;
 
-  constructor(head: RequestHead, stream: Stream, owner: ClientH2RequestOwner) {
+  constructor(head: RequestHead, stream: Stream, owner: ClientH2RequestOwner, begunMs: number) {
     super(head, owner);
     this.#stream = stream;
+    this.begunMs = begunMs;
   }
 
   /** Whether something is owed to the client that has not left yet. An answer that is only a head does not count while the client still sends: that alone keeps the stream open. */
