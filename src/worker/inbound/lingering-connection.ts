@@ -10,6 +10,7 @@ export abstract class LingeringConnection extends BaseConnection {
   /** Bytes read since the connection was opened. */
   protected abstract readonly readBytes: number;
   #lookedBytes = 0;
+  #lingerIdleMs = LINGER_IDLE_MS;
 
   /** hasRead tells whether bytes have come since it was called last. */
   protected hasRead(): boolean {
@@ -19,17 +20,19 @@ export abstract class LingeringConnection extends BaseConnection {
     return hasRead;
   }
 
-  protected beginLingering(): void {
+  /** @param idleMs how long nothing may come */
+  protected beginLingering(idleMs = LINGER_IDLE_MS): void {
+    this.#lingerIdleMs = idleMs;
     this.sinceMs = this.owner.timer.monotonicMs();
     this.hasRead();
-    this.arm(LINGER_IDLE_MS);
+    this.arm(idleMs);
   }
 
   /** lingerOn is called when the deadline of a lingering connection is due. @returns false: it must be closed */
   protected lingerOn(): boolean {
-    const isWithinMax = this.owner.timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
-    if (!this.hasRead() || !isWithinMax) return false;
-    this.arm(LINGER_IDLE_MS);
+    const leftMs = this.sinceMs + LINGER_MAX_MS - this.owner.timer.monotonicMs();
+    if (!this.hasRead() || leftMs <= 0) return false;
+    this.arm(Math.min(this.#lingerIdleMs, leftMs));
     return true;
   }
 }

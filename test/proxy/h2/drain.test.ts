@@ -4,7 +4,17 @@ import { test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { FakeTime } from '../../support/fake-time.ts';
 import { connectH2, requestH2 } from '../../support/h2-client.ts';
-import { CODES, connectFrames, data, frame, headers, request, TYPES } from '../../support/h2-frames.ts';
+import {
+  CODES,
+  connectFrames,
+  data,
+  frame,
+  headers,
+  number32,
+  request,
+  settings,
+  TYPES,
+} from '../../support/h2-frames.ts';
 import { localTls } from '../../support/tls.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
@@ -43,6 +53,38 @@ test('B38: a drain asks clients for no more streams, serves those on their way, 
   assert.equal(backend.requests.length, 4);
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['ok']));
 });
+
+for (const [how, answerBytes] of [
+  ['that has left the worker', 1_000_000],
+  ['that is under way', 16_000_000],
+] as const) {
+  test(`B38: requests are served in a drain while the PING waits behind an answer ${how}`, async (t) => {
+    const large = ok('x'.repeat(answerBytes));
+    const backend = await startCapturingBackend(t, ({ target }) => (target === '/large' ? large : ok('')));
+    const time = new FakeTime();
+    const proxy = await startProxy(t, { backends: [backend], h2c: true, clock: time.clock });
+    const client = await connectFrames(proxy.url, settings([4, 1 << 24]));
+    t.after(() => client.close());
+    client.raw.socket.pause();
+    client.send(frame(TYPES.window, 0, 0, number32(1 << 24)), headers(1, request([], { path: '/large' })));
+    await waitFor('the answer', () => backend.requests.length === 1);
+    if (answerBytes < 2_000_000) await waitFor('its end', () => proxy.lines.length === 1);
+    const drained = proxy.server.drain({ graceMs: 0, drainMs: 20_000 });
+    for (let id = 3; id <= 9; id += 2) {
+      time.nowMs += 600;
+      await time.ticks();
+      client.send(headers(id, request()));
+      await waitFor(`request ${id}`, () => backend.requests.length === (id + 1) / 2);
+    }
+    client.raw.socket.resume();
+    await client.pong();
+    for (const id of [1, 3, 5, 7, 9]) assert.equal(await client.status(id), 200);
+    await client.raw.waitForClose();
+    assert.deepEqual(client.goaways(), [ASKED, [9, CODES.NO_ERROR]]);
+    client.close();
+    await drained;
+  });
+}
 
 test('uploads that were on their way when a drain began are dropped, and end no stream that is served', async (t) => {
   const backend = await startCapturingBackend(t, () => null);

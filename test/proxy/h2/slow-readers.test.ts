@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { startBackend } from '../../support/backend.ts';
+import { FakeTime } from '../../support/fake-time.ts';
 import {
   FrameClient,
   frame,
@@ -36,7 +37,7 @@ async function connectOver(
   return new FrameClient(new RawClient(socket));
 }
 
-/** Reads some 1 MB/s, as a slow link would bring it, and gives back the windows as clients do. */
+/** Reads some 1 MB/s, as a slow link would bring it, and gives back the windows as clients do. It answers no PING. */
 async function readSlowly(client: FrameClient): Promise<void> {
   const { socket } = client.raw;
   let byteCount = 0;
@@ -57,6 +58,8 @@ for (const isSecure of [false, true]) {
     t.after(() => backend.close());
     const proxy = await startProxy(t, {
       backends: [backend],
+      // How long it waits for the answer to the PING.
+      timeouts: { headersMs: 1_000 },
       ...(isSecure ? { tls: localTls().tls } : { h2c: true }),
     });
     const client = await connectOver(t, proxy, isSecure);
@@ -72,3 +75,32 @@ for (const isSecure of [false, true]) {
     await drained;
   });
 }
+
+test('B38: a drain leaves its time to a client that gives back its window every 4 s only', async (t) => {
+  const backend = await startBackend((_request, response) => response.end(Buffer.alloc(ANSWER_BYTES)));
+  t.after(() => backend.close());
+  const time = new FakeTime();
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, clock: time.clock });
+  const client = await connectOver(t, proxy, false);
+  t.after(() => client.close());
+  const { socket } = client.raw;
+  socket.pause();
+  socket.on('data', () => socket.pause());
+  client.send(PREFACE, settings([4, WINDOW_BYTES]), frame(TYPES.window, 0, 0, number32(WINDOW_BYTES)));
+  client.send(headers(1, request()));
+  await waitFor('the answer to leave the worker', () => proxy.lines.length === 1);
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 60_000 });
+  for (let endMs = 4_000; endMs <= 16_000; endMs += 4_000) {
+    for (; time.nowMs < endMs; time.nowMs += 1_000) await time.ticks();
+    // One piece.
+    socket.resume();
+    await waitFor('the piece', () => socket.isPaused() || client.closed, { everyMs: 1 });
+    if (socket.writable) client.send(frame(TYPES.window, 0, 0, number32(10_000)));
+  }
+  socket.on('data', () => socket.resume());
+  socket.resume();
+  await client.raw.waitForClose();
+  assert.equal(client.body(1).length, ANSWER_BYTES);
+  assert.deepEqual([client.raw.error, proxy.lines[0]?.reason], [null, 'ok']);
+  await drained;
+});

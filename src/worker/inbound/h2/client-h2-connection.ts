@@ -39,8 +39,15 @@ const LINGERING = 3;
 const ENDED = 4;
 const DEAD = 5;
 
-/** The answer to a PING has this long. Of a client that gives none, streams that come later are not served. */
+/**
+ * An idle client that says nothing has this long to answer a PING. With streams, or while it says anything, it has `timeouts.headers`:
+ * the PING may wait behind an answer. Streams that come later are not served.
+ */
 const WARNED_MS = 1_000;
+/** A client that may still be reading the last answer may say nothing for this long: some give back a large window by halves only. */
+const READING_MS = 10_000;
+/** A connection that was sent no more than this has no answer that waits in a kernel for long. */
+const SMALL_BYTES = 65_536;
 const LOOK_MS = 1_000;
 /** Resets of streams that were open this long cost no allowance: 128 streams bound them to as many in this time. */
 const PATIENCE_MS = 1_000;
@@ -75,6 +82,8 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
   /** When a look has seen bytes of the client last. */
   #readMs = 0;
   #warnedMs = 0;
+  /** The PING of #warn was answered: the client has read what left before it. */
+  #hasPonged = false;
   /** The bodies that nobody has taken yet and the heads that do not end or leave, as of the last look. */
   readonly #held = new CountedMemory(this);
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
@@ -158,11 +167,13 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     if (this.#state !== OPEN) return;
     this.#state = WARNED;
     this.#warnedMs = this.owner.timer.monotonicMs();
+    if (this.hasRead()) this.#readMs = this.#warnedMs;
     this.session.announceGoaway();
     this.arm(WARNED_MS);
   }
 
   onPong(): void {
+    this.#hasPonged = true;
     this.#close();
   }
 
@@ -177,12 +188,15 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
 
   #finish(): void {
     const lastMs = Math.max(this.#readMs, this.sinceMs);
-    const isQuiet = !this.hasRead() && this.owner.timer.monotonicMs() - lastMs >= LINGER_IDLE_MS;
+    // The PING left behind the last answer.
+    const hasReadAll = this.#hasPonged && this.#warnedMs > this.sinceMs;
+    const idleMs = hasReadAll || this.session.takenBytes <= SMALL_BYTES ? LINGER_IDLE_MS : READING_MS;
+    const isQuiet = !this.hasRead() && this.owner.timer.monotonicMs() - lastMs >= idleMs;
     // Its time to linger is over already. An idle client must not delay the exit of a worker.
     if (isQuiet) this.destroy();
     else {
       this.#state = LINGERING;
-      this.beginLingering();
+      this.beginLingering(idleMs);
       this.session.finish();
     }
   }
@@ -271,7 +285,8 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
     this.#unreadHeadId = unreadHeadId;
     const isFirstLate = this.idle && !this.#hasServed && nowMs - this.client.acceptedMs >= headersMs;
     const isHeadLate = unreadHeadId !== 0 && nowMs - this.#unreadHeadMs >= headersMs;
-    const isWarnedLong = nowMs - this.#warnedMs >= (unreadHeadId === 0 ? WARNED_MS : headersMs);
+    const isWaiting = unreadHeadId !== 0 || !this.idle || this.#readMs > this.#warnedMs;
+    const isWarnedLong = nowMs - this.#warnedMs >= (isWaiting ? headersMs : WARNED_MS);
     if (isFirstLate || isHeadLate || (this.#state === WARNED && isWarnedLong)) this.#close();
     else if (this.idle && this.#hasServed && nowMs - this.sinceMs >= keepAliveMs) this.#warn();
   }
