@@ -14,6 +14,8 @@ export function validityOf({ validFromDate, validToDate }: X509Certificate): Val
 /** Warnings begin this long before the end of a certificate, and for short-lived ones when this part of their lifetime is left. */
 const WARN_BEFORE_MS = 14 * 24 * 3_600_000;
 const WARN_PART = 1 / 4;
+/** What runs says it again this often; for the timers of primary/tls. */
+export const WARN_EVERY_MS = 24 * 3_600_000;
 
 /** validityText says that a certificate is not valid yet, has expired, or expires soon; null: none of these. */
 export function validityText(

@@ -4,14 +4,13 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { certificateWarnings } from '../../config/pem-files.ts';
-import { validityOf } from '../../config/validity.ts';
+import { validityOf, WARN_EVERY_MS } from '../../config/validity.ts';
 import { systemClock } from '../../contract/clock.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 type PoolTls = Pick<PoolSettings, 'name' | 'tls'>;
 
-const WARN_EVERY_MS = 24 * 3_600_000;
 const MS_PER_SEC = 1_000;
 
 /** poolExpiries are the seconds that Sluice's own certificate has left, for each pool that has one. */

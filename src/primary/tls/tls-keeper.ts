@@ -7,7 +7,7 @@ import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { namesOf, readAgain, toleratesInUse } from '../../config/listener-certificates.ts';
 import { certificateWarnings, type Tolerates } from '../../config/pem-files.ts';
-import { type Validity, validityOf, validityText } from '../../config/validity.ts';
+import { type Validity, validityOf, validityText, WARN_EVERY_MS } from '../../config/validity.ts';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { ListenSettings, ListenTlsSettings, Settings } from '../../contract/settings.ts';
@@ -19,7 +19,6 @@ import type { IssuedCertificate } from '../acme/certificate.ts';
 const ROTATE_EVERY_MS = 12 * 3_600_000;
 const TICKET_KEY_BYTES = 48;
 const LOOK_EVERY_MS = 2_000;
-const WARN_EVERY_MS = 24 * 3_600_000;
 const MS_PER_SEC = 1_000;
 
 /** A certificate that an address serves. */
