@@ -3,9 +3,9 @@
  *
  * Phases and who moves them:
  * - idle: nothing is forked. start() leads to running.
- * - running: a worker that ends is replaced, at once or after its back-off. drain() and stopNow() lead to stopping. #fail() leads to
- *   failed while no worker has ever served: when a worker cannot listen, or each slot has died MAX_FAILED_STARTS times. Once a worker
- *   has served, the supervisor never gives up.
+ * - running: a worker that ends is replaced, at once or, if it never came up, after its back-off. drain() and stopNow() lead to
+ *   stopping. #fail() leads to failed while no worker has ever served: when a worker cannot listen, or each slot has died
+ *   MAX_FAILED_STARTS times. Once a worker has served, the supervisor never gives up.
  * - stopping: nobody is replaced. Nothing leads out of it. stopNow() may cut a drain() short.
  * - failed: as stopping, and start() rejects.
  * The states of one worker are in worker-slot.ts.
@@ -144,7 +144,7 @@ export class Supervisor {
   }
 
   /** Logs a death and decides whether the slot starts again, and when. */
-  #afterDeath(slot: WorkerSlot, { pid, exit, from, uptimeMs, listenFailure }: WorkerDeath): void {
+  #afterDeath(slot: WorkerSlot, { pid, exit, from, cameUp, uptimeMs, listenFailure }: WorkerDeath): void {
     const { logger } = this.#options;
     const facts = { worker: slot.index, workerPid: pid, ...exit, state: from, uptimeMs };
     if (this.#phase !== 'running') {
@@ -156,7 +156,7 @@ export class Supervisor {
       this.#fail(new LbError('listen_failed', listenFailure));
       return;
     }
-    const restartInMs = slot.backOff.delayMsAfter(systemClock.monotonicMs());
+    const restartInMs = slot.backOff.delayMsAfter(cameUp, uptimeMs);
     const toldToGo = from === 'draining' && exit.code === 0;
     if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
     else logger.error({ ...facts, restartInMs }, 'worker died');

@@ -31,6 +31,8 @@ export interface WorkerDeath {
   exit: WorkerExit;
   /** The state that it died in. */
   from: WorkerState;
+  /** Whether it has served. */
+  cameUp: boolean;
   /** 0 where it could not be started. */
   pid: number;
   uptimeMs: number;
@@ -99,6 +101,7 @@ class SlotProcess {
   readonly startedAtWallMs = systemClock.wallMs();
   /** Whether `prepare` has begun: it may be sent messages. */
   reachable = false;
+  cameUp = false;
   revision: number | null = null;
   report: WorkerReport | null = null;
   heardAtMs = this.startedAtMs;
@@ -246,7 +249,9 @@ export class WorkerSlot {
       const [{ revision }] = await Promise.all([ready, prepared]);
       now.revision ??= revision;
       now.heardAtMs = systemClock.monotonicMs();
-      if (this.#now === now && this.#state === 'starting') this.#enter('serving');
+      if (this.#now !== now || this.#state !== 'starting') return;
+      now.cameUp = true;
+      this.#enter('serving');
     } catch (thrown) {
       if (!link.alive || this.#state !== 'starting') return;
       this.#logger.error({ err: toError(thrown) }, 'worker did not start, killing it');
@@ -281,8 +286,8 @@ export class WorkerSlot {
   #tellDeath(exit: WorkerExit, from: WorkerState, now: SlotProcess | null): void {
     this.#deathCount++;
     const uptimeMs = now === null ? 0 : Math.round(systemClock.monotonicMs() - now.startedAtMs);
-    const listenFailure = now?.listenFailure ?? null;
-    this.#options.onDeath(this, { exit, from, pid: now?.link.pid ?? 0, uptimeMs, listenFailure });
+    const { cameUp = false, listenFailure = null } = now ?? {};
+    this.#options.onDeath(this, { exit, from, cameUp, pid: now?.link.pid ?? 0, uptimeMs, listenFailure });
   }
 
   #enter(state: WorkerState): void {
