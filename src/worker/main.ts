@@ -34,6 +34,8 @@ import { PrimaryLink } from './primary-link.ts';
 const REPORT_EVERY_MS = 1_000;
 /** Time for the requests in flight after an uncaught exception. */
 const CRASH_DRAIN_MS = 3_000;
+/** How long the last messages wait for a primary that does not read. */
+const LEAVE_MS = 5_000;
 
 class WorkerMain {
   readonly #place = placeOf(process.env[WORKER_PLACE]);
@@ -58,6 +60,7 @@ class WorkerMain {
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
   #utilization = performance.eventLoopUtilization();
+  #reportUnsent = false;
   #dataPlane: DataPlane | null = null;
   /** null where no address has TLS. */
   #tls: TlsMaterial | null = null;
@@ -181,14 +184,20 @@ class WorkerMain {
     else this.#onUncaught(error);
   }
 
+  /** Nothing is sent before the report before has left: the next one counts what this one would have. */
   #report(): void {
+    if (!this.#reportUnsent) this.#sendReport();
+  }
+
+  #sendReport(): void {
     const dataPlane = this.#dataPlane;
     if (dataPlane === null) return;
+    this.#reportUnsent = true;
     this.#metrics.set(this.#droppedLines, this.#lines.application.droppedCount);
     this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
-    this.#link.send({
-      type: 'report',
-      report: { ...dataPlane.report(), ...this.#takeUsage(), metrics: this.#metrics.takeDelta() },
+    const report = { ...dataPlane.report(), ...this.#takeUsage(), metrics: this.#metrics.takeDelta() };
+    this.#link.send({ type: 'report', report }, () => {
+      this.#reportUnsent = false;
     });
   }
 
@@ -223,8 +232,10 @@ class WorkerMain {
 
   /** Sends the last counters and exits; at the exit the last log lines are written. */
   #leave(): void {
-    this.#report();
-    this.#link.send({ type: 'drained' }, () => process.exit(this.#exitCode));
+    this.#sendReport();
+    const exit = (): never => process.exit(this.#exitCode);
+    setTimeout(exit, LEAVE_MS);
+    this.#link.send({ type: 'drained' }, exit);
   }
 
   /** Ends at once; requests in flight still get their access lines. */

@@ -6,9 +6,14 @@ import type { Logger } from '../infra/logging/logger.ts';
 
 /** Characters of the type of an unknown message that are logged. */
 const MAX_TYPE_CHARS = 50;
+/** Messages that may wait for a primary that does not read: the takes of some busy 100 ms. */
+const MAX_UNSENT_MESSAGES = 2_000;
+/** What may be lost: the limiter decides alone, and probes see what traffic saw. All others answer the primary, or come once. */
+const DISPENSABLE: ReadonlySet<WorkerMessage['type']> = new Set(['bucket-takes', 'backend-failure']);
 
 export class PrimaryLink {
   readonly #logger: Logger;
+  #unsentCount = 0;
 
   /** @param onMessage called for each message in the order of arrival, with the connection that came with it */
   constructor(logger: Logger, onMessage: (message: PrimaryMessage, connection: Socket | null) => void) {
@@ -27,7 +32,8 @@ export class PrimaryLink {
   }
 
   /**
-   * send drops the message when the primary is gone: the worker is about to exit then.
+   * send drops the message when the primary is gone, and one that is dispensable while the primary does not read. Whoever sends
+   * reports sends one at a time.
    * @param onLeft called when this message, and so everything before it, has left the process or never can
    * @returns whether it was sent
    */
@@ -36,7 +42,10 @@ export class PrimaryLink {
       onLeft?.();
       return false;
     }
+    if (this.#unsentCount >= MAX_UNSENT_MESSAGES && DISPENSABLE.has(message.type)) return false;
+    this.#unsentCount++;
     process.send(message, undefined, undefined, (error) => {
+      this.#unsentCount--;
       if (error !== null && process.connected)
         this.#logger.error({ err: error, type: message.type }, 'IPC send failed');
       onLeft?.();

@@ -17,7 +17,7 @@ export class PrimaryBucketStore implements BucketStore {
   readonly #open = new Map<number, (replies: BucketRepliesMessage['replies']) => void>();
   #lastId = 0;
 
-  /** @param send sends to the primary; false where it is gone */
+  /** @param send sends to the primary; false where it is gone, or does not read */
   constructor(send: (message: BucketTakesMessage) => boolean) {
     this.#send = send;
   }
@@ -29,7 +29,7 @@ export class PrimaryBucketStore implements BucketStore {
     this.#open.delete(id - MAX_OPEN);
     if (!this.#send({ type: 'bucket-takes', id, takes: [...takes] })) {
       this.#open.delete(id);
-      throw new LbError('store_unavailable', 'the primary is gone');
+      throw new LbError('store_unavailable', 'the primary is gone or does not read');
     }
     const replies = await promise;
     return takes.map(

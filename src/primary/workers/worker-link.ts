@@ -15,8 +15,9 @@ export interface WorkerExit {
 type MessageType = WorkerMessage['type'];
 type MessageOf<T extends MessageType> = Extract<WorkerMessage, { type: T }>;
 
-/** Messages that may wait for a worker that does not read; with more it is killed. */
+/** What may wait for a worker that does not read: messages, and bytes of those behind a full pipe. With more it is killed. */
 const MAX_UNSENT_MESSAGES = 20_000;
+const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
 /** How long the pipe of a dead worker is read on; it may never end, because another process may have inherited it. */
 const LAST_MESSAGES_MS = 100;
 /** Characters of an unknown message that are logged. */
@@ -36,6 +37,7 @@ export class WorkerLink {
   readonly #exitListeners = new Set<() => void>();
   #alive = true;
   #unsentCount = 0;
+  #unsentBytes = 0;
 
   /**
    * @param worker fresh from fork(), in the same turn of the loop: nothing it says is lost
@@ -83,16 +85,23 @@ export class WorkerLink {
    */
   send(message: PrimaryMessage, connection?: Socket): boolean {
     if (!this.#alive || !this.#worker.connected) return false;
-    if (this.#unsentCount >= MAX_UNSENT_MESSAGES) {
-      this.#logger.error({ unsent: this.#unsentCount }, 'worker does not read its messages, killing it');
+    if (this.#unsentCount >= MAX_UNSENT_MESSAGES || this.#unsentBytes >= MAX_UNSENT_BYTES) {
+      const facts = { unsent: this.#unsentCount, unsentBytes: this.#unsentBytes };
+      this.#logger.error(facts, 'worker does not read its messages, killing it');
       this.kill();
       return false;
     }
     this.#unsentCount++;
-    this.#worker.send(message, connection, { keepOpen: true }, (error: Error | null) => {
+    let bytes = 0;
+    const hasRoom = this.#worker.send(message, connection, { keepOpen: true }, (error: Error | null) => {
       this.#unsentCount--;
+      this.#unsentBytes -= bytes;
       if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
     });
+    // Measured only then, because node does not tell the size, and to make the text a second time costs as much as to send it.
+    if (!hasRoom)
+      bytes = message.type === 'clients' ? message.records.length : JSON.stringify(message).length;
+    this.#unsentBytes += bytes;
     return true;
   }
 
