@@ -11,7 +11,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 10;
+export const PROTOCOL_VERSION = 11;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -117,6 +117,8 @@ const PRIMARY_SHAPES = {
   connection: { address: 'number' },
   /** Answers the worker's message of the same name: no `connection` follows. */
   'no-more-connections': {},
+  /** Start the thread that logs where this worker hangs, if it does; may come again. */
+  'watch-loop': {},
   drain: { graceMs: 'number', drainMs: 'number' },
   stop: {},
 } as const;

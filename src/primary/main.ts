@@ -279,6 +279,7 @@ class Primary {
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
       log: this.#options.settings.log,
+      watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',
       inheritedBy: (index) => sockets.inheritedBy(index),
       logger: this.#logger,
       prepare: (link) => {

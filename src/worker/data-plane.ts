@@ -34,6 +34,7 @@ type TrafficMessage = Exclude<
       | 'acme-challenges'
       | 'tls'
       | 'list-tunnels'
+      | 'watch-loop'
       | 'drain'
       | 'stop';
   }

@@ -29,6 +29,7 @@ import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
+import { watchLoop } from './loop-watch.ts';
 import { PrimaryLink } from './primary-link.ts';
 
 const REPORT_EVERY_MS = 1_000;
@@ -61,6 +62,7 @@ class WorkerMain {
   readonly #challenges = new Map<string, string>();
   #utilization = performance.eventLoopUtilization();
   #reportUnsent = false;
+  #loopWatched = false;
   #dataPlane: DataPlane | null = null;
   /** null where no address has TLS. */
   #tls: TlsMaterial | null = null;
@@ -121,6 +123,10 @@ class WorkerMain {
         this.#link.send({ type: 'tunnels', id: message.id, ...page });
         break;
       }
+      case 'watch-loop':
+        if (!this.#loopWatched) watchLoop(this.#place, this.#logger);
+        this.#loopWatched = true;
+        break;
       case 'drain':
         this.#drain(message);
         break;

@@ -26,6 +26,8 @@ import {
 export interface SupervisorOptions extends WorkerOptions {
   /** After any slot changed its state; for tests. */
   onStateChange?: (view: WorkerView) => void;
+  /** Whether a thread watches the loop of every worker from its start on, not only once a worker has hung. */
+  watchLoops?: boolean;
   /** For tests. */
   timings?: Partial<typeof WORKER_TIMINGS>;
 }
@@ -48,6 +50,8 @@ export class Supervisor {
   #startTimer: NodeJS.Timeout | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
   #watchedAtMs = 0;
+  /** Whether the workers have been told to watch their loops. */
+  #watchLoops: boolean;
   /** Workers that died and were replaced so far. */
   restartCount = 0;
 
@@ -55,6 +59,7 @@ export class Supervisor {
     this.#options = options;
     const timings = { ...WORKER_TIMINGS, ...options.timings };
     this.#timings = timings;
+    this.#watchLoops = options.watchLoops ?? false;
     const onStateChange = (slot: WorkerSlot) => this.#changed(slot);
     const onDeath = (slot: WorkerSlot, death: WorkerDeath) => this.#afterDeath(slot, death);
     const slotOptions = { ...options, timings, onStateChange, onDeath };
@@ -131,7 +136,10 @@ export class Supervisor {
   }
 
   #changed(slot: WorkerSlot): void {
-    if (slot.state === 'serving') this.#settleStart();
+    if (slot.state === 'serving') {
+      this.#settleStart();
+      if (this.#watchLoops) slot.reachableLink?.send({ type: 'watch-loop' });
+    }
     this.#options.onStateChange?.(slot.view());
   }
 
@@ -196,7 +204,13 @@ export class Supervisor {
     const lateMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
     this.#watchedAtMs = nowMs;
     // A primary that was suspended heard nobody, which is not the workers' fault.
-    for (const slot of this.#slots) slot.checkSilence(lateMs > WATCH_EVERY_MS ? lateMs : 0);
+    const stalledMs = lateMs > WATCH_EVERY_MS ? lateMs : 0;
+    const hung = this.#slots.filter((slot) => slot.checkSilence(stalledMs));
+    if (hung.length > 0 && !this.#watchLoops) {
+      // What hung one worker may hang the next.
+      this.#watchLoops = true;
+      this.broadcast({ type: 'watch-loop' });
+    }
     const meanConnections = meanConnectionsOf(this.workers());
     if (meanConnections !== null) this.broadcast({ type: 'fleet', meanConnections });
   }

@@ -82,9 +82,9 @@ export const WORKER_TIMINGS = {
   exitMs: 2_000,
   /** From the message `stop` to SIGKILL. */
   stopMs: 300,
-  /** A serving worker that is silent this long is logged, then killed. */
+  /** A serving worker that is silent this long is logged, then killed. With the supervisor's second and a start: within 12 s. */
   silenceWarnMs: 5_000,
-  silenceKillMs: 30_000,
+  silenceKillMs: 9_000,
   /** From the fork of all workers to a start with those that serve, if any. */
   startMs: 60_000,
   /** From the end of the drain time to SIGKILL. */
@@ -213,21 +213,24 @@ export class WorkerSlot {
    * checkSilence logs a worker that hangs, and kills it later; the supervisor calls it about once a second.
    *
    * @param stalledMs how long the primary itself stood still and heard nobody
+   * @returns whether it was just logged
    */
-  checkSilence(stalledMs: number): void {
+  checkSilence(stalledMs: number): boolean {
     const now = this.#now;
-    if (now === null) return;
+    if (now === null) return false;
     now.heardAtMs += stalledMs;
-    if (this.#state === 'starting') return;
+    if (this.#state === 'starting') return false;
     const { silenceWarnMs, silenceKillMs } = this.#options.timings;
     const silentMs = Math.round(systemClock.monotonicMs() - now.heardAtMs);
     if (silentMs >= silenceKillMs) {
       this.#logger.error({ silentMs }, 'worker is silent, killing it');
       now.link.kill();
-    } else if (silentMs >= silenceWarnMs && !now.silenceLogged) {
-      now.silenceLogged = true;
-      this.#logger.warn({ silentMs }, 'worker is silent');
+      return false;
     }
+    if (silentMs < silenceWarnMs || now.silenceLogged) return false;
+    now.silenceLogged = true;
+    this.#logger.warn({ silentMs }, 'worker is silent');
+    return true;
   }
 
   /** starting → serving, or kills a process that does not get there. Never rejects. */
