@@ -144,8 +144,8 @@ function summarize(results: FileResult[]): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
-/** One more than there are cores, because test files spend a third of their time waiting. */
-const TOGETHER = Math.max(3, Math.min(5, availableParallelism() + 1));
+/** Two more than there are cores, because test files spend half of their time waiting. */
+const TOGETHER = Math.max(4, Math.min(6, availableParallelism() + 2));
 
 const files = chooseFiles(process.argv.slice(2));
 const together = files.filter((path) => !path.startsWith(ALONE));

@@ -1,6 +1,6 @@
 /** The choice among the backends of a pool. */
 import type { WorkerPlace } from '../contract/messages.ts';
-import type { PoolSettings } from '../contract/settings.ts';
+import type { PoolSettings } from '../contract/pool-settings.ts';
 import type { Backend } from './backend.ts';
 import { LeastRequests } from './least-requests.ts';
 import { SmoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts';

@@ -1,5 +1,5 @@
 /** One server of a pool. A reload that changes neither its id nor its address keeps the object and its count of requests. */
-import { type BackendSettings, isSameServer, type PoolSettings } from '../contract/settings.ts';
+import { type BackendSettings, isSameServer, type PoolSettings } from '../contract/pool-settings.ts';
 
 export class Backend {
   readonly id: string;

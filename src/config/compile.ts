@@ -1,9 +1,9 @@
 /** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
+import type { PoolTlsSettings } from '../contract/pool-settings.ts';
 import {
   DEFAULT_NAME,
   type ListenTlsSettings,
-  type PoolTlsSettings,
   type RedisServers,
   type Settings,
 } from '../contract/settings.ts';

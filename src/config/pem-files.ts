@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { toError } from '../contract/errors.ts';
-import type { PemFile } from '../contract/settings.ts';
+import type { PemFile } from '../contract/pool-settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
 import { readText } from './read-file.ts';
 import type { Parsed } from './schema/addresses.ts';

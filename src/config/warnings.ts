@@ -1,5 +1,6 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
-import type { PoolSettings, RouteSettings, Settings } from '../contract/settings.ts';
+import type { PoolSettings } from '../contract/pool-settings.ts';
+import type { RouteSettings, Settings } from '../contract/settings.ts';
 import { listenerWarnings } from './listener-certificates.ts';
 import { certificateWarnings, keyWarnings } from './pem-files.ts';
 import type { Finding } from './problems.ts';

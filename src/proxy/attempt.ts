@@ -3,7 +3,7 @@ import { systemClock } from '../contract/clock.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
-import type { PlannedBackend } from './plan.ts';
+import type { PlannedBackend } from './plan-pool.ts';
 import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */

@@ -1,69 +1,20 @@
-/**
- * A plan is everything that a worker compiles from one revision of the settings. It is replaced as a whole, and a request keeps
- * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address and
- * transport (timeouts, protocol, TLS, PROXY header) did not change, and counters.
- */
-import { isDeepStrictEqual } from 'node:util';
-import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
-import { type Backend, keepBackends } from '../balance/backend.ts';
-import { hostPort } from '../contract/addresses.ts';
+import type { Backend } from '../balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { type BackendAvailability, backendKey } from '../contract/health.ts';
-import {
-  type PoolSettings,
-  type RouteSettings,
-  UNMATCHED_ROUTE,
-  type WorkerSettings,
-} from '../contract/settings.ts';
-import type { DeadlineTimer } from '../infra/deadline-timer.ts';
-import { BackendTls } from '../infra/wire/backend-tls.ts';
-import type { WireMaker } from '../infra/wire/wire-maker.ts';
+import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
-import { processBodyBuffers } from '../memory/body-buffers.ts';
-import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
-import { H2Pool } from '../upstream/h2/h2-pool.ts';
 import { HttpsLocation } from './https-location.ts';
-import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
+import { type PlannedBackend, type PlannedPool, type PoolDeps, planPool } from './plan-pool.ts';
+import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
-const SECOND_MS = 1000;
-
-export interface PlanDeps extends AlgorithmOptions {
-  timer: DeadlineTimer;
-  metrics: WorkerMetrics;
+export interface PlanDeps extends PoolDeps {
   lookup: ClientLookup & ApiKeyLookup;
-  wires: WireMaker;
-  /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
-  onFault: (error: Error) => void;
-  /** A connection to a backend could not be opened, and this machine was not the cause. */
-  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
-}
-
-/** PlannedBackend is a backend with its connections. */
-export interface PlannedBackend {
-  poolName: string;
-  backend: Backend;
-  connections: BackendConnections;
-  stats: TimedCounters;
-  /** What the connections were made with. */
-  transport: Transport;
-  /** Value of Host where a client sent none. */
-  authority: string;
-}
-
-/** How to connect to a backend: with another one, its connections are made anew. */
-type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProtocol'>;
-
-interface PlannedPool {
-  algorithm: Algorithm;
-  byBackend: ReadonlyMap<Backend, PlannedBackend>;
-  /** Cells of sluice_retries_total. */
-  retryCells: Readonly<Record<'other' | 'fresh', number>>;
 }
 
 export interface PlannedRoute {
@@ -190,61 +141,6 @@ export class Plan {
     for (const connections of this.#doomed) connections.close();
     this.#doomed = [];
   }
-}
-
-function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: PlanDeps): PlannedPool {
-  const backends = keepBackends(pool, [...previous.keys()]);
-  const planned = backends.map((backend) => {
-    const before = previous.get(backend);
-    const { timeouts, tls, protocol, proxyProtocol } = pool;
-    const transport = { timeouts, tls: backend.tls ? tls : null, protocol, proxyProtocol };
-    const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
-    return isSame ? before : planBackend(pool.name, backend, transport, deps);
-  });
-  const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
-  return {
-    algorithm: makeAlgorithm(pool.balance, backends, deps),
-    byBackend: new Map(planned.map((each) => [each.backend, each])),
-    retryCells: { other: cellOf('connect'), fresh: cellOf('reused_socket') },
-  };
-}
-
-function planBackend(
-  poolName: string,
-  backend: Backend,
-  transport: Transport,
-  deps: PlanDeps,
-): PlannedBackend {
-  const { timer, metrics, onFault, wires } = deps;
-  const { host, port, id } = backend;
-  const buffers = processBodyBuffers;
-  const connectCell = metrics.series('sluice_upstream_connect_seconds', poolName, id);
-  const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
-  const isH2 = transport.protocol === 'h2';
-  const alpn = isH2 ? 'h2' : 'http/1.1';
-  const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls, { protocol: alpn });
-  const { timeouts, proxyProtocol } = transport;
-  const settings = {
-    host,
-    port,
-    tls,
-    proxyProtocol,
-    ...timeouts,
-    timer,
-    wires,
-    buffers,
-    onFault,
-    onConnected,
-    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, id, detail),
-  };
-  return {
-    poolName,
-    backend,
-    connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
-    stats: backendCounters(metrics, poolName, id),
-    transport,
-    authority: hostPort(host, port),
-  };
 }
 
 /** config/ has checked all names; a worker that is told otherwise must not serve. */

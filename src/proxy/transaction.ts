@@ -31,7 +31,8 @@ import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts'
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
-import type { Plan, PlannedBackend } from './plan.ts';
+import type { Plan } from './plan.ts';
+import type { PlannedBackend } from './plan-pool.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TimedCounters } from './request-stats.ts';

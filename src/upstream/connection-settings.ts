@@ -1,4 +1,4 @@
-import type { PoolSettings } from '../contract/settings.ts';
+import type { PoolSettings } from '../contract/pool-settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';

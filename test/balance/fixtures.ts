@@ -1,6 +1,6 @@
 /** Pools and backends for the tests of this folder. */
 import { Backend } from '../../src/balance/backend.ts';
-import type { PoolSettings } from '../../src/contract/settings.ts';
+import type { PoolSettings } from '../../src/contract/pool-settings.ts';
 import { poolSettings } from '../support/settings.ts';
 
 export function makePool(weights: readonly number[], more: Partial<PoolSettings> = {}): PoolSettings {

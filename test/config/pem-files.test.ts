@@ -5,7 +5,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatProblems } from '../../src/config/problems.ts';
-import type { PoolTlsSettings } from '../../src/contract/settings.ts';
+import type { PoolTlsSettings } from '../../src/contract/pool-settings.ts';
 import { configView } from '../../src/primary/admin/config.ts';
 import { Authority } from '../support/certificates.ts';
 import { parseConfig } from '../support/parse-config.ts';

@@ -4,10 +4,10 @@ import type { Backend } from '../../src/balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { EngineName } from '../../src/contract/data-path.ts';
+import type { PoolSettings } from '../../src/contract/pool-settings.ts';
 import type {
   ListenAddress,
   PolicySettings,
-  PoolSettings,
   RouteSettings,
   WorkerSettings,
 } from '../../src/contract/settings.ts';

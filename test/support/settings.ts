@@ -2,12 +2,10 @@
  * Completes the settings that a test gives. The rest are the product's defaults, but without health checks, limits and
  * listeners.
  */
+import type { HealthCheckSettings, PoolSettings, PoolTlsSettings } from '../../src/contract/pool-settings.ts';
 import type {
-  HealthCheckSettings,
   ListenAddress,
   PolicySettings,
-  PoolSettings,
-  PoolTlsSettings,
   RouteSettings,
   WorkerSettings,
 } from '../../src/contract/settings.ts';

@@ -12,7 +12,7 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import { systemCodeOf } from '../../contract/errors.ts';
-import type { PoolTlsSettings } from '../../contract/settings.ts';
+import type { PoolTlsSettings } from '../../contract/pool-settings.ts';
 
 /** How the message of an explained error begins. */
 export const TLS_PREFIX = 'TLS: ';

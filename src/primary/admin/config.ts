@@ -1,13 +1,11 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
 import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
+import type { PemFile, PoolSettings, PoolTlsSettings } from '../../contract/pool-settings.ts';
 import type {
   AcmeSettings,
   ListenSettings,
   ListenTlsSettings,
-  PemFile,
-  PoolSettings,
-  PoolTlsSettings,
   RouteSettings,
   Settings,
 } from '../../contract/settings.ts';

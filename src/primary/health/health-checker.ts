@@ -7,7 +7,7 @@
 import { hash } from 'node:crypto';
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { ProbeResult } from '../../contract/health.ts';
-import type { PoolSettings } from '../../contract/settings.ts';
+import type { PoolSettings } from '../../contract/pool-settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import { type Probe, runProbe } from './probe.ts';

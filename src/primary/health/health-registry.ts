@@ -21,7 +21,7 @@ import {
   type HealthCheckSettings,
   isSameServer,
   type PoolSettings,
-} from '../../contract/settings.ts';
+} from '../../contract/pool-settings.ts';
 
 /** Why a state changed. resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';

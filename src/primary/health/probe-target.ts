@@ -1,6 +1,6 @@
 /** What a probe is told, and what it finds. */
 import type { ProbeResult } from '../../contract/health.ts';
-import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/settings.ts';
+import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/pool-settings.ts';
 import { proxyHeader } from '../../infra/proxy-protocol/proxy-header.ts';
 import { BackendTls } from '../../infra/wire/backend-tls.ts';
 

@@ -6,7 +6,7 @@ import { X509Certificate } from 'node:crypto';
 import { certificateWarnings } from '../../config/pem-files.ts';
 import { validityOf, WARN_EVERY_MS } from '../../config/validity.ts';
 import { systemClock } from '../../contract/clock.ts';
-import type { PoolSettings } from '../../contract/settings.ts';
+import type { PoolSettings } from '../../contract/pool-settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 type PoolTls = Pick<PoolSettings, 'name' | 'tls'>;

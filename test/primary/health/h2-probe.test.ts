@@ -4,7 +4,7 @@ import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
-import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/settings.ts';
+import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/pool-settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { type Clock, systemClock } from '../../../src/contract/clock.ts';
 import type { ProbeResult } from '../../../src/contract/health.ts';
-import type { HealthCheckSettings, PoolSettings } from '../../../src/contract/settings.ts';
+import type { HealthCheckSettings, PoolSettings } from '../../../src/contract/pool-settings.ts';
 import {
   HealthChecker,
   type HealthCheckerOptions,

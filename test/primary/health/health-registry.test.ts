@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BackendAvailability, BackendState, Health } from '../../../src/contract/health.ts';
-import type { PoolSettings } from '../../../src/contract/settings.ts';
+import type { PoolSettings } from '../../../src/contract/pool-settings.ts';
 import { type HealthChange, HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import { makePool } from '../workers/fixtures/harness.ts';
 

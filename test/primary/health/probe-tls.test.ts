@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer as createHttpsServer } from 'node:https';
 import { type TestContext, test } from 'node:test';
-import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/settings.ts';
+import type { HealthCheckSettings, PoolTlsSettings } from '../../../src/contract/pool-settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
 import { listen } from '../../../test_backs/server.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import type { HealthCheckSettings } from '../../../src/contract/settings.ts';
+import type { HealthCheckSettings } from '../../../src/contract/pool-settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { probeTarget } from '../../../src/primary/health/probe-target.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { TLSSocket } from 'node:tls';
-import type { PoolSettings } from '../../../src/contract/settings.ts';
+import type { PoolSettings } from '../../../src/contract/pool-settings.ts';
 import { readProxyHeader } from '../../../src/infra/proxy-protocol/proxy-header-reader.ts';
 import { listen } from '../../../test_backs/server.ts';
 import { Authority } from '../../support/certificates.ts';

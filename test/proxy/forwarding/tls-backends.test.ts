@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import { WebSocketServer, WebSocket as WsClient } from 'ws';
-import type { PoolSettings } from '../../../src/contract/settings.ts';
+import type { PoolSettings } from '../../../src/contract/pool-settings.ts';
 import { listen } from '../../../test_backs/server.ts';
 import { Authority } from '../../support/certificates.ts';
 import { bodyOf } from '../../support/pattern.ts';

@@ -1,0 +1,65 @@
+/** The settings of pools and their backends: a part of settings.ts, with the same promises. */
+
+/** PemFile is a file of the configuration that the primary has read. */
+export interface PemFile {
+  path: string;
+  /** Certificates or a private key. */
+  pem: string;
+}
+
+/** PoolTlsSettings is how a pool connects to its backends with `https://`. */
+export interface PoolTlsSettings {
+  /** The authorities that may have signed a backend's certificate; null: those that Node.js trusts. */
+  ca: PemFile | null;
+  /** Sluice's own certificate and its key, for backends that ask for one; both or none. */
+  cert: PemFile | null;
+  key: PemFile | null;
+  /** The name in SNI, which the certificate must be for; lower case; null: the host of the backend's URL. */
+  serverName: string | null;
+  /** false: any certificate will do. */
+  verify: boolean;
+}
+
+export interface BackendSettings {
+  /** Unique in its pool, host:port by default. A backend with the same id and address keeps its state over a reload. */
+  id: string;
+  host: string;
+  port: number;
+  /** `https://`: the pool's `tls` says how. */
+  tls: boolean;
+  /** ≥ 1. */
+  weight: number;
+}
+
+/** isSameServer says whether two backends with one id are one server, which keeps its state over a reload. */
+export function isSameServer(a: ServerAddress, b: ServerAddress): boolean {
+  return a.host === b.host && a.port === b.port && a.tls === b.tls;
+}
+
+type ServerAddress = Pick<BackendSettings, 'host' | 'port' | 'tls'>;
+
+export interface HealthCheckSettings {
+  type: 'http' | 'tcp' | 'grpc';
+  path: string;
+  /** Of a gRPC probe; '' asks for the server as a whole. */
+  service: string;
+  intervalMs: number;
+  timeoutMs: number;
+  rise: number;
+  fall: number;
+  expectStatus: { from: number; to: number };
+}
+
+export interface PoolSettings {
+  name: string;
+  balance: 'round_robin' | 'least_requests';
+  backends: BackendSettings[];
+  /** null: all backends count as healthy. */
+  healthCheck: HealthCheckSettings | null;
+  timeouts: { connectMs: number; responseMs: number; idleMs: number };
+  /** null where no backend has TLS, and the file has no such block. */
+  tls: PoolTlsSettings | null;
+  protocol: 'http1' | 'h2';
+  /** The version of the PROXY header with which each connection to a backend begins. */
+  proxyProtocol: 'off' | 'v1' | 'v2';
+}

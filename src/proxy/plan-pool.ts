@@ -1,0 +1,113 @@
+/**
+ * Pools as a worker uses them: backends with their connections and counters. A plan makes them, and takes over from the plan before
+ * what did not change.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
+import { type Backend, keepBackends } from '../balance/backend.ts';
+import { hostPort } from '../contract/addresses.ts';
+import type { PoolSettings } from '../contract/pool-settings.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
+import { BackendTls } from '../infra/wire/backend-tls.ts';
+import type { WireMaker } from '../infra/wire/wire-maker.ts';
+import type { WorkerMetrics } from '../infra/worker-metrics.ts';
+import { processBodyBuffers } from '../memory/body-buffers.ts';
+import { ConnectionPool } from '../upstream/connection-pool.ts';
+import type { BackendConnections } from '../upstream/exchange.ts';
+import { H2Pool } from '../upstream/h2/h2-pool.ts';
+import { backendCounters, type TimedCounters } from './request-stats.ts';
+
+const SECOND_MS = 1000;
+
+/** PoolDeps is what the worker gives to all pools. */
+export interface PoolDeps extends AlgorithmOptions {
+  timer: DeadlineTimer;
+  metrics: WorkerMetrics;
+  wires: WireMaker;
+  /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
+  onFault: (error: Error) => void;
+  /** A connection to a backend could not be opened, and this machine was not the cause. */
+  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
+}
+
+/** PlannedBackend is a backend with its connections. */
+export interface PlannedBackend {
+  poolName: string;
+  backend: Backend;
+  connections: BackendConnections;
+  stats: TimedCounters;
+  /** What the connections were made with. */
+  transport: Transport;
+  /** Value of Host where a client sent none. */
+  authority: string;
+}
+
+/** How to connect to a backend: with another one, its connections are made anew. */
+type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProtocol'>;
+
+export interface PlannedPool {
+  algorithm: Algorithm;
+  byBackend: ReadonlyMap<Backend, PlannedBackend>;
+  /** Cells of sluice_retries_total. */
+  retryCells: Readonly<Record<'other' | 'fresh', number>>;
+}
+
+/** planPool is called by each plan. @param previous the backends of the pool of this name in the plan before */
+export function planPool(
+  pool: PoolSettings,
+  previous: PlannedPool['byBackend'],
+  deps: PoolDeps,
+): PlannedPool {
+  const backends = keepBackends(pool, [...previous.keys()]);
+  const planned = backends.map((backend) => {
+    const before = previous.get(backend);
+    const { timeouts, tls, protocol, proxyProtocol } = pool;
+    const transport = { timeouts, tls: backend.tls ? tls : null, protocol, proxyProtocol };
+    const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
+    return isSame ? before : planBackend(pool.name, backend, transport, deps);
+  });
+  const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
+  return {
+    algorithm: makeAlgorithm(pool.balance, backends, deps),
+    byBackend: new Map(planned.map((each) => [each.backend, each])),
+    retryCells: { other: cellOf('connect'), fresh: cellOf('reused_socket') },
+  };
+}
+
+function planBackend(
+  poolName: string,
+  backend: Backend,
+  transport: Transport,
+  deps: PoolDeps,
+): PlannedBackend {
+  const { timer, metrics, onFault, wires } = deps;
+  const { host, port, id } = backend;
+  const buffers = processBodyBuffers;
+  const connectCell = metrics.series('sluice_upstream_connect_seconds', poolName, id);
+  const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
+  const isH2 = transport.protocol === 'h2';
+  const alpn = isH2 ? 'h2' : 'http/1.1';
+  const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls, { protocol: alpn });
+  const { timeouts, proxyProtocol } = transport;
+  const settings = {
+    host,
+    port,
+    tls,
+    proxyProtocol,
+    ...timeouts,
+    timer,
+    wires,
+    buffers,
+    onFault,
+    onConnected,
+    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, id, detail),
+  };
+  return {
+    poolName,
+    backend,
+    connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
+    stats: backendCounters(metrics, poolName, id),
+    transport,
+    authority: hostPort(host, port),
+  };
+}
