@@ -8,13 +8,12 @@
  * - draining: workers end. Nothing leads out of it but the end of the process.
  */
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { ProbeResult } from '../contract/health.ts';
-import type { PrimaryMessage, WorkerMessage } from '../contract/messages.ts';
+import type { PrimaryMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
@@ -26,7 +25,6 @@ import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { AcmeService } from './acme/acme-service.ts';
 import type { Phase } from './admin/parts.ts';
-import { answerTakes } from './buckets/answer-takes.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { HealthChecker } from './health/health-checker.ts';
@@ -39,11 +37,11 @@ import { openStorage } from './storage.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
+import { receiverOf } from './worker-messages.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { TunnelList } from './workers/tunnel-list.ts';
-import type { WorkerLink } from './workers/worker-link.ts';
 
 export interface PrimaryOptions {
   settings: Settings;
@@ -274,8 +272,14 @@ class Primary {
   }
 
   #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing): Supervisor {
+    const [collector, registry, memory, logger] = [
+      this.#collector,
+      this.#registry,
+      this.#memory,
+      this.#logger,
+    ];
+    const isDraining = () => this.#phase === 'draining';
     return new Supervisor({
-      exec: workerEntry(),
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
       log: this.#options.settings.log,
@@ -286,27 +290,8 @@ class Primary {
         void link.exited.then(() => this.#collector.forget(link.pid));
         return briefing.brief(link);
       },
-      onMessage: (link, message) => this.#receive(link, message, sockets),
+      onMessage: receiverOf({ sockets, collector, registry, memory, logger, isDraining }),
     });
-  }
-
-  #receive(link: WorkerLink, message: WorkerMessage, sockets: ListenSockets): void {
-    if (message.type === 'report') this.#collector.applyDelta(link.pid, message.report.metrics);
-    else if (message.type === 'bucket-takes') {
-      const replies = answerTakes(this.#memory, this.#logger, message.takes);
-      link.send({ type: 'bucket-replies', id: message.id, replies });
-    } else if (message.type === 'backend-failure') {
-      this.#registry.recordTrafficFailure(message.pool, message.backend, message.detail);
-    } else if (message.type === 'ready') sockets.dealer.add(link);
-    else if (message.type === 'connection-taken') sockets.dealer.taken(link);
-    else if (message.type === 'no-more-connections') void this.#endDeal(link, sockets);
-  }
-
-  /** Answers a worker that is about to close its listeners: alone, or in the drain of the instance. */
-  async #endDeal(link: WorkerLink, sockets: ListenSockets): Promise<void> {
-    if (this.#phase === 'draining') await sockets.letGo();
-    sockets.dealer.remove(link);
-    link.send({ type: 'no-more-connections' });
   }
 
   /** Opens what the admin port shows of buckets, and starts the heartbeat over the same connection to Redis. */
@@ -356,10 +341,4 @@ class Primary {
     // Without the clean-up, which may take long: whoever signals twice wants an end.
     process.exit(1);
   }
-}
-
-/** The worker's entry file: TypeScript from a checkout, JavaScript from dist/. */
-function workerEntry(): string {
-  const file = import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../worker/main.js';
-  return fileURLToPath(new URL(file, import.meta.url));
 }

@@ -19,9 +19,10 @@ import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-sto
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
+import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
-import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
+import { type Engine, InboundServer } from './inbound/server.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<

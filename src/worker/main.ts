@@ -28,7 +28,7 @@ import { ProcessSignals } from '../infra/process-signals.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
-import type { DrainTimes } from './inbound/server.ts';
+import type { DrainTimes } from './inbound/drain.ts';
 import { watchLoop } from './loop-watch.ts';
 import { PrimaryLink } from './primary-link.ts';
 

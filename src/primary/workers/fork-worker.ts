@@ -1,12 +1,13 @@
 /** Forks a worker process. Those of V8's options that may be set later are in the worker's heap.ts. */
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
+import { fileURLToPath } from 'node:url';
 import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
 export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
-  /** Absolute path of the worker's entry file. */
-  exec: string;
+  /** Absolute path of the worker's entry file; default that of the product. */
+  exec?: string;
   /** Node's own arguments for workers; default workerArguments(). */
   execArgv?: string[];
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
@@ -24,7 +25,14 @@ const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
-  const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
+  const {
+    exec = workerEntry(),
+    execArgv = workerArguments(),
+    workerCount,
+    dataPath,
+    log,
+    inheritedBy,
+  } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log, listenFds };
@@ -33,6 +41,12 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);
   return worker.process;
+}
+
+/** TypeScript from a checkout, JavaScript from dist/. */
+function workerEntry(): string {
+  const file = import.meta.url.endsWith('.ts') ? '../../worker/main.ts' : '../../worker/main.js';
+  return fileURLToPath(new URL(file, import.meta.url));
 }
 
 /**

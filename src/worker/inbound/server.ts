@@ -7,10 +7,10 @@ import { toError } from '../../contract/errors.ts';
 import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsMaterial } from '../../contract/tls.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
-import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
+import { closeListeners, openListener } from '../../infra/listeners.ts';
 import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
+import { PlacedList } from '../../infra/placed-list.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import { processBodyBuffers } from '../../memory/body-buffers.ts';
@@ -19,15 +19,10 @@ import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
 import { ConnectionCaps } from './connection-caps.ts';
+import { Drain, type DrainTimes } from './drain.ts';
 import { ProxyHeaderFailures } from './proxy-header-failures.ts';
 import { Surplus } from './surplus.ts';
 import { HandshakeTracker } from './tls/handshake-tracker.ts';
-
-/** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
-const DRAIN_IDLE_MS = 250;
-const DRAIN_SWEEP_MS = 50;
-/** Before a drain cuts what is left, the peers of tunnels see a FIN. */
-const HALF_CLOSE_MS = 500;
 
 /**
  * Engine serves one protocol: HTTP/1.1 of our own (http1/) or by raw node:http (node/), HTTP/2 (h2/). Called once
@@ -49,15 +44,6 @@ interface InboundServerDeps {
   endDeal?: () => Promise<unknown>;
 }
 
-export interface DrainTimes {
-  /** For this long everything goes on. */
-  graceMs: number;
-  /** After that, requests under way have this long to end. */
-  drainMs: number;
-  /** Nobody else accepts from this worker's sockets: it listens on until its connections of now are gone. */
-  alone?: boolean;
-}
-
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly timer: DeadlineTimer;
@@ -75,10 +61,8 @@ export class InboundServer implements ConnectionOwner {
   readonly #caps: ConnectionCaps;
   readonly #acceptedCell: number;
   readonly #overloadCell: number;
-  /** A worker that drains alone must close its listeners now. */
-  #listeningOver = false;
   readonly #surplus = new Surplus();
-  #onEmpty: (() => void) | null = null;
+  readonly #drain: Drain;
 
   constructor(deps: InboundServerDeps) {
     this.#deps = deps;
@@ -91,6 +75,14 @@ export class InboundServer implements ConnectionOwner {
     );
     this.#proxyHeaderFailures = new ProxyHeaderFailures(metrics, strangers);
     this.#caps = new ConnectionCaps(metrics);
+    this.#drain = new Drain({
+      timer,
+      connections: this.#connections.items,
+      headersMs: () => this.plan.timeouts.headersMs,
+      closeListeners: (restMs) => this.#closeListeners(restMs),
+      halfCloseTunnels: () => deps.handler.tunnels.halfClose(),
+      cut: () => this.cut(),
+    });
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#overloadCell = metrics.series('sluice_shed_total', 'overload');
@@ -168,59 +160,25 @@ export class InboundServer implements ConnectionOwner {
     this.draining = true;
     void this.#deps.handler.tunnels.leave();
     for (const connection of this.#connections.items.slice()) connection.beginDrain();
-    const startMs = this.timer.monotonicMs();
-    const endsAtMs = startMs + drainMs;
-    const headsEndAtMs = startMs + this.plan.timeouts.headersMs;
-    this.#closeIdle(headsEndAtMs);
-    const sweep = setInterval(() => this.#closeIdle(headsEndAtMs), DRAIN_SWEEP_MS);
-    const restMs = Math.min(QUEUE_REST_MS, drainMs / 2);
-    if (alone) await this.#outlastPresent(endsAtMs - restMs);
+    await this.#drain.run({ drainMs, alone });
+  }
+
+  async #closeListeners(restMs: number): Promise<void> {
     await atMost(this.#deps.endDeal?.(), restMs);
     const listeners = this.#listeners ?? [];
     this.#listeners = null;
     await closeListeners(listeners, restMs);
-    await this.#waitUntilEmpty(endsAtMs);
-    clearInterval(sweep);
   }
 
   /** stopListening makes a worker that drains alone close its listeners, because the others drain now, too. */
   stopListening(): void {
-    this.#listeningOver = true;
-  }
-
-  /** Waits until the connections of now are gone. */
-  async #outlastPresent(untilMs: number): Promise<void> {
-    let present = this.#connections.items.slice();
-    while (present.length > 0 && !this.#listeningOver && this.timer.monotonicMs() < untilMs) {
-      await delay(DRAIN_SWEEP_MS);
-      present = present.filter(({ place }) => place !== NOWHERE);
-    }
-  }
-
-  async #waitUntilEmpty(endsAtMs: number): Promise<void> {
-    if (this.connectionCount === 0) return;
-    const { promise: empty, resolve } = Promise.withResolvers<void>();
-    this.#onEmpty = resolve;
-    const restMs = (): number => Math.max(0, endsAtMs - this.timer.monotonicMs());
-    const isEmpty = await atMost(empty, Math.max(0, restMs() - HALF_CLOSE_MS));
-    if (!isEmpty) this.#deps.handler.tunnels.halfClose();
-    if (!isEmpty && !(await atMost(empty, restMs()))) this.cut();
-    await empty;
+    this.#drain.stopListening();
   }
 
   /** cut closes every connection at once. Their requests are logged as `shutdown`. */
   cut(): void {
     this.#deps.handler.stop();
     for (const connection of this.#connections.items.slice()) connection.destroy();
-  }
-
-  /** @param headsEndAtMs until then a connection that has received bytes may be in the middle of a head */
-  #closeIdle(headsEndAtMs: number): void {
-    const nowMs = this.timer.monotonicMs();
-    for (const connection of this.#connections.items.slice()) {
-      const mayBegin = connection.receiving && nowMs < headsEndAtMs;
-      if (connection.idle && !mayBegin && connection.sinceMs <= nowMs - DRAIN_IDLE_MS) connection.end();
-    }
   }
 
   /** shareConnections is called about once a second. @param meanConnections over all workers */
@@ -248,7 +206,7 @@ export class InboundServer implements ConnectionOwner {
   onConnectionClosed(connection: BaseConnection): void {
     this.#connections.remove(connection);
     this.#caps.closed(connection);
-    if (this.connectionCount === 0) this.#onEmpty?.();
+    if (this.draining) this.#drain.connectionClosed();
   }
 
   replace(before: BaseConnection, after: BaseConnection): void {

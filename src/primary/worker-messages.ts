@@ -1,0 +1,54 @@
+/** What the primary does with messages of workers, beside what changes the state of their slot (workers/worker-slot.ts). */
+import type { WorkerMessage } from '../contract/messages.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import type { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
+import { answerTakes } from './buckets/answer-takes.ts';
+import type { HealthRegistry } from './health/health-registry.ts';
+import type { MetricsCollector } from './metrics/metrics-collector.ts';
+import type { ListenSockets } from './workers/listen-sockets.ts';
+import type { WorkerLink } from './workers/worker-link.ts';
+
+interface Receivers {
+  collector: MetricsCollector;
+  registry: HealthRegistry;
+  memory: MemoryBucketStore;
+  sockets: ListenSockets;
+  logger: Logger;
+  /** Whether the whole instance drains. */
+  isDraining: () => boolean;
+}
+
+/** receiverOf makes the supervisor's `onMessage`; for the primary's main. */
+export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
+  const { collector, registry, memory, sockets, logger } = receivers;
+  return (link, message) => {
+    switch (message.type) {
+      case 'report':
+        collector.applyDelta(link.pid, message.report.metrics);
+        break;
+      case 'bucket-takes': {
+        const replies = answerTakes(memory, logger, message.takes);
+        link.send({ type: 'bucket-replies', id: message.id, replies });
+        break;
+      }
+      case 'backend-failure':
+        registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+        break;
+      case 'ready':
+        sockets.dealer.add(link);
+        break;
+      case 'connection-taken':
+        sockets.dealer.taken(link);
+        break;
+      case 'no-more-connections':
+        void endDeal(link, receivers);
+    }
+  };
+}
+
+/** Answers a worker that is about to close its listeners: alone, or in the drain of the instance. */
+async function endDeal(link: WorkerLink, { sockets, isDraining }: Receivers): Promise<void> {
+  if (isDraining()) await sockets.letGo();
+  sockets.dealer.remove(link);
+  link.send({ type: 'no-more-connections' });
+}
