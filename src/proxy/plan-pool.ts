@@ -48,8 +48,8 @@ type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProt
 export interface PlannedPool {
   algorithm: Algorithm;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
-  /** Cells of sluice_retries_total. */
-  retryCells: Readonly<Record<'other' | 'fresh', number>>;
+  /** countRetry counts one more attempt in sluice_retries_total. */
+  countRetry(choice: 'other' | 'fresh'): void;
 }
 
 /** planPool is called by each plan. @param previous the backends of the pool of this name in the plan before */
@@ -67,10 +67,11 @@ export function planPool(
     return isSame ? before : planBackend(pool.name, backend, transport, deps);
   });
   const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
+  const retryCells = { other: cellOf('connect'), fresh: cellOf('reused_socket') };
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
     byBackend: new Map(planned.map((each) => [each.backend, each])),
-    retryCells: { other: cellOf('connect'), fresh: cellOf('reused_socket') },
+    countRetry: (choice) => deps.metrics.add(retryCells[choice], 1),
   };
 }
 

@@ -11,7 +11,6 @@
  *
  * The first three may end in a refusal, which is an answer of our own. Every state before `over` may end in the loss of the client.
  */
-import type { Backend } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener, ResponseStart } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
@@ -23,21 +22,20 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
+import type { ResponseHead, ResponseSink } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
 import { Admission } from './admission.ts';
-import { Attempt } from './attempt.ts';
+import type { Attempt } from './attempt.ts';
+import { Attempts } from './attempts.ts';
 import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts';
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { Plan } from './plan.ts';
-import type { PlannedBackend } from './plan-pool.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { outcomeOfStatus, type Responder } from './responder.ts';
-import { decideRetry, isNothingDone } from './retry-policy.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
@@ -71,16 +69,13 @@ export class Transaction implements DownstreamListener, ResponseSink {
   readonly #plan: Plan;
   readonly #downstream: Downstream;
   readonly #admission: Admission;
-  /** The transaction also reads from it: the request id, the number of attempts, the outcome, the bytes sent. */
+  /** The transaction also reads from it: the request id, the outcome, the bytes sent. */
   readonly #record: AccessRecord;
   readonly #startMs = systemClock.monotonicMs();
   #decision: Decision | null = null;
-  #request: UpstreamRequest | null = null;
   #body: RequestBody | null = null;
-  #attempt: Attempt | null = null;
-  #tried: Backend[] = [];
-  #connectFailures = 0;
-  #replaced = false;
+  /** null until a backend is looked for. */
+  #attempts: Attempts | null = null;
   /** null for any other request. */
   #grpc: GrpcCall | null = null;
   #over = false;
@@ -164,39 +159,20 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     const { method } = head;
     const isGrpc = this.#grpc !== null;
-    this.#request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends, isGrpc };
+    const request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends, isGrpc };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
-    if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
+    this.#attempts = new Attempts(this.#admission, request, this.#body, this);
+    if (!this.#attempts.next()) this.#refuse(OUTCOMES.no_backend);
   }
 
-  /** @returns false when no untried backend is left */
-  #attemptNext(): boolean {
-    const pool = this.#admission.route?.pool;
-    const backend = pool?.algorithm.pick(this.#tried) ?? null;
-    const target = backend === null ? undefined : pool?.byBackend.get(backend);
-    if (target === undefined) return false;
-    this.#tried.push(target.backend);
-    this.#attemptAt(target, { fresh: false });
-    return true;
-  }
-
-  #attemptAt(target: PlannedBackend, options: { fresh: boolean }): void {
-    const request = this.#request;
-    if (request === null) return;
-    this.#record.attempts += 1;
-    this.#record.queueMs = 0;
-    // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
-    const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
-    const sent = lines === '' ? request : { ...request, headerLines: lines };
-    this.#attempt = new Attempt(target, sent, this, options);
-    // A parked connection is open already.
-    this.onConnected();
+  get #attempt(): Attempt | null {
+    return this.#attempts?.current ?? null;
   }
 
   // What the backend says (ResponseSink).
 
   onConnected(): void {
-    if (this.#attempt !== null) this.#body?.flowTo(this.#attempt.exchange);
+    this.#attempts?.connected();
   }
 
   onInformation(status: number, lines: string): void {
@@ -292,37 +268,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onError(error: LbError): void {
-    const attempt = this.#attempt;
-    if (attempt === null || !attempt.failed() || this.#over) return;
-    // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
-    if (isNothingDone(error.code)) this.#connectFailures += 1;
-    if (!this.#downstream.started && this.#retry(attempt, error)) return;
+    const attempts = this.#attempts;
+    if (attempts === null || !attempts.failed(error) || this.#over) return;
+    if (!this.#downstream.started && attempts.retry(error)) return;
     this.#fail(OUTCOMES[error.code as Reason] ?? OUTCOMES.internal_error);
-  }
-
-  /** @returns whether another attempt is under way */
-  #retry({ target, exchange }: Attempt, error: LbError): boolean {
-    const { begun } = exchange;
-    const choice = decideRetry({
-      code: error.code,
-      retryable: error.retryable,
-      method: this.#downstream.head.method,
-      bodyIntact: begun !== null || (this.#body?.unread ?? true),
-      connectFailures: this.#connectFailures,
-      replaced: this.#replaced,
-    });
-    const pool = this.#admission.route?.pool;
-    if (choice === 'none' || pool == null) return false;
-    if (this.#request !== null) this.#request.begun = begun;
-    if (choice === 'fresh' || !this.#attemptNext()) {
-      // Without another backend, the one that refused the request gets it again, once.
-      const mayRepeat = error.code === 'backend_busy' && exchange.connected && !this.#replaced;
-      if (choice === 'other' && !mayRepeat) return false;
-      this.#replaced = true;
-      this.#attemptAt(target, { fresh: true });
-    }
-    this.#deps.metrics.add(pool.retryCells[choice], 1);
-    return true;
   }
 
   // What the client says (DownstreamListener).
@@ -441,7 +390,11 @@ export class Transaction implements DownstreamListener, ResponseSink {
     describe(record, this.#admission);
     record.bytesIn = this.#body?.receivedBytes ?? 0;
     record.totalMs = systemClock.monotonicMs() - this.#startMs;
-    record.upstreamMs = this.#attempt?.upstreamMs ?? null;
-    record.backend = this.#attempt?.target.backend.id ?? null;
+    const attempts = this.#attempts;
+    if (attempts === null || attempts.current === null) return;
+    record.attempts = attempts.count;
+    record.queueMs = 0;
+    record.upstreamMs = attempts.current.upstreamMs;
+    record.backend = attempts.current.target.backend.id;
   }
 }
