@@ -4,7 +4,7 @@
  * requests per weight wins; on a tie the first, so that an idle pool is shared by weight. A pick takes 100 ns for 3 backends,
  * 2.5 µs for 300.
  */
-import type { Backend } from './backend.ts';
+import { type Backend, LAST_RANK } from './backend.ts';
 
 export class LeastRequests {
   readonly #backends: readonly Backend[];
@@ -20,9 +20,15 @@ export class LeastRequests {
   }
 
   pick(tried: readonly Backend[]): Backend | null {
-    const total = this.#mark(tried);
+    for (let rank = 1; rank <= LAST_RANK; rank++) {
+      const total = this.#mark(tried, rank);
+      if (total > 0) return this.#lessLoaded(total);
+    }
+    return null;
+  }
+
+  #lessLoaded(total: number): Backend {
     const first = this.#draw(total);
-    if (first < 0) return null;
     const rest = total - this.#eligible[first]!;
     this.#eligible[first] = 0;
     const second = this.#draw(rest);
@@ -33,13 +39,13 @@ export class LeastRequests {
     return other.inFlight * one.weight < one.inFlight * other.weight ? other : one;
   }
 
-  /** Marks the eligible backends and returns their total weight. */
-  #mark(tried: readonly Backend[]): number {
+  /** Marks the eligible backends and returns their total weight; 0: there is none. */
+  #mark(tried: readonly Backend[], rank: number): number {
     const backends = this.#backends;
     let total = 0;
     for (let i = 0; i < backends.length; i++) {
       const backend = backends[i]!;
-      const eligible = backend.available && !(tried.length > 0 && tried.includes(backend));
+      const eligible = backend.rank === rank && !(tried.length > 0 && tried.includes(backend));
       const weight = eligible ? backend.weight : 0;
       this.#eligible[i] = weight;
       total += weight;

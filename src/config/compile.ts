@@ -94,7 +94,11 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
   return {
     name,
     balance,
-    backends: backends.map(({ url, id = hostPort(url.host, url.port), weight }) => ({ ...url, id, weight })),
+    backends: backends.map(({ url, id = hostPort(url.host, url.port), ...rest }) => ({
+      ...url,
+      id,
+      ...rest,
+    })),
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     tls: compileTls(pool, files),

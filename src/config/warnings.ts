@@ -52,16 +52,7 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     yield { path: ['acme', 'storage'], message: `certificates ${kept}: ${storage}` };
   }
   yield* certificateWarnings(['acme', 'ca'], acme?.ca ?? null);
-  for (const { name, backends } of pools) {
-    if (!routes.some(({ pool }) => pool === name))
-      yield { path: ['pools', name], message: 'no route leads to this pool' };
-    for (const [index, { host, port }] of backends.entries()) {
-      if (host !== 'localhost') continue;
-      if (!backends.some((each) => each.port === port && isSameLocalhost(host, each.host))) continue;
-      const message = 'may be the same server as another backend of the pool';
-      yield { path: ['pools', name, 'backends', index, 'url'], message };
-    }
-  }
+  for (const pool of pools) yield* backendWarningsOf(pool, routes);
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
     const message = 'no route names this policy, so it limits nothing';
     if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
@@ -82,6 +73,19 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (hiding === undefined) continue;
     const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
     yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };
+  }
+}
+
+function* backendWarningsOf({ name, backends }: PoolSettings, routes: RouteSettings[]): Generator<Finding> {
+  if (!routes.some(({ pool }) => pool === name))
+    yield { path: ['pools', name], message: 'no route leads to this pool' };
+  if (backends.every(({ weight }) => weight === 0))
+    yield { path: ['pools', name], message: 'all its backends have weight 0: every request gets 503' };
+  for (const [index, { host, port }] of backends.entries()) {
+    if (host !== 'localhost') continue;
+    if (!backends.some((each) => each.port === port && isSameLocalhost(host, each.host))) continue;
+    const message = 'may be the same server as another backend of the pool';
+    yield { path: ['pools', name, 'backends', index, 'url'], message };
   }
 }
 

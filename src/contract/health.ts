@@ -1,11 +1,14 @@
 /**
- * What the primary tells workers about backends. A backend takes new requests only while it is both healthy, by its probes, and
- * enabled, by the operator.
+ * What the primary tells workers about backends. A backend takes new requests only while it is up, by its probes, and not drained, by
+ * the operator or a weight of 0.
  */
-import type { Fitting } from './shape.ts';
+import type { Fitting, Typed } from './shape.ts';
 
 /** unknown: no probe result yet, and no traffic until one passes; only of pools with a healthCheck. */
 export type Health = 'unknown' | 'up' | 'down';
+
+/** up: it may take requests; off: it may not. */
+export type Standing = 'up' | 'off';
 
 export interface ProbeResult {
   atMs: number;
@@ -24,7 +27,10 @@ export interface BackendState {
   pool: string;
   backend: string;
   health: Health;
+  /** false: the operator has drained it. */
   enabled: boolean;
+  /** Whether it takes no new requests because of the operator, or of a weight of 0. */
+  draining: boolean;
   /** Why it is in this state; null for a fresh one. */
   reason: string | null;
   consecutivePasses: number;
@@ -39,9 +45,7 @@ export const BACKEND_AVAILABILITY = {
   fields: {
     pool: 'string',
     backend: 'string',
-    /** It is up; or no enabled backend of its pool is up, and it went down last. */
-    healthy: 'boolean',
-    enabled: 'boolean',
+    standing: 'string' as Typed<'string', Standing>,
   },
 } as const;
 

@@ -34,7 +34,7 @@ const ROWS = {
   'histogram sluice_upstream_connect_seconds pool backend':
     'Time to open a connection to a backend, the TLS handshake included.',
   'gauge sluice_backend_up pool backend':
-    '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator (GET /api/v1/pools says which).',
+    '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator or a weight of 0 (GET /api/v1/pools says which).',
   'gauge sluice_backend_in_flight pool backend': 'Requests at a backend now.',
   'counter sluice_probes_total pool backend result': 'Health checks by result (pass, fail).',
   'gauge sluice_probe_duration_seconds pool backend': 'Duration of the last health check.',

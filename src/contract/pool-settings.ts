@@ -27,8 +27,10 @@ export interface BackendSettings {
   port: number;
   /** `https://`: the pool's `tls` says how. */
   tls: boolean;
-  /** ≥ 1. */
+  /** Share of the traffic, relative to the other backends; 0: no new requests. */
   weight: number;
+  /** It takes requests only while no other backend of the pool can. */
+  backup: boolean;
 }
 
 /** isSameServer says whether two backends with one id are one server, which keeps its state over a reload. */

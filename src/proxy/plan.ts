@@ -109,9 +109,9 @@ export class Plan {
 
   /** learn takes over what the primary says about backends; those that this plan does not have are ignored. */
   learn(states: readonly BackendAvailability[]): void {
-    for (const { pool, backend, healthy, enabled } of states) {
+    for (const { pool, backend, standing } of states) {
       const known = this.#backends.get(backendKey(pool, backend));
-      if (known !== undefined) Object.assign(known, { healthy, enabled });
+      if (known !== undefined) known.standing = standing;
     }
   }
 

@@ -21,15 +21,15 @@ test('the algorithm is the pool’s, and the start of the round is the worker’
 
 test('B6: a new backend of a pool with a health check gets no request before the primary reports it healthy', () => {
   const checked = keepBackends(makePool([1], { healthCheck: CHECK }), []);
-  assert.equal(checked[0]?.available, false);
-  assert.equal(keepBackends(makePool([1]), [])[0]?.available, true);
+  assert.equal(checked[0]?.rank, 0);
+  assert.equal(keepBackends(makePool([1]), [])[0]?.rank, 1);
 });
 
 test('a reload keeps the object and state of each backend with the same id and address, and updates its weight', () => {
   const before = keepBackends(makePool([1, 1], { healthCheck: CHECK }), []);
-  before[0]!.healthy = true;
+  before[0]!.standing = 'up';
   before[0]!.inFlight = 4;
-  before[1]!.enabled = false;
+  before[1]!.standing = 'off';
 
   const pool = makePool([5, 1, 1], { healthCheck: CHECK });
   const after = keepBackends(pool, before);
@@ -37,19 +37,19 @@ test('a reload keeps the object and state of each backend with the same id and a
   assert.equal(after[1], before[1]);
   assert.equal(after[0]?.weight, 5);
   assert.equal(after[0]?.inFlight, 4);
-  assert.equal(after[1]?.enabled, false);
-  assert.equal(after[2]?.available, false);
+  assert.equal(after[1]?.standing, 'off');
+  assert.equal(after[2]?.rank, 0);
 
   const moved = makePool([5], { healthCheck: CHECK });
   moved.backends[0]!.port = 9999;
   const fresh = keepBackends(moved, after);
   assert.notEqual(fresh[0], after[0]);
-  assert.equal(fresh[0]?.healthy, false);
+  assert.equal(fresh[0]?.standing, 'off');
 });
 
 test('a reload that removes the health check makes its backends healthy', () => {
   const before = keepBackends(makePool([1], { healthCheck: CHECK }), []);
   const after = keepBackends(makePool([1]), before);
   assert.equal(after[0], before[0]);
-  assert.equal(after[0]?.available, true);
+  assert.equal(after[0]?.rank, 1);
 });

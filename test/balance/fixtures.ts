@@ -10,12 +10,13 @@ export function makePool(weights: readonly number[], more: Partial<PoolSettings>
     port: 8081 + i,
     tls: false,
     weight,
+    backup: false,
   }));
   return poolSettings({ backends, ...more });
 }
 
 export function makeBackends(weights: readonly number[]): Backend[] {
-  return makePool(weights).backends.map((settings) => new Backend(settings, true));
+  return makePool(weights).backends.map((settings) => new Backend(settings, 'up'));
 }
 
 /** A small seeded random generator, uniform in [0, 1), so that tests repeat exactly. */

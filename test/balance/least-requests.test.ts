@@ -70,12 +70,11 @@ test('it picks only available and untried backends, and null only if there is no
     fc.property(fc.array(state, { maxLength: 9 }), fc.infiniteStream(draw), (states, draws) => {
       const backends = makeBackends(states.map((each) => each.weight));
       backends.forEach((backend, i) => {
-        backend.healthy = states[i]!.up;
-        backend.enabled = states[i]!.enabled;
+        backend.standing = states[i]!.up && states[i]!.enabled ? 'up' : 'off';
         backend.inFlight = states[i]!.inFlight;
       });
       const tried = backends.filter((_, i) => states[i]!.tried);
-      const left = backends.filter((backend) => backend.available && !tried.includes(backend));
+      const left = backends.filter((backend) => backend.rank > 0 && !tried.includes(backend));
       const picked = new LeastRequests(backends, () => draws.next().value ?? 0).pick(tried);
       assert.equal(picked === null, left.length === 0);
       if (picked !== null) assert.ok(left.includes(picked));

@@ -26,9 +26,9 @@ test('B1: worker k of n starts its round k/n of the way, so that workers do not 
 
 test('B1: a worker that starts before any backend is known to be healthy starts its round at the same place', () => {
   const backends = makeBackends([5, 1, 2]);
-  for (const backend of backends) backend.healthy = false;
+  for (const backend of backends) backend.standing = 'off';
   const balancer = new SmoothWeightedRoundRobin(backends, 3 / 8);
-  for (const backend of backends) backend.healthy = true;
+  for (const backend of backends) backend.standing = 'up';
   const healthy = new SmoothWeightedRoundRobin(makeBackends([5, 1, 2]), 3 / 8);
   assert.deepEqual(pickIds(balancer, 8), pickIds(healthy, 8));
 });
@@ -57,11 +57,11 @@ test('when a backend is removed the others get its share by weight, and it retur
   const backends = makeBackends([4, 2, 1]);
   const balancer = new SmoothWeightedRoundRobin(backends, 0);
   pickIds(balancer, 9);
-  backends[0]!.healthy = false;
+  backends[0]!.standing = 'off';
   const without = countById(pickIds(balancer, 300));
   assert.equal(without.b0, undefined);
   assert.ok(Math.abs(without.b1! - 200) <= 1, JSON.stringify(without));
-  backends[0]!.healthy = true;
+  backends[0]!.standing = 'up';
   const after = countById(pickIds(balancer, 70));
   assert.ok(Math.abs(after.b0! - 40) <= 1, JSON.stringify(after));
 });
@@ -91,11 +91,10 @@ test('it picks only available and untried backends, and null only if there is no
       const balancer = new SmoothWeightedRoundRobin(backends, 0.4);
       for (const { up, drained, tried } of steps) {
         backends.forEach((backend, i) => {
-          backend.healthy = up[i]!;
-          backend.enabled = i !== drained;
+          backend.standing = up[i]! && i !== drained ? 'up' : 'off';
         });
         const skipped = tried.map((i) => backends[i]!);
-        const left = backends.filter((backend) => backend.available && !skipped.includes(backend));
+        const left = backends.filter((backend) => backend.rank > 0 && !skipped.includes(backend));
         const picked = balancer.pick(skipped);
         assert.equal(picked === null, left.length === 0);
         if (picked !== null) assert.ok(left.includes(picked));
@@ -116,7 +115,7 @@ test('shares stay proportional among the available backends, whatever went down 
       const balancer = new SmoothWeightedRoundRobin(backends, 0);
       for (const mask of history) {
         backends.forEach((backend, i) => {
-          backend.healthy = mask[i]!;
+          backend.standing = mask[i]! ? 'up' : 'off';
         });
         const total = weights.reduce((sum, weight, i) => sum + (mask[i]! ? weight : 0), 0);
         const counts = countById(pickIds(balancer, total * 20));

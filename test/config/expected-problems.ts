@@ -120,9 +120,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':10: pools.app.backends[6].url: must have a port from 1 to 65535',
   ],
   'bad-weight.yaml': [
-    ':4: pools.app.backends[0].weight: 0 is not supported in this version',
-    ':5: pools.app.backends[1].weight: must be a whole number from 1 to 65535',
-    ':6: pools.app.backends[2].weight: must be a whole number from 1 to 65535',
+    ':4: pools.app.backends[0].weight: must be a whole number from 0 to 65535',
+    ':5: pools.app.backends[1].weight: must be a whole number from 0 to 65535',
+    ':6: pools.app.backends[2].weight: must be a whole number from 0 to 65535',
   ],
   'broken-reference.yaml': [
     ':1: workers: has a "${" without the name of a variable and a closing brace after it',
@@ -199,7 +199,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'not-supported-log-file.yaml': [':4: log.file: not supported in this version'],
   'not-supported-outlier.yaml': [
-    ':3: pools.app.backends[0].backup: not supported in this version',
     ':4: pools.app.outlier: not supported in this version',
     ':5: pools.app.panicThresholdPercent: not supported in this version',
     ':6: pools.app.slowStart: not supported in this version',

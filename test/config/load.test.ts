@@ -35,7 +35,9 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       {
         name: 'app',
         balance: 'round_robin',
-        backends: [{ id: '127.0.0.1:8081', host: '127.0.0.1', port: 8081, tls: false, weight: 1 }],
+        backends: [
+          { id: '127.0.0.1:8081', host: '127.0.0.1', port: 8081, tls: false, weight: 1, backup: false },
+        ],
         healthCheck: null,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         tls: null,
@@ -311,9 +313,27 @@ pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.
   });
   assert.deepEqual(settings.trustedProxies, ['10.0.0.0/8', '127.0.0.1', 'fd00::/8']);
   assert.deepEqual(settings.pools[0]?.backends, [
-    { id: '[::1]:80', host: '::1', port: 80, tls: false, weight: 1 },
-    { id: 'backend_1.internal:80', host: 'backend_1.internal', port: 80, tls: false, weight: 1 },
-    { id: 'x:y', host: 'a', port: 81, tls: false, weight: 1 },
+    { id: '[::1]:80', host: '::1', port: 80, tls: false, weight: 1, backup: false },
+    {
+      id: 'backend_1.internal:80',
+      host: 'backend_1.internal',
+      port: 80,
+      tls: false,
+      weight: 1,
+      backup: false,
+    },
+    { id: 'x:y', host: 'a', port: 81, tls: false, weight: 1, backup: false },
+  ]);
+});
+
+test('a backend may have weight 0, and be a backup', () => {
+  const settings = settingsOf(
+    'pools: { app: { backends: [{ url: "http://a", weight: 0 }, { url: "http://b", backup: true }] } }',
+  );
+  const kinds = settings.pools[0]?.backends.map(({ weight, backup }) => [weight, backup]);
+  assert.deepEqual(kinds, [
+    [0, false],
+    [1, true],
   ]);
 });
 

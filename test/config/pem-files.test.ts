@@ -47,9 +47,9 @@ test('https:// backends have port 443 and verified TLS without a block `tls`; th
   assert.ok('settings' in loaded, JSON.stringify(loaded));
   const [app] = loaded.settings.pools;
   assert.deepEqual(app?.backends, [
-    { id: 'a.internal:443', host: 'a.internal', port: 443, tls: true, weight: 1 },
-    { id: '[::1]:8443', host: '::1', port: 8443, tls: true, weight: 1 },
-    { id: 'b:80', host: 'b', port: 80, tls: false, weight: 1 },
+    { id: 'a.internal:443', host: 'a.internal', port: 443, tls: true, weight: 1, backup: false },
+    { id: '[::1]:8443', host: '::1', port: 8443, tls: true, weight: 1, backup: false },
+    { id: 'b:80', host: 'b', port: 80, tls: false, weight: 1, backup: false },
   ]);
   assert.deepEqual(app?.tls, { ca: null, cert: null, key: null, serverName: null, verify: true });
 });

@@ -46,6 +46,15 @@ rateLimit:
   assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
 });
 
+test('a pool whose backends all have weight 0 is warned about', () => {
+  const pool = (weight: number) =>
+    `pools: { app: { backends: [{ url: "http://a", weight: ${weight} }, { url: "http://b", weight: 0 }] } }`;
+  assert.deepEqual(warningsOf(pool(1)), []);
+  assert.deepEqual(warningsOf(pool(0)), [
+    'f:1: warning: pools.app: all its backends have weight 0: every request gets 503',
+  ]);
+});
+
 test('a redirect hides no route but another redirect, and is warned about where no address has tls', () => {
   const text = `pools: { app: { backends: [{ url: "http://a" }] } }
 routes:

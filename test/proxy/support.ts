@@ -116,6 +116,7 @@ export function pool(name: string, ports: number[], more: Partial<PoolSettings> 
     port,
     tls: false,
     weight: 1,
+    backup: false,
   }));
   return poolSettings({ name, backends, timeouts: TIMEOUTS, ...more });
 }
@@ -129,6 +130,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     port,
     tls: false,
     weight: weight ?? 1,
+    backup: false,
   }));
   const timeouts = { ...TIMEOUTS, ...options.poolTimeouts };
   const app = poolSettings({ backends, timeouts, healthCheck: options.healthCheck ?? null });

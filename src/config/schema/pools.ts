@@ -37,14 +37,18 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
           notText: 'must be a URL like http://127.0.0.1:8081',
         },
       ),
-      weight: Key.integer(1, [1, 65_535], 'Share of the traffic, relative to the other backends.', [0]),
+      weight: Key.integer(
+        1,
+        [0, 65_535],
+        'Share of the traffic, relative to the other backends. 0 drains: the backend takes no new requests and is still probed.',
+      ),
       id: Key.text(
         'name',
         'Name in metrics, logs and the admin API, unique in its pool; a reload keeps the state of a backend by it.',
         Key.matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
         { range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`', fallback: 'host:port of the URL' },
       ).optional(),
-      backup: Key.later('A backend for when all others are down', false),
+      backup: Key.flag(false, '`true`: takes requests only while no other backend of the pool can.', '0.7'),
     }),
     {
       type: 'list',

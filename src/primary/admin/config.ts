@@ -117,7 +117,12 @@ function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, '
 function poolOf({ backends, healthCheck, tls, ...rest }: Omit<PoolSettings, 'name'>): View {
   return {
     ...fileWords(rest),
-    backends: backends.map(({ id, weight, ...address }) => ({ id, weight, url: backendUrl(address) })),
+    backends: backends.map(({ id, weight, backup, ...address }) => ({
+      id,
+      weight,
+      backup,
+      url: backendUrl(address),
+    })),
     ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
     ...(tls && { tls: tlsOf(tls) }),
   };

@@ -20,7 +20,8 @@ const lastProbeView = z.object({
 const backendView = z.object({
   id: z.string(),
   url: z.string(),
-  weight: z.int().min(1),
+  weight: z.int().min(0),
+  backup: z.boolean(),
   state: z.enum(['up', 'down', 'unknown', 'draining']),
   reason: z
     .string()
@@ -68,15 +69,15 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
     balance,
-    backends: backends.flatMap(({ id, weight, ...address }) => {
+    backends: backends.flatMap(({ id, weight, backup, ...address }) => {
       const known = registry.state(name, id);
       if (known === null) return [];
       const { health, lastProbe } = known;
       const url = backendUrl(address);
-      const state = known.enabled ? health : 'draining';
+      const state = known.draining ? 'draining' : health;
       const inFlight = counts.get(backendKey(name, id)) ?? 0;
       const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
-      return [{ ...known, id, url, weight, state, lastProbe: probeView, inFlight }];
+      return [{ ...known, id, url, weight, backup, state, lastProbe: probeView, inFlight }];
     }),
   }));
 }

@@ -1,6 +1,6 @@
 /**
  * What the primary knows about every backend, by (pool, backend id), across reloads: its health, by probes and live traffic, and
- * whether the operator has enabled it.
+ * whether it is drained, by the operator or by a weight of 0.
  *
  * Health is a state machine with two counters, of consecutive passes and consecutive failures, which reset each other:
  * - unknown: there is a health check and no result yet; no traffic. The first result decides between up and down (B6).
@@ -12,7 +12,7 @@
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
  * the check makes it up.
  *
- * While no enabled backend of a pool is up, the one that went down last stays available: a try may succeed, an answer of our own is
+ * While no backend of a pool that is not drained is up, the one that went down last stays available: a try may succeed, an answer of our own is
  * an error for certain.
  */
 import type { BackendAvailability, BackendState, Health, ProbeResult } from '../../contract/health.ts';
@@ -56,12 +56,12 @@ interface Entry extends Results {
   readonly port: number;
   readonly tls: boolean;
   check: HealthCheckSettings | null;
+  weight: number;
+  /** By the operator. */
   enabled: boolean;
   /** Kept by refresh(); never changed in place. */
   availability: BackendAvailability | null;
 }
-
-const DRAINED_REASON = 'drained by operator';
 
 /** HealthRegistry is built once by the primary; bounded by the configuration. Synchronous throughout. */
 export class HealthRegistry {
@@ -137,16 +137,28 @@ export class HealthRegistry {
   }
 
   #entryFor({ name, healthCheck: check }: PoolSettings, backend: BackendSettings): Entry {
-    const { id, host, port, tls } = backend;
+    const { id, host, port, tls, weight } = backend;
     const known = this.#find(name, id);
     if (known === null || !isSameServer(known, backend)) {
       const results = noResults(check === null ? 'up' : 'unknown');
       const enabled = known?.enabled ?? true;
-      return { pool: name, backend: id, host, port, tls, check, enabled, availability: null, ...results };
+      return {
+        pool: name,
+        backend: id,
+        host,
+        port,
+        tls,
+        weight,
+        check,
+        enabled,
+        availability: null,
+        ...results,
+      };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));
     known.check = check;
+    known.weight = weight;
     return known;
   }
 
@@ -196,24 +208,28 @@ function refresh(entries: readonly Entry[]): BackendAvailability[] {
   const lastResort = lastResortOf(entries);
   const changed: BackendAvailability[] = [];
   for (const entry of entries) {
-    const { pool, backend, enabled, availability: before } = entry;
-    const healthy = entry.health === 'up' || entry === lastResort;
-    if (healthy === before?.healthy && enabled === before.enabled) continue;
-    entry.availability = { pool, backend, healthy, enabled };
+    const { pool, backend, health } = entry;
+    const standing = !isDrained(entry) && (health === 'up' || entry === lastResort) ? 'up' : 'off';
+    if (standing === entry.availability?.standing) continue;
+    entry.availability = { pool, backend, standing };
     changed.push(entry.availability);
   }
   return changed;
 }
 
-/** Where no enabled backend of the pool is up: the one that went down last, if any was ever up. */
+/** Where no backend of the pool that is not drained is up: the one that went down last, if any was ever up. */
 function lastResortOf(entries: readonly Entry[]): Entry | null {
   let last: Entry | null = null;
   for (const entry of entries) {
-    if (!entry.enabled) continue;
+    if (isDrained(entry)) continue;
     if (entry.health === 'up') return null;
     if (entry.fallNumber > (last?.fallNumber ?? 0)) last = entry;
   }
   return last;
+}
+
+function isDrained(entry: Entry): boolean {
+  return drainOf(entry) !== null;
 }
 
 function noResults(health: Health): Results {
@@ -229,13 +245,20 @@ function noResults(health: Health): Results {
   };
 }
 
+/** Who drains it, in words; null: nobody. */
+function drainOf({ enabled, weight }: Entry): string | null {
+  if (!enabled) return 'drained by operator';
+  return weight === 0 ? 'drained by configuration (weight 0)' : null;
+}
+
 function stateOf(entry: Entry): BackendState {
   return {
     pool: entry.pool,
     backend: entry.backend,
     health: entry.health,
     enabled: entry.enabled,
-    reason: entry.enabled ? entry.healthReason : DRAINED_REASON,
+    draining: isDrained(entry),
+    reason: drainOf(entry) ?? entry.healthReason,
     consecutivePasses: entry.consecutivePasses,
     consecutiveFailures: entry.consecutiveFailures,
     lastProbe: entry.lastProbe,

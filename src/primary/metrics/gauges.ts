@@ -132,9 +132,9 @@ export class PrimaryGauges {
     const inFlight: SeriesValue[] = [];
     const probes: SeriesValue[] = [];
     const counts = backendsInFlight(supervisor);
-    for (const { pool, backend, health, enabled, lastProbe } of registry.states()) {
+    for (const { pool, backend, health, draining, lastProbe } of registry.states()) {
       const labels = [pool, backend];
-      up.push([labels, health === 'up' && enabled ? 1 : 0]);
+      up.push([labels, health === 'up' && !draining ? 1 : 0]);
       inFlight.push([labels, counts.get(backendKey(pool, backend)) ?? 0]);
       if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
     }

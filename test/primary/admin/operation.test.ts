@@ -72,15 +72,31 @@ test('pools are shown with the state of every backend', async (t) => {
         pool: 'app',
         balance: 'round_robin',
         backends: [
-          { id: 'one', url: 'http://127.0.0.1:8081', weight: 1, state: 'down', ...down },
-          { id: '[::1]:8082', url: 'http://[::1]:8082', weight: 3, state: 'unknown', ...fresh },
+          { id: 'one', url: 'http://127.0.0.1:8081', weight: 1, backup: false, state: 'down', ...down },
+          {
+            id: '[::1]:8082',
+            url: 'http://[::1]:8082',
+            weight: 3,
+            backup: false,
+            state: 'unknown',
+            ...fresh,
+          },
         ],
       },
       {
         pool: 'bare',
         balance: 'round_robin',
         // Not probed, so it counts as healthy.
-        backends: [{ id: '127.0.0.1:8083', url: 'http://127.0.0.1:8083', weight: 1, state: 'up', ...fresh }],
+        backends: [
+          {
+            id: '127.0.0.1:8083',
+            url: 'http://127.0.0.1:8083',
+            weight: 1,
+            backup: false,
+            state: 'up',
+            ...fresh,
+          },
+        ],
       },
     ],
     next: null,

@@ -21,7 +21,14 @@ const FAST = healthCheckSettings({ intervalMs: 60, timeoutMs: 50 });
 function poolAt(ports: number[], check: Partial<HealthCheckSettings> = {}, name = 'app'): PoolSettings {
   return makePool({
     name,
-    backends: ports.map((port, i) => ({ id: `b${i}`, host: '127.0.0.1', port, tls: false, weight: 1 })),
+    backends: ports.map((port, i) => ({
+      id: `b${i}`,
+      host: '127.0.0.1',
+      port,
+      tls: false,
+      weight: 1,
+      backup: false,
+    })),
     healthCheck: { ...FAST, ...check },
   });
 }
@@ -113,7 +120,14 @@ test('a probe for which this machine lacked a descriptor is repeated after a sec
     return starts.length === 1 ? outcome : { ok: true, detail: 'status 200' };
   };
   const { checker } = startChecker(t, { clock, random: () => 0.5, probe });
-  const backends = [...startsMs.keys()].map((host) => ({ id: host, host, port: 1, tls: false, weight: 1 }));
+  const backends = [...startsMs.keys()].map((host) => ({
+    id: host,
+    host,
+    port: 1,
+    tls: false,
+    weight: 1,
+    backup: false,
+  }));
   const healthCheck = healthCheckSettings({ intervalMs: 60_000, timeoutMs: 50 });
   void checker.reconfigure([makePool({ backends, healthCheck })]);
   await advance(62_000);

@@ -57,7 +57,7 @@ for (const { title, steps, health } of TABLE) {
   test(`${title} (${steps})`, () => {
     const { registry, changes } = makeRegistry();
     assert.equal(stateNow(registry).health, 'unknown');
-    assert.equal(registry.availability()[0]?.healthy, false);
+    assert.equal(registry.availability()[0]?.standing, 'off');
     const seen = play(registry, steps);
     assert.equal(seen.map((each) => LETTERS[each]).join(''), health);
     const flips = [...`?${health}`].filter((letter, i, all) => i > 0 && letter !== all[i - 1]);
@@ -96,6 +96,7 @@ test('states have reasons, counters and the last probe, and changes have a cause
     backend: 'b0',
     health: 'unknown',
     enabled: true,
+    draining: false,
     reason: null,
     consecutivePasses: 0,
     consecutiveFailures: 0,
@@ -120,7 +121,7 @@ test('an operator drains and enables independently of health, and only changes a
   play(registry, 'p');
   assert.equal(registry.setEnabled('app', 'b0', false)?.reason, 'drained by operator');
   registry.setEnabled('app', 'b0', false);
-  assert.deepEqual(registry.availability(), [{ pool: 'app', backend: 'b0', healthy: true, enabled: false }]);
+  assert.deepEqual(registry.availability(), [{ pool: 'app', backend: 'b0', standing: 'off' }]);
   play(registry, 'fff');
   const enabled = registry.setEnabled('app', 'b0', true);
   assert.ok(enabled);
@@ -169,7 +170,7 @@ test('a backend with a new address starts fresh, except for the operator’s dra
   play(registry, 'p');
   registry.setEnabled('app', 'b0', false);
   registry.configure([
-    makePool({ backends: [{ id: 'b0', host: '127.0.0.1', port: 9, tls: false, weight: 1 }] }),
+    makePool({ backends: [{ id: 'b0', host: '127.0.0.1', port: 9, tls: false, weight: 1, backup: false }] }),
   ]);
   const state = stateNow(registry);
   assert.equal(state.health, 'unknown');
@@ -251,7 +252,14 @@ test('a change names the backends whose availability is another now, and all cha
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const backends = ids.map((id, port) => ({ id, host: '127.0.0.1', port, tls: false, weight: 1 }));
+      const backends = ids.map((id, port) => ({
+        id,
+        host: '127.0.0.1',
+        port,
+        tls: false,
+        weight: 1,
+        backup: false,
+      }));
       const { registry, changes } = makeRegistry([makePool({ backends })]);
       const worker = new Map<string, BackendAvailability>();
       const learn = (states: BackendAvailability[]) => {
@@ -284,6 +292,7 @@ test('2,000 backends that come up and go down one after the other cost a message
     port,
     tls: false,
     weight: 1,
+    backup: false,
   }));
   const { registry, changes } = makeRegistry([makePool({ backends })]);
   for (const oks of [[true], [false, false, false]])
@@ -295,14 +304,21 @@ test('2,000 backends that come up and go down one after the other cost a message
 });
 
 test('the last backend of a pool to go down stays available until another one is up', () => {
-  const backend = (id: string, port: number) => ({ id, host: '127.0.0.1', port, tls: false, weight: 1 });
+  const backend = (id: string, port: number) => ({
+    id,
+    host: '127.0.0.1',
+    port,
+    tls: false,
+    weight: 1,
+    backup: false,
+  });
   const pool = makePool({ backends: [backend('a', 1), backend('b', 2), backend('never', 3)] });
   const { registry } = makeRegistry([pool]);
   const set = (id: string, ...oks: boolean[]) => {
     for (const ok of oks) registry.record('app', id, { atMs: 1, ok, durationMs: 1, detail: '' });
   };
   const available = () =>
-    registry.availability().flatMap(({ backend, healthy }) => (healthy ? [backend] : []));
+    registry.availability().flatMap(({ backend, standing }) => (standing === 'up' ? [backend] : []));
   set('never', false);
   assert.deepEqual(available(), [], 'one that never was up is no last resort');
   set('a', true);

@@ -50,7 +50,7 @@ test('B8: when three backends refuse, the answer is 502, even if there is a four
 test('without an available backend the answer is 503 with Retry-After', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
-  proxy.backend(`127.0.0.1:${backend.port}`).enabled = false;
+  proxy.backend(`127.0.0.1:${backend.port}`).standing = 'off';
   const client = await proxy.connect();
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   const answer = await client.readResponse();
@@ -73,7 +73,7 @@ test('B6: a backend with a health check gets no requests before the primary repo
   const client = await proxy.connect();
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await client.readResponse()).status, 503);
-  proxy.backend(`127.0.0.1:${backend.port}`).healthy = true;
+  proxy.backend(`127.0.0.1:${backend.port}`).standing = 'up';
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await client.readResponse()).status, 200);
 });
