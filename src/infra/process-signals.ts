@@ -14,8 +14,10 @@ export interface SignalActions {
   stopNow: (signal: NodeJS.Signals) => void;
   /** SIGHUP. */
   reload: () => void;
-  /** SIGUSR1 and SIGUSR2, which have no meaning. */
-  ignore: (signal: NodeJS.Signals) => void;
+  /** SIGUSR1. */
+  reopenLogs: () => void;
+  /** SIGUSR2. */
+  replaceWorkers: () => void;
 }
 
 export class ProcessSignals {
@@ -41,7 +43,8 @@ export class ProcessSignals {
     if (actions === null) {
       if (!this.#early.includes(signal)) this.#early.push(signal);
     } else if (signal === 'SIGHUP') actions.reload();
-    else if (signal === 'SIGUSR1' || signal === 'SIGUSR2') actions.ignore(signal);
+    else if (signal === 'SIGUSR1') actions.reopenLogs();
+    else if (signal === 'SIGUSR2') actions.replaceWorkers();
     else if (this.#stoppedAtMs === null) {
       this.#stoppedAtMs = Number.POSITIVE_INFINITY;
       actions.stop(signal);

@@ -40,6 +40,7 @@ import { WorkerBriefing } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
+import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { TunnelList } from './workers/tunnel-list.ts';
 
@@ -127,7 +128,9 @@ class Primary {
       stopNow: (signal) => void this.#stopNow(signal),
       // During the start it waits for the end of the start: the file may have changed since it was read.
       reload: () => void this.#ready.promise.then((reloader) => reloader.reload()),
-      ignore: (signal) => this.#logger.warn({ signal }, 'this signal does nothing in this version'),
+      reopenLogs: () => this.#logger.warn('this version has no log file that SIGUSR1 could reopen'),
+      // During the start it waits, too.
+      replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledRoll()),
     });
     this.#logStart();
     try {
@@ -204,19 +207,12 @@ class Primary {
     const buckets = await this.#openBuckets(storage.database, briefing);
     const dataPath = this.#dataPath;
     const droppedLines = () => this.#lines.droppedCount;
-    const gauges = new PrimaryGauges({
-      collector,
-      supervisor,
-      registry,
-      reloader,
-      dataPath,
-      droppedLines,
-      tls,
-      acme,
-    });
+    const shown = { collector, supervisor, registry, reloader, dataPath, droppedLines, tls, acme };
+    const gauges = new PrimaryGauges(shown);
     const tunnels = new TunnelList(() => supervisor.links());
     const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
-    const adminServer = await startAdminServer(admin, { ...parts, phase: () => this.#phase });
+    const replaceWorkers = () => this.#replaceWorkers();
+    const adminServer = await startAdminServer(admin, { ...parts, replaceWorkers, phase: () => this.#phase });
     lifecycle.onClose('the admin port', () => adminServer.close());
 
     await this.#unlessStopped(workersServe);
@@ -292,6 +288,16 @@ class Primary {
       },
       onMessage: receiverOf({ sockets, collector, registry, memory, logger, isDraining }),
     });
+  }
+
+  /** Replaces the workers one by one with the code on disk; null: that is under way, or the instance stops. */
+  #replaceWorkers(): Roll | null {
+    return this.#supervisor?.replaceWorkers(this.#settings.timeouts.drainMs) ?? null;
+  }
+
+  #signalledRoll(): void {
+    if (this.#replaceWorkers() === null)
+      this.#logger.warn('SIGUSR2 is ignored: workers are being replaced already');
   }
 
   /** Opens what the admin port shows of buckets, and starts the heartbeat over the same connection to Redis. */

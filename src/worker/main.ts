@@ -17,6 +17,7 @@ import {
   PROTOCOL_VERSION,
   type PrimaryMessage,
   WORKER_PLACE,
+  type WorkerMessage,
   type WorkerPlace,
 } from '../contract/messages.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
@@ -270,7 +271,8 @@ class WorkerMain {
       },
       stopNow: () => this.#stop(),
       reload: leaveToPrimary,
-      ignore: leaveToPrimary,
+      reopenLogs: leaveToPrimary,
+      replaceWorkers: leaveToPrimary,
     });
   }
 
@@ -285,10 +287,12 @@ class WorkerMain {
   }
 }
 
-/** Ends a process whose files were replaced while its primary ran: it cannot know what that primary means. */
+/** Ends a process whose files were replaced while its primary ran: it cannot know what that primary means, but says its version. */
 function placeOf(text = '{}'): WorkerPlace {
   const place: WorkerPlace = JSON.parse(text);
   if (place.protocol === PROTOCOL_VERSION) return place;
+  const hello: WorkerMessage = { type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid };
+  process.send?.(hello);
   process.stderr.write("this worker's files are of another version than its primary: restart Sluice\n");
   process.exit(1);
 }

@@ -106,7 +106,7 @@ test('signals before the configuration is read do not end the process by mistake
   assert.deepEqual(await child.stop(), { code: 0, signal: null });
 });
 
-test('SIGUSR1 and SIGUSR2 open no debugger and end neither primary nor worker', async (t) => {
+test('SIGUSR1 opens no debugger, SIGUSR2 replaces the workers, and neither ends the primary', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const config = { workers: 1, pools: poolOf([backend]), log: { level: 'debug' } };
@@ -118,13 +118,17 @@ test('SIGUSR1 and SIGUSR2 open no debugger and end neither primary nor worker', 
     process.kill(worker, signal);
   }
   await waitFor('the lines of both', () => {
-    const ofPrimary = sluice.jsonLines(({ msg }) => msg === 'this signal does nothing in this version');
+    const ofPrimary = sluice.jsonLines(({ msg }) => /log file|worker replaced/.test(String(msg)));
     const ofWorker = sluice.jsonLines(({ msg }) => msg === 'signal ignored: the primary handles it');
     // Node itself keeps SIGUSR1 from a worker.
     return ofPrimary.length === 2 && ofWorker.length === 1;
   });
   assert.deepEqual(sluice.stderr, [], 'node tells of a debugger there');
-  assert.deepEqual(sluice.workerPids(), [worker]);
+  const [replacement] = await waitFor('the old worker to end', () => {
+    const pids = sluice.workerPids();
+    return pids.length === 1 && pids;
+  });
+  assert.notEqual(replacement, worker);
   assert.equal((await ask(sluice.proxyUrl)).text, 'a');
 });
 

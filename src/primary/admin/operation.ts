@@ -65,5 +65,5 @@ function readinessOf(parts: AdminParts): Readiness {
   const phase = parts.phase();
   // One serving worker is enough. While all workers are being replaced, Sluice is starting again.
   const status = phase === 'ready' && serving === 0 ? 'starting' : phase;
-  return { status, degraded, workers: { serving, wanted: workers.length } };
+  return { status, degraded, workers: { serving, wanted: workers.filter(({ wanted }) => wanted).length } };
 }

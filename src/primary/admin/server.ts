@@ -134,7 +134,7 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-const LATER_CALLS = /^(POST \/api\/v1\/(workers\/restart|explain)|GET \/api\/v1\/(tunnels|audit|events))$/;
+const LATER_CALLS = /^(POST \/api\/v1\/explain|GET \/api\/v1\/(audit|events))$/;
 
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {

@@ -1,9 +1,11 @@
-/** The call that shows the worker processes. */
+/** The calls that show the worker processes and replace them. */
 import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
+import { toError } from '../../contract/errors.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
+import { HttpProblem } from './problems.ts';
 
 const count = z.int().min(0);
 
@@ -19,12 +21,34 @@ const workerView = z.strictObject({
   loopDelayMs: z.number().min(0).meta({ description: 'Longest delay of the event loop in the last second' }),
 });
 
-/** registerWorkers adds the route. */
-export function registerWorkers(app: AdminApp, { supervisor }: AdminParts): void {
+/** The first replacement has come up or failed by then: its hello and its readiness have their own deadlines. */
+const RESTART_TIMEOUT_MS = 45_000;
+const RESTART_SUMMARY =
+  'Replace the workers one by one with the code on disk; answered once the first replacement serves';
+
+/** registerWorkers adds the routes. */
+export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: AdminParts): void {
   app.get(
     '/api/v1/workers',
     call('workers', 'Worker processes with their load', [], { response: { 200: listOf(workerView) } }),
     async () => ({ items: workerViews(supervisor), next: null }),
+  );
+  const response = { 202: z.strictObject({ workers: count.meta({ description: 'How many are replaced' }) }) };
+  app.post(
+    '/api/v1/workers/restart',
+    {
+      config: { timeoutMs: RESTART_TIMEOUT_MS },
+      ...call('workers', RESTART_SUMMARY, [409, 500], { response }),
+    },
+    async (_request, reply) => {
+      const roll = replaceWorkers();
+      if (roll === null) throw new HttpProblem(409, 'workers are being replaced already, or Sluice stops');
+      const workers = supervisor.workers().filter(({ wanted }) => wanted).length;
+      await roll.begun.catch((error: unknown) => {
+        throw new HttpProblem(500, toError(error).message);
+      });
+      return reply.code(202).send({ workers });
+    },
   );
 }
 

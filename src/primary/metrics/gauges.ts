@@ -108,9 +108,13 @@ export class PrimaryGauges {
     this.#set('sluice_worker_restarts_total', supervisor.restartCount);
     const reports = supervisor
       .workers()
-      .flatMap(({ index, report }) => (report === null ? [] : [{ label: String(index), report }]));
+      .flatMap(({ index, wanted, report }) =>
+        report === null ? [] : [{ label: String(index), wanted, report }],
+      );
+    // A worker that was replaced has the number of its replacement.
+    const wanted = reports.filter((each) => each.wanted);
     for (const [name, read] of WORKER_GAUGES) {
-      const series = reports.map(({ label, report }): SeriesValue => [[label], read(report)]);
+      const series = wanted.map(({ label, report }): SeriesValue => [[label], read(report)]);
       collector.replace(name, series);
     }
     collector.replace(

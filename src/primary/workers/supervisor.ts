@@ -3,7 +3,7 @@
  *
  * Phases and who moves them:
  * - idle: nothing is forked. start() leads to running.
- * - running: a worker that ends is replaced, at once or, if it never came up, after its back-off. drain() and stopNow() lead to
+ * - running: a worker that ends is replaced, at once or, if it never came up, after its back-off. replaceWorkers() replaces all. drain() and stopNow() lead to
  *   stopping. #fail() leads to failed while no worker has ever served: when a worker cannot listen, or each slot has died
  *   MAX_FAILED_STARTS times. Once a worker has served, the supervisor never gives up.
  * - stopping: nobody is replaced. Nothing leads out of it. stopNow() may cut a drain() short.
@@ -13,6 +13,8 @@
 import { systemClock } from '../../contract/clock.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
+import { Fleet } from './fleet.ts';
+import { type Roll, rollWorkers } from './rolling-replacement.ts';
 import type { WorkerLink } from './worker-link.ts';
 import {
   WORKER_TIMINGS,
@@ -42,7 +44,8 @@ type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #timings: typeof WORKER_TIMINGS;
-  readonly #slots: WorkerSlot[];
+  readonly #fleet: Fleet;
+  #rolling = false;
   readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
   readonly #started = Promise.withResolvers<void>();
   #phase: Phase = 'idle';
@@ -63,7 +66,7 @@ export class Supervisor {
     const onStateChange = (slot: WorkerSlot) => this.#changed(slot);
     const onDeath = (slot: WorkerSlot, death: WorkerDeath) => this.#afterDeath(slot, death);
     const slotOptions = { ...options, timings, onStateChange, onDeath };
-    this.#slots = Array.from({ length: options.workerCount }, (_, i) => new WorkerSlot(i, slotOptions));
+    this.#fleet = new Fleet(options.workerCount, (index) => new WorkerSlot(index, slotOptions));
     // Whoever stops the fleet during the start waits for it no more; the rejection must not end the process.
     this.#started.promise.catch(() => undefined);
   }
@@ -77,7 +80,7 @@ export class Supervisor {
   start(): Promise<void> {
     if (this.#phase !== 'idle') return this.#started.promise;
     this.#phase = 'running';
-    for (const slot of this.#slots) slot.start();
+    for (const slot of this.#fleet.slots) void slot.start();
     this.#watchedAtMs = systemClock.monotonicMs();
     this.#watchTimer = setInterval(() => this.#watch(), WATCH_EVERY_MS);
     this.#startTimer = setTimeout(() => {
@@ -94,19 +97,40 @@ export class Supervisor {
 
   /** links are the workers that broadcast reaches. */
   links(): WorkerLink[] {
-    return this.#slots.flatMap((slot) => slot.reachableLink ?? []);
+    return this.#fleet.links();
   }
 
-  /** workers lists every slot with what its process last reported; for the admin API. */
-  workers(): WorkerView[] {
-    return this.#slots.map((slot) => slot.view());
+  /** workers lists every slot, the wanted ones first, with what its process last reported; for the admin API. */
+  workers(): ReturnType<Fleet['views']> {
+    return this.#fleet.views();
   }
 
   /** counts is the number of slots by state; for /readyz and the metric of workers. */
   counts(): Record<WorkerState, number> {
-    const counts: Record<WorkerState, number> = { starting: 0, serving: 0, draining: 0, dead: 0 };
-    for (const slot of this.#slots) counts[slot.state]++;
-    return counts;
+    return this.#fleet.counts();
+  }
+
+  /**
+   * replaceWorkers replaces them one by one with the code on disk (rolling-replacement.ts).
+   *
+   * @param drainMs how long a replaced worker may take to finish
+   * @returns null: one is under way already, or the fleet does not run
+   */
+  replaceWorkers(drainMs: number): Roll | null {
+    if (this.#rolling || this.#phase !== 'running') return null;
+    this.#rolling = true;
+    const roll = rollWorkers({
+      fleet: this.#fleet,
+      logger: this.#options.logger,
+      isRunning: () => this.#phase === 'running',
+      drainMs,
+      marginMs: this.#timings.drainMarginMs,
+    });
+    const over = () => {
+      this.#rolling = false;
+    };
+    roll.ended.then(over, over);
+    return roll;
   }
 
   /**
@@ -119,7 +143,7 @@ export class Supervisor {
     this.#leaveRunning('stopping');
     const timeoutMs = graceMs + drainMs + this.#timings.drainMarginMs;
     const gentle = await Promise.all(
-      this.#slots.map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, timeoutMs)),
+      this.#fleet.all().map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, timeoutMs)),
     );
     return { killedCount: gentle.filter((wentByItself) => !wentByItself).length };
   }
@@ -132,7 +156,7 @@ export class Supervisor {
 
   /** Resolves when all are gone. */
   async #stopAll(): Promise<void> {
-    await Promise.all(this.#slots.map((slot) => slot.shutDown({ type: 'stop' }, this.#timings.stopMs)));
+    await Promise.all(this.#fleet.all().map((slot) => slot.shutDown({ type: 'stop' }, this.#timings.stopMs)));
   }
 
   #changed(slot: WorkerSlot): void {
@@ -144,8 +168,9 @@ export class Supervisor {
   }
 
   #settleStart(): void {
-    const serving = this.#slots.filter((slot) => slot.state === 'serving');
-    const enough = serving.length === this.#slots.length || (this.#startOverdue && serving.length > 0);
+    const { slots } = this.#fleet;
+    const serving = slots.filter((slot) => slot.state === 'serving');
+    const enough = serving.length === slots.length || (this.#startOverdue && serving.length > 0);
     if (!enough || this.#phase !== 'running') return;
     clearTimeout(this.#startTimer);
     this.#started.resolve();
@@ -159,24 +184,33 @@ export class Supervisor {
       logger.info(facts, 'worker ended');
       return;
     }
-    const neverServed = !this.#slots.some(({ hasServed }) => hasServed);
+    const toldToGo = from === 'draining' && exit.code === 0;
+    if (!this.#fleet.isWanted(slot)) {
+      this.#fleet.forget(slot);
+      if (toldToGo) logger.info(facts, 'replaced worker ended');
+      else logger.error(facts, 'worker died, and is not started again');
+      return;
+    }
+    const { slots } = this.#fleet;
+    const neverServed = !slots.some(({ hasServed }) => hasServed);
     if (listenFailure !== null && neverServed) {
       this.#fail(new LbError('listen_failed', listenFailure));
       return;
     }
     const restartInMs = slot.backOff.delayMsAfter(cameUp, uptimeMs);
-    const toldToGo = from === 'draining' && exit.code === 0;
     if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
     else logger.error({ ...facts, restartInMs }, 'worker died');
-    if (neverServed && this.#slots.every(({ deathCount }) => deathCount >= MAX_FAILED_STARTS)) {
+    if (neverServed && slots.every(({ deathCount }) => deathCount >= MAX_FAILED_STARTS)) {
       const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
       this.#fail(new LbError('worker_gone', message));
       return;
     }
     const start = () => {
       this.#restartTimers.delete(slot);
+      // A replacement may have taken its place.
+      if (!this.#fleet.isWanted(slot)) return;
       this.restartCount++;
-      slot.start();
+      void slot.start();
     };
     this.#restartTimers.set(slot, setTimeout(start, restartInMs));
   }
@@ -205,7 +239,7 @@ export class Supervisor {
     this.#watchedAtMs = nowMs;
     // A primary that was suspended heard nobody, which is not the workers' fault.
     const stalledMs = lateMs > WATCH_EVERY_MS ? lateMs : 0;
-    const hung = this.#slots.filter((slot) => slot.checkSilence(stalledMs));
+    const hung = this.#fleet.all().filter((slot) => slot.checkSilence(stalledMs));
     if (hung.length > 0 && !this.#watchLoops) {
       // What hung one worker may hang the next.
       this.#watchLoops = true;

@@ -41,9 +41,13 @@ export class TunnelList {
     after: TunnelPlace,
   ): Promise<{ items: ListedTunnel[]; next: TunnelPlace | null }> {
     const items: ListedTunnel[] = [];
-    const links = this.#links().filter(({ index }) => index >= after.worker);
-    for (const link of [...links].sort((a, b) => a.index - b.index)) {
-      let number = link.index === after.worker && link.pid === after.pid ? after.number : 0;
+    // A worker and its replacement have the same number.
+    const links = [...this.#links()].sort((a, b) => a.index - b.index || a.pid - b.pid);
+    const isPlace = (link: Link): boolean => link.index === after.worker && link.pid === after.pid;
+    const place = links.findIndex(isPlace);
+    const first = place >= 0 ? place : links.findIndex(({ index }) => index >= after.worker);
+    for (const link of first < 0 ? [] : links.slice(first)) {
+      let number = isPlace(link) ? after.number : 0;
       for (let more = true; more; ) {
         // One more than the page holds tells whether there is another page.
         const part = await this.#ask(link, number, Math.min(TUNNELS_PART_MAX, limit + 1 - items.length));

@@ -1,5 +1,5 @@
 /**
- * The place of one worker process. The slot and its number stay; processes come and go.
+ * The place of one worker process. The number stays and processes come and go, as long as the slot is wanted (fleet.ts).
  *
  * States and who moves them:
  * - dead: there is no process. Only start() leads out of it, to starting.
@@ -107,6 +107,9 @@ class SlotProcess {
   heardAtMs = this.startedAtMs;
   silenceLogged = false;
   listenFailure: string | null = null;
+  /** Why it cannot serve, in one sentence. */
+  failure: string | null = null;
+  readonly up = Promise.withResolvers<string | null>();
   exitTimer: NodeJS.Timeout | undefined;
 
   constructor(link: WorkerLink) {
@@ -165,17 +168,22 @@ export class WorkerSlot {
     };
   }
 
-  /** start forks a process: dead → starting. Does nothing in any other state. */
-  start(): void {
-    if (this.#state !== 'dead') return;
+  /**
+   * start forks a process: dead → starting. Does nothing in any other state.
+   *
+   * @returns resolves with null once the process serves, or, when it has ended before, with the reason in one sentence
+   */
+  start(): Promise<string | null> {
+    if (this.#now !== null) return this.#now.up.promise;
     let link: WorkerLink;
     try {
       const worker = forkWorker(this.index, this.#options, this.#hasServed);
       link = new WorkerLink(worker, this.index, this.#options.logger);
     } catch (thrown) {
-      this.#logger.error({ err: toError(thrown) }, 'worker could not be forked');
+      const error = toError(thrown);
+      this.#logger.error({ err: error }, 'worker could not be forked');
       this.#tellDeath({ code: null, signal: null }, 'starting', null);
-      return;
+      return Promise.resolve(error.message);
     }
     const now = new SlotProcess(link);
     this.#now = now;
@@ -183,6 +191,7 @@ export class WorkerSlot {
     void link.exited.then((exit) => this.#ended(now, exit));
     this.#enter('starting');
     void this.#bringUp(now);
+    return now.up.promise;
   }
 
   /**
@@ -240,8 +249,8 @@ export class WorkerSlot {
     try {
       const { protocol } = await link.waitFor('hello', timings.helloMs);
       if (protocol !== PROTOCOL_VERSION) {
-        const message = `worker speaks protocol ${protocol}, not ${PROTOCOL_VERSION}`;
-        throw new LbError('internal_error', message);
+        const versions = `protocol ${protocol}, not ${PROTOCOL_VERSION}`;
+        throw new LbError('worker_gone', `its files are of another version (${versions}): restart Sluice`);
       }
       if (this.#state !== 'starting') return;
       now.reachable = true;
@@ -255,9 +264,12 @@ export class WorkerSlot {
       if (this.#now !== now || this.#state !== 'starting') return;
       now.cameUp = true;
       this.#enter('serving');
+      now.up.resolve(null);
     } catch (thrown) {
       if (!link.alive || this.#state !== 'starting') return;
-      this.#logger.error({ err: toError(thrown) }, 'worker did not start, killing it');
+      const error = toError(thrown);
+      now.failure = error.message;
+      this.#logger.error({ err: error }, 'worker did not start, killing it');
       link.kill();
     }
   }
@@ -272,6 +284,7 @@ export class WorkerSlot {
       now.exitTimer ??= setTimeout(() => now.link.kill(), this.#options.timings.exitMs);
     else if (message.type === 'listen-failed') {
       now.listenFailure = message.reason;
+      now.failure = message.reason;
       // It cannot serve. Its end is how the supervisor learns of it.
       now.link.kill();
     }
@@ -284,6 +297,7 @@ export class WorkerSlot {
     this.#now = null;
     this.#enter('dead');
     this.#tellDeath(exit, from, now);
+    now.up.resolve(now.failure ?? `it ended before it served (${exit.signal ?? `exit code ${exit.code}`})`);
   }
 
   #tellDeath(exit: WorkerExit, from: WorkerState, now: SlotProcess | null): void {

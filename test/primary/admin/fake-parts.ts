@@ -9,6 +9,7 @@ import type { Settings } from '../../../src/contract/settings.ts';
 import type { AdminParts, Phase } from '../../../src/primary/admin/parts.ts';
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import type { ReloadOutcome } from '../../../src/primary/reloader.ts';
+import type { Roll } from '../../../src/primary/workers/rolling-replacement.ts';
 import type { ListedTunnel } from '../../../src/primary/workers/tunnel-list.ts';
 import { reportOf } from '../workers/fixtures/report.ts';
 
@@ -132,6 +133,7 @@ export interface FakeParts extends AdminParts {
   /** Routes and statuses of the calls that were answered. */
   counted: string[];
   outcome: () => Promise<ReloadOutcome>;
+  roll: Roll | null;
   now: { phase: Phase; serving: number; storeConnected: boolean; databaseAway: boolean };
   settings: Settings;
   logLines: string[];
@@ -159,6 +161,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
     told: 0,
     resetFailure: null,
     outcome: async () => ({ ok: true, revision: 2, pendingWorkers: [] }),
+    roll: { begun: Promise.resolve(), ended: Promise.resolve() },
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
     state: () => JSON.stringify([[...clients.rows].sort(), registry.states(), parts.settings]),
     logger: pino({ level: 'info' }, { write: (line: string) => void parts.logLines.push(line) }),
@@ -210,6 +213,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         parts.resets.push(bucketName);
       },
     },
+    replaceWorkers: () => parts.roll,
     tunnels: {
       page: async (limit, { worker, number: after }) => {
         if (worker === 9) throw new LbError('worker_timeout', 'worker 9 is silent');
@@ -241,6 +245,7 @@ function fakeWorker(index: number): WorkerView {
   const busy = { connections: 3, requestsTotal: 99, inFlight: 1, loopDelayMaxMs: 0.5, backendsInFlight };
   return {
     index,
+    wanted: true,
     state: index === 0 ? 'serving' : 'starting',
     pid: 4711 + index,
     startedAtMs: Date.now() - 12_000,

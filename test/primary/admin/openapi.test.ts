@@ -27,6 +27,7 @@ const ROUTES = [
   'GET /api/v1/tunnels',
   'GET /api/v1/workers',
   'POST /api/v1/reload',
+  'POST /api/v1/workers/restart',
   'GET /api/v1/config',
 ];
 

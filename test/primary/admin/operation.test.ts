@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LbError } from '../../../src/contract/errors.ts';
 import { configView } from '../../../src/primary/admin/config.ts';
 import { Authority } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
@@ -197,6 +198,23 @@ test('a reload answers with the revision, or with every problem of the file', as
     message: 'is not a pool',
   });
   assert.match(bad.text, /the file is empty/);
+});
+
+test('a rolling replacement is answered once it has begun, and one that cannot begin says why', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const restart = () => call({ method: 'POST', path: '/api/v1/workers/restart' });
+  const done = await restart();
+  assert.deepEqual([done.status, done.json], [202, { workers: 2 }]);
+  const failed = Promise.reject(new LbError('worker_gone', 'worker 0 was not replaced: no reason'));
+  failed.catch(() => undefined);
+  parts.roll = { begun: failed, ended: failed };
+  const refused = await restart();
+  assert.deepEqual(
+    [refused.status, (refused.json as { detail: string }).detail],
+    [500, 'worker 0 was not replaced: no reason'],
+  );
+  parts.roll = null;
+  assert.equal((await restart()).status, 409);
 });
 
 test('a reload may take longer than other calls', async (t) => {

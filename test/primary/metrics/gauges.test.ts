@@ -3,25 +3,22 @@ import { test } from 'node:test';
 import type { WorkerReport } from '../../../src/contract/messages.ts';
 import { PrimaryGauges } from '../../../src/primary/metrics/gauges.ts';
 import { MetricsCollector } from '../../../src/primary/metrics/metrics-collector.ts';
-import type { WorkerView } from '../../../src/primary/workers/worker-slot.ts';
 import { settingsOf } from '../admin/harness.ts';
 import { reportOf } from '../workers/fixtures/report.ts';
 
 const SETTINGS = settingsOf('pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }');
 
-function view(index: number, report: WorkerReport | null): WorkerView {
-  return { index, state: 'serving', pid: 1 + index, startedAtMs: 0, revision: 1, report };
+function view(index: number, report: WorkerReport | null, wanted = true) {
+  return { index, wanted, state: 'serving' as const, pid: 1 + index, startedAtMs: 0, revision: 1, report };
 }
 
-test('gauges of the fleet are sums over the workers that have reported, and end with their worker', async () => {
-  const busy = { connections: 3, connectionsByProtocol: { pending: 0, http1: 1, h2: 2 }, inFlight: 2 };
-  const reports = [reportOf({ ...busy, breakerOpen: true }), reportOf(busy), null];
-  const gauges = new PrimaryGauges({
+function gaugesOf(workers: () => ReturnType<typeof view>[]): PrimaryGauges {
+  return new PrimaryGauges({
     collector: new MetricsCollector(),
     supervisor: {
       counts: () => ({ starting: 0, serving: 3, draining: 0, dead: 0 }),
       restartCount: 0,
-      workers: () => reports.map((report, index) => view(index, report)),
+      workers,
     },
     registry: { states: () => [] },
     reloader: {
@@ -33,6 +30,24 @@ test('gauges of the fleet are sums over the workers that have reported, and end 
     tls: { expiries: () => [], isCurrent: true },
     acme: { dueCount: 0 },
   });
+}
+
+test('a worker that was replaced counts in the sums and has no series beside that of its replacement', async () => {
+  const gauges = gaugesOf(() => [
+    view(0, reportOf({ inFlight: 1, connections: 5 })),
+    view(0, reportOf({ inFlight: 2, connections: 9 }), false),
+  ]);
+  const text = await gauges.text();
+  assert.deepEqual(text.match(/^sluice_worker_connections.*$/gm), [
+    'sluice_worker_connections{worker="0"} 5',
+  ]);
+  assert.match(text, /^sluice_requests_in_flight 3$/m);
+});
+
+test('gauges of the fleet are sums over the workers that have reported, and end with their worker', async () => {
+  const busy = { connections: 3, connectionsByProtocol: { pending: 0, http1: 1, h2: 2 }, inFlight: 2 };
+  const reports = [reportOf({ ...busy, breakerOpen: true }), reportOf(busy), null];
+  const gauges = gaugesOf(() => reports.map((report, index) => view(index, report)));
   const read = async () => {
     const text = await gauges.text();
     const names = [

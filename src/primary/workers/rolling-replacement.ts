@@ -1,0 +1,63 @@
+/**
+ * Replaces the workers one after the other by processes that are started from the files of now. The replacement starts beside the
+ * old worker, with its number and its sockets. Once it serves, the old one drains: its listeners close, requests under way finish,
+ * tunnels are told to end. Only then comes the next, so that there is one process more than wanted at most. If a replacement does
+ * not come up, the others stay as they are.
+ */
+import { LbError } from '../../contract/errors.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { Fleet } from './fleet.ts';
+
+export interface RollOptions {
+  fleet: Fleet;
+  logger: Logger;
+  /** false once the instance stops: nobody is replaced then. */
+  isRunning: () => boolean;
+  /** How long a replaced worker may take to finish. */
+  drainMs: number;
+  /** From the end of the drain time to SIGKILL. */
+  marginMs: number;
+}
+
+/** Roll is a rolling replacement under way; neither promise ends the process when nobody waits for it. */
+export interface Roll {
+  /** Resolves once the first replacement serves; else rejects as `ended`. */
+  begun: Promise<void>;
+  /** Resolves when all are replaced and the old ones are gone. Rejects with LbError worker_gone: why it ended early. */
+  ended: Promise<void>;
+}
+
+/** rollWorkers begins at once; the supervisor calls it, one at a time. */
+export function rollWorkers(options: RollOptions): Roll {
+  const begun = Promise.withResolvers<void>();
+  const ended = replaceAll(options, begun.resolve);
+  begun.promise.catch(() => undefined);
+  ended.then(begun.resolve, (error: unknown) => {
+    begun.reject(error);
+    options.logger.error({ err: error }, 'the rolling replacement of workers has ended, the others stay');
+  });
+  return { begun: begun.promise, ended };
+}
+
+async function replaceAll(
+  { fleet, logger, isRunning, drainMs, marginMs }: RollOptions,
+  onServing: () => void,
+): Promise<void> {
+  for (const wanted of fleet.slots.slice()) {
+    // The number of workers may have changed meanwhile.
+    if (!fleet.isWanted(wanted)) continue;
+    const next = fleet.makeReplacement(wanted);
+    const failure = isRunning() ? await next.start() : 'Sluice stops';
+    if (failure !== null) {
+      fleet.forget(next);
+      throw new LbError('worker_gone', `worker ${next.index} was not replaced: ${failure}`);
+    }
+    const old = fleet.replace(next);
+    const facts = { worker: next.index, workerPid: next.view().pid, oldPid: old?.view().pid ?? null };
+    logger.info(facts, 'worker replaced');
+    onServing();
+    if (old === undefined) continue;
+    await old.shutDown({ type: 'drain', graceMs: 0, drainMs }, drainMs + marginMs);
+    fleet.forget(old);
+  }
+}
