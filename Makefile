@@ -21,10 +21,15 @@ BEFORE ?=
 VERSIONS ?=
 SETTING ?=
 SUITES ?=
+# Options of chaos. ONLY: names of faults; empty: all. SEED: empty: a new one. PEER: haproxy or nginx. SHORT=1: seconds.
+ONLY ?=
+SEED ?=
+PEER ?=
+SHORT ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report peers \
+.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
@@ -107,6 +112,9 @@ bench-check: $(STAMP) ## the ratio of Sluice to nginx against bench/results/base
 
 bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 	@$(NODE) bench/report.ts
+
+chaos: $(STAMP) build ## break what can break around a built Sluice, 20 minutes; docs/resilience.md (ONLY=flapping, SEED=7, SHORT=1, PEER=haproxy)
+	@$(NODE) bench/chaos/run.ts --only="$(ONLY)" --seed="$(SEED)" --peer="$(PEER)" $(if $(filter 1,$(SHORT)),--short)
 
 peers: # installs the other balancers: from Debian as root, and from npm into bench/peers/node_modules
 	@scripts/peers.sh

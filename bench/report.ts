@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { verdicts } from './bars.ts';
 import { chartOf } from './chart.ts';
 import type { Row } from './matchups/matchup.ts';
+import { tableOf, verdictOf, whenAndWhere } from './rig/pages.ts';
 import { type MatchupResult, newestOf, type PeersResult, type SluiceResult } from './rig/results.ts';
 import { median, spreadPercent } from './rig/stats.ts';
 
@@ -39,10 +40,10 @@ export function reportOf(peers: PeersResult, sluice: SluiceResult | null): strin
 }
 
 function introduction(peers: PeersResult): string[] {
-  const { machine, revision, loadAverage } = peers;
+  const { loadAverage } = peers;
   return [
-    `Measured ${peers.startedAt.slice(0, 16).replace('T', ' ')} UTC at commit ${revision.commit.slice(0, 10)}${revision.dirty ? ' with local changes' : ''},`,
-    `Node.js ${machine.node}, ${machine.cpuCount} × ${machine.cpuModel}, Linux ${machine.kernel}. Medians of ${peers.rounds} rounds of ${peers.durationSec} s, the balancers in turn (A B C C B A …);`,
+    ...whenAndWhere(peers),
+    `Medians of ${peers.rounds} rounds of ${peers.durationSec} s, the balancers in turn (A B C C B A …);`,
     `in brackets the range over the rounds. Load average ${loadAverage.before} before and ${loadAverage.after} after: the machine was shared, so trust the`,
     'ratios within a table, not numbers across runs or machines.',
     '',
@@ -52,11 +53,10 @@ function introduction(peers: PeersResult): string[] {
 }
 
 function barTable(peers: PeersResult): string[] {
-  const rows = verdicts(peers).map(({ work, bar, measured, reached }) => {
-    const verdict = reached === null ? '–' : reached ? 'reached' : '**not reached**';
-    return `| ${work} | ${bar} | ${measured} | ${verdict} |`;
-  });
-  return ['| work | goal | measured | |', '| --- | --- | --- | --- |', ...rows, ''];
+  const rows = verdicts(peers).map(({ work, bar, measured, reached }) => [
+    ...[work, bar, measured, verdictOf(reached)],
+  ]);
+  return [...tableOf(['work', 'goal', 'measured', ''], rows), ''];
 }
 
 /** One column per metric. Metrics without values are left out. */

@@ -8,7 +8,7 @@ import { median } from './stats.ts';
 const FOLDER = fileURLToPath(new URL('../results/', import.meta.url));
 const BASELINE = 'baseline.json';
 
-interface Header {
+export interface RunFacts {
   startedAt: string;
   revision: Revision;
   machine: Machine;
@@ -16,6 +16,9 @@ interface Header {
   complete: boolean;
   /** Load average of one minute, before and after the run. */
   loadAverage: { before: number; after: number };
+}
+
+interface Header extends RunFacts {
   /** Command lines of servers and load generators, by name. */
   commands: Record<string, string>;
   backends: string;
@@ -54,17 +57,39 @@ export interface SluiceResult extends Header {
   scenarios: SluiceScenarioResult[];
 }
 
-export type AnyResult = PeersResult | SluiceResult;
+/** What `make chaos` found for one server. */
+export interface ChaosResult extends RunFacts {
+  kind: 'chaos';
+  /** The server: sluice, or a peer. */
+  subject: string;
+  version: string;
+  seed: number;
+  faults: ChaosFaultResult[];
+}
+
+export interface ChaosFaultResult {
+  name: string;
+  title: string;
+  /** Why it does not apply to this server; '' if it does. */
+  absent: string;
+  /** Why it could not be injected; '' if it was. */
+  problem: string;
+  sec: number;
+  findings: { bar: string; measured: string; reached: boolean | null; exact: boolean }[];
+}
+
+export type AnyResult = PeersResult | SluiceResult | ChaosResult;
 
 /** header makes the fields that all results share. */
-export function header(): Pick<Header, 'startedAt' | 'revision' | 'machine'> {
+export function header(): Pick<RunFacts, 'startedAt' | 'revision' | 'machine'> {
   return { startedAt: new Date().toISOString(), revision: revision(), machine: machine() };
 }
 
 /** writeResult saves a result under a new name, or as the committed baseline, and returns the path. */
 export function writeResult(result: AnyResult, { asBaseline = false } = {}): string {
   mkdirSync(FOLDER, { recursive: true });
-  const stamp = result.startedAt.replace(/[-:]|\.\d+/g, '');
+  const stamp =
+    result.startedAt.replace(/[-:]|\.\d+/g, '') + (result.kind === 'chaos' ? `-${result.subject}` : '');
   const own = asBaseline && result.kind === 'peers' ? BASELINE : `${result.kind}-${stamp}.json`;
   const name = asBaseline && result.kind === 'sluice' ? `sluice-${BASELINE}` : own;
   writeFileSync(`${FOLDER}${name}`, `${JSON.stringify(result, rounded, 1)}\n`);
@@ -76,13 +101,17 @@ export function readBaseline(): PeersResult | null {
   return allResults().find(({ name }) => name === BASELINE)?.result as PeersResult | null;
 }
 
-/** newestOf returns the latest complete result of a kind; null: there is none. */
-export function newestOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResult, { kind: K }> | null {
-  const found = allResults()
+/** completeOf returns the complete results of a kind, the latest last. */
+export function completeOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResult, { kind: K }>[] {
+  return allResults()
     .map(({ result }) => result)
     .filter((result): result is Extract<AnyResult, { kind: K }> => result.kind === kind && result.complete)
     .toSorted((a, b) => a.startedAt.localeCompare(b.startedAt));
-  return found.at(-1) ?? null;
+}
+
+/** newestOf returns the latest complete result of a kind; null: there is none. */
+export function newestOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResult, { kind: K }> | null {
+  return completeOf(kind).at(-1) ?? null;
 }
 
 /** figureOf returns the median over the rounds of one row; null: the row is missing or failed. */

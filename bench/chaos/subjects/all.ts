@@ -1,0 +1,5 @@
+/** The servers of the chaos run, Sluice first. */
+import { sluiceFrom } from './sluice.ts';
+import type { SubjectKind } from './subject.ts';
+
+export const SUBJECTS: readonly SubjectKind[] = [sluiceFrom('dist/cli.js')];
