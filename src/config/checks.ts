@@ -29,6 +29,8 @@ export function* checkDraft(draft: ConfigDraft, written: unknown): Findings {
   yield* checkRouteLimits(draft, isWritten(written, ['rateLimit']));
   yield* checkSecrets(draft);
   yield* checkRedis(draft);
+  const { soften = 0, shed = 100 } = draft.overload?.heapPercent ?? {};
+  if (soften > shed) yield { path: ['overload', 'heapPercent', 'soften'], message: 'must not be above shed' };
 }
 
 function isWritten(written: unknown, [first, ...rest]: KeyPath): boolean {

@@ -38,6 +38,10 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
       drainGraceMs: timeouts.drainGrace,
       drainMs: timeouts.drain,
     },
+    overload: {
+      eventLoopDelayMs: config.overload.eventLoopDelay,
+      heapPercent: config.overload.heapPercent,
+    },
     log: config.log,
     secrets: { apiKeys: config.secrets.apiKeys },
   });
@@ -142,10 +146,10 @@ function compileRoutes(
   };
   const [onlyPool = ''] = Object.keys(pools);
   const implied: FileConfig['routes'] = [
-    { name: DEFAULT_NAME, match: {}, pool: onlyPool, upgrade: DEFAULT_PROTOCOLS },
+    { name: DEFAULT_NAME, match: {}, pool: onlyPool, upgrade: DEFAULT_PROTOCOLS, priority: 'normal' },
   ];
   return (routes.length === 0 ? implied : routes).map(
-    ({ name, match, pool, redirect, upgrade, rateLimit: written }) => ({
+    ({ name, match, pool, redirect, upgrade, priority, rateLimit: written }) => ({
       name,
       match: {
         host: match.host ?? null,
@@ -155,6 +159,7 @@ function compileRoutes(
       pool: pool ?? null,
       redirect: redirect ?? null,
       upgrade: [...new Set(upgrade)],
+      priority,
       rateLimit: limitOf(written),
     }),
   );

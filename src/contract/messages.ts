@@ -6,12 +6,13 @@ import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
 import { BACKEND_AVAILABILITY } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
+import type { OverloadLevel } from './overload.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 12;
+export const PROTOCOL_VERSION = 13;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -155,6 +156,9 @@ const WORKER_SHAPES = {
         tunnels: 'number',
         /** The longest turn of the event loop since the report before. */
         loopDelayMaxMs: 'number',
+        overload: 'string' as Typed<'string', OverloadLevel>,
+        /** What is overloaded; null with the level `none`. */
+        overloadReason: { nullOr: 'string' },
         /** Part of the time since the report before that the event loop did not wait, 0 to 1. */
         busyRatio: 'number',
         /** CPU time of the process, user and system. */

@@ -79,6 +79,8 @@ const ROWS = {
     'Application log lines lost, of the primary and the workers, for the same reasons.',
   'gauge sluice_event_loop_delay_seconds worker':
     "The longest turn of a worker's event loop in the last second: every event that arrived meanwhile waited. It is a maximum; 1 ms is the cost of the report that an idle worker makes.",
+  'gauge sluice_overload_level worker':
+    'How overloaded a worker is: 0 not at all; 1 softened, keep-alive ends; 2 shedding, new requests are refused.',
   'gauge sluice_worker_busy_ratio worker':
     'Part of the last second (0 to 1) that the event loop of a worker did not wait for events.',
   'counter sluice_worker_cpu_seconds_total worker':

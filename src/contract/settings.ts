@@ -72,6 +72,9 @@ export interface RedirectSettings {
   status: 301 | 302 | 307 | 308;
 }
 
+/** What is shed last, in between, and first when a worker is overloaded. */
+export type RoutePriority = 'critical' | 'normal' | 'low';
+
 export interface RouteSettings {
   name: string;
   match: RouteMatch;
@@ -81,6 +84,7 @@ export interface RouteSettings {
   redirect: RedirectSettings | null;
   /** Protocols to which a connection may switch, in lower case. */
   upgrade: string[];
+  priority: RoutePriority;
   /** Names of policies, at least one, all different, charged together or not at all; null: not limited. */
   rateLimit: { policies: string[]; cost: number } | null;
 }
@@ -131,6 +135,13 @@ export interface LimitSettings {
   connectionsPerIp: number;
 }
 
+/** OverloadSettings says from where on a worker turns work away (proxy/overload.ts). */
+export interface OverloadSettings {
+  eventLoopDelayMs: number;
+  /** Percent of V8's heap limit, and of the memory limit of the control group. */
+  heapPercent: { soften: number; shed: number };
+}
+
 export interface LogSettings {
   level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   format: 'json' | 'pretty';
@@ -169,6 +180,7 @@ export interface Settings {
     drainGraceMs: number;
     drainMs: number;
   };
+  overload: OverloadSettings;
   log: LogSettings;
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };

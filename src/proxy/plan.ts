@@ -9,6 +9,7 @@ import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { HttpsLocation } from './https-location.ts';
+import { PRIORITIES } from './overload.ts';
 import { type PlannedBackend, type PlannedPool, type PoolDeps, planPool } from './plan-pool.ts';
 import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
@@ -25,6 +26,8 @@ export interface PlannedRoute {
   redirectStatus: number | null;
   /** Protocols to which a request may switch, in lower case. */
   upgrade: readonly string[];
+  /** Rank of its priority: index in PRIORITIES. */
+  rank: number;
   /** null: not limited. */
   limit: RouteLimit | null;
   stats: TimedCounters;
@@ -120,12 +123,13 @@ export class Plan {
   }
 
   #planRoute(
-    { name, match, pool: poolName, redirect, upgrade, rateLimit }: RouteSettings,
+    { name, match, pool: poolName, redirect, upgrade, priority, rateLimit }: RouteSettings,
     { rateLimit: { policies } }: WorkerSettings,
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
     const pool = poolName === null ? null : known(this.#pools.get(poolName), `pool ${poolName}`);
-    const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade };
+    const rank = PRIORITIES.indexOf(priority);
+    const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade, rank };
     const stats = routeCounters(metrics, name);
     if (rateLimit === null) return { match, route: { ...action, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {

@@ -31,6 +31,7 @@ import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts'
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
+import type { Overload } from './overload.ts';
 import type { Plan } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
@@ -53,6 +54,7 @@ export interface ProxyDeps {
   accessLog: ConclusionDeps['accessLog'];
   /** Open challenges of certificate authorities: key authorizations by token. */
   challenges: ReadonlyMap<string, string>;
+  overload: Overload;
 }
 
 /** TransactionDeps is what all transactions of a worker share; the handler makes it. */
@@ -78,6 +80,8 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #attempts: Attempts | null = null;
   /** null for any other request. */
   #grpc: GrpcCall | null = null;
+  /** The name by which Overload counts it; null: it came without an overload. */
+  #countedAs: string | null = null;
   #over = false;
 
   constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
@@ -96,12 +100,22 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#downstream.listen(this);
     const { head } = this.#admission;
     if (isGrpcCall(head)) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
-    const refusal = this.#admission.admit(this.#plan, this.#deps.challenges);
+    const refusal = this.#admission.admit(this.#plan, this.#deps.challenges) ?? this.#shed();
     const { peer, keyAuthorization } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     if (refusal !== null) this.#refuse(refusal);
     else if (keyAuthorization !== '') this.#answer(200, KEY_AUTHORIZATION_LINES, keyAuthorization);
     else this.#limit();
+  }
+
+  #shed(): Outcome | null {
+    const { overload } = this.#deps;
+    const { caller, route } = this.#admission;
+    if (overload.level === 'none' || caller === null || route === null) return null;
+    const { bucketName } = caller.match;
+    if (overload.refuses(route.rank, bucketName)) return OUTCOMES.overload;
+    this.#countedAs = bucketName;
+    return null;
   }
 
   /** crash ends the request after an error of our own program. */
@@ -241,7 +255,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
     count(this.#record, this.#stats, this.#deps.traffic);
-    this.#plan.leave();
+    this.#leave();
   }
 
   /** @param backendLines '' for an answer of our own */
@@ -378,6 +392,11 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#fillRecord();
     this.#grpc?.onWhole();
     conclude(this.#record, this.#stats, this.#plan, this.#deps);
+    this.#leave();
+  }
+
+  #leave(): void {
+    if (this.#countedAs !== null) this.#deps.overload.ended(this.#countedAs);
     this.#plan.leave();
   }
 

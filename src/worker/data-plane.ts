@@ -17,12 +17,14 @@ import type { BucketStore } from '../limit/store/bucket-store.ts';
 import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
+import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
 import { type Engine, InboundServer } from './inbound/server.ts';
+import { OverloadMonitor } from './overload-monitor.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<
@@ -67,6 +69,7 @@ export class DataPlane {
   readonly #store: BucketStore;
   readonly #redis: RedisConnection | null;
   readonly #limiter: Limiter;
+  readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
   readonly #server: InboundServer;
   /** Resolves once the primary deals no further connection. */
@@ -112,12 +115,15 @@ export class DataPlane {
     };
     this.#plan = this.#makePlan(first, null);
     const plan = (): Plan => this.#plan;
-    this.#handler = new Handler({ ...options, plan, limiter: this.#limiter });
+    const overload = new Overload(options.metrics);
+    this.#overload = new OverloadMonitor(overload, logger, () => this.settings.overload);
+    this.#overload.start();
+    this.#handler = new Handler({ ...options, plan, limiter: this.#limiter, overload });
     const endDeal = (): Promise<void> => {
       send({ type: 'no-more-connections' });
       return this.#dealEnded.promise;
     };
-    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, endDeal });
+    this.#server = new InboundServer({ ...options, plan, overload, handler: this.#handler, endDeal });
     for (const [index, address] of first.settings.listen.entries()) this.#server.expect(address, index);
     if (options.tls !== null) this.useTls(options.tls);
   }
@@ -189,6 +195,9 @@ export class DataPlane {
       requestsTotal: this.#handler.traffic.total,
       inFlight: this.#handler.traffic.inFlight,
       tunnels: this.#handler.tunnels.openCount,
+      loopDelayMaxMs: this.#overload.takeMaxDelayMs(),
+      overload: this.#overload.level,
+      overloadReason: this.#overload.reason,
       breakerOpen: this.#limiter.breakerOpen,
       backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
         pool: poolName,

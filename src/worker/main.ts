@@ -24,7 +24,6 @@ import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
-import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { DataPlane } from './data-plane.ts';
@@ -58,7 +57,6 @@ class WorkerMain {
   });
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
-  readonly #loopDelay = new LoopDelayMonitor();
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
   #utilization = performance.eventLoopUtilization();
@@ -208,16 +206,12 @@ class WorkerMain {
     });
   }
 
-  /**
-   * What the process used since the last report. The delay is a maximum, not a percentile of turns: a stall of 150 ms is one
-   * turn in thousands, but one event in seven of that second waits for it.
-   */
+  /** What the process used since the last report. */
   #takeUsage() {
     const before = this.#utilization;
     this.#utilization = performance.eventLoopUtilization();
     const { user, system } = process.cpuUsage();
     return {
-      loopDelayMaxMs: this.#loopDelay.takeMaxMs(),
       busyRatio: performance.eventLoopUtilization(this.#utilization, before).utilization,
       cpuSec: (user + system) / 1e6,
       residentBytes: process.memoryUsage.rss(),

@@ -59,6 +59,11 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':7: routes[0].name: must be a name of 1–64 of A–Z a–z 0–9 . _ -',
     ':8: routes[0].pool: must be a name of 1–64 of A–Z a–z 0–9 . _ -',
   ],
+  'bad-overload.yaml': [
+    ':5: overload.eventLoopDelay: must be a duration from 1ms to 1h, written like 250ms, 2s, 1m or 1h',
+    ':6: overload.heapPercent.soften: must not be above shed',
+    ':8: routes[0].priority: must be one of normal, critical, low',
+  ],
   'bad-policy.yaml': [
     ':7: rateLimit.policies.a.capacity: must be a whole number from 1 to 1000000000',
     ':8: rateLimit.policies.b.capacity: must be a whole number from 1 to 1000000000',
@@ -202,10 +207,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':4: pools.app.outlier: not supported in this version',
     ':5: pools.app.panicThresholdPercent: not supported in this version',
     ':6: pools.app.slowStart: not supported in this version',
-  ],
-  'not-supported-overload.yaml': [
-    ':4: overload: not supported in this version',
-    ':6: routes[0].priority: not supported in this version',
   ],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',

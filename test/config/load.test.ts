@@ -52,6 +52,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         pool: 'app',
         redirect: null,
         upgrade: ['websocket'],
+        priority: 'normal',
         rateLimit: null,
       },
     ],
@@ -82,6 +83,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       drainGraceMs: 5000,
       drainMs: 30_000,
     },
+    overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
     secrets: { apiKeys: null },
   });

@@ -22,6 +22,7 @@ import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
+import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { wireEngine } from '../../src/worker/inbound/http1/wire-engine.ts';
@@ -93,6 +94,8 @@ export interface TestProxy {
   failures: { pool: string; backend: string; detail: string }[];
   server: InboundServer;
   handler: Handler;
+  /** Not overloaded; tests set it. */
+  overload: Overload;
   plan(): Plan;
   backend(id: string): Backend;
   /** Cells of a metric summed over all label sets that hold these values. */
@@ -185,6 +188,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   };
   let plan = build(options, null);
   const lines: AccessRecord[] = [];
+  const overload = new Overload(metrics);
   const handler = new Handler({
     plan: () => plan,
     limiter: options.limiter ?? limiter,
@@ -193,6 +197,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     logger,
     accessLog: { write: (line) => lines.push(JSON.parse(line)) },
     challenges: options.challenges ?? new Map(),
+    overload,
   });
   const server = new InboundServer({
     plan: () => plan,
@@ -200,6 +205,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     timer,
     metrics,
     logger,
+    overload,
     engine: options.engine ?? engineOf(dataPath.engine),
     http2: http2Engine({ metrics, logger, wires }),
   });
@@ -233,6 +239,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     failures,
     server,
     handler,
+    overload,
     plan: () => plan,
     backend: (id) => {
       const found = [...plan.backends()].find(({ backend }) => backend.id === id);

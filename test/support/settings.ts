@@ -73,6 +73,7 @@ export function routeSettings(
     pool: 'app',
     redirect: null,
     upgrade: ['websocket'],
+    priority: 'normal',
     rateLimit: null,
     ...more,
   };
@@ -112,6 +113,7 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
     pools: [],
     routes: [],
     redis: null,
+    overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     ...more,
     rateLimit: {
       enabled: true,

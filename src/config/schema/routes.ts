@@ -47,6 +47,9 @@ function parseProtocol(raw: string): Parsed<string> {
   return { value: protocol };
 }
 
+const PRIORITY =
+  'What a worker that is overloaded refuses (503): requests of `low` routes first, then `normal` ones, `critical` ones last.';
+
 const LIMIT_MESSAGE = 'must be off, or a mapping like { policy: default, cost: 1 }';
 
 const routeSchema = Key.block('One route; the first that matches wins.', {
@@ -94,7 +97,7 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
     fallback: '`[websocket]`',
     since: '0.6',
   }).prefault(DEFAULT_PROTOCOLS),
-  priority: Key.later('What is shed first under overload', 'normal'),
+  priority: Key.choice(['normal', 'critical', 'low'], PRIORITY, [], '0.7'),
   split: Key.later('Several pools by weight'),
   mirror: Key.later('A copy of the traffic to another pool'),
   rateLimit: Key.described(z.union([z.literal('off'), routeLimitSchema], Key.saying(LIMIT_MESSAGE)), {

@@ -155,7 +155,24 @@ export const configSchema = Key.block('', {
     },
     '0.3',
   ).prefault({}),
-  overload: Key.later('Shedding by event-loop delay and heap'),
+  overload: Key.block(
+    'When a worker turns work away: first by closing connections after their answers, then by refusing new requests with 503 ([how](operating.md#overload)).',
+    {
+      eventLoopDelay: Key.duration(
+        '100ms',
+        ['1ms', '1h'],
+        'Turns of the event loop above it, three quarters of a second long: keep-alive ends, and from a second later on a growing share of the requests is refused.',
+      ),
+      heapPercent: Key.block(
+        'Used memory, in per cent: of the heap against the limit of V8, and of all processes of the control group (a container) against its limit.',
+        {
+          soften: Key.integer(92, [1, 100], 'Above: keep-alive ends.'),
+          shed: Key.integer(95, [1, 100], 'From here on: new requests are refused.'),
+        },
+      ).prefault({}),
+    },
+    '0.7',
+  ).prefault({}),
   watch: Key.later('Reload when the file changes', false),
   primary: Key.later('Workers that serve on without a primary'),
   tracing: Key.later('Spans by OpenTelemetry'),

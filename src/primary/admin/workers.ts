@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
+import { OVERLOAD_LEVELS } from '../../contract/overload.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -19,6 +20,10 @@ const workerView = z.strictObject({
   requestsTotal: count,
   inFlight: count,
   loopDelayMs: z.number().min(0).meta({ description: 'Longest delay of the event loop in the last second' }),
+  overload: z
+    .enum(OVERLOAD_LEVELS)
+    .meta({ description: 'What it turns away: nothing, keep-alive, requests' }),
+  overloadReason: z.string().nullable().meta({ description: 'event_loop_delay, heap or memory; null: none' }),
 });
 
 /** The first replacement has come up or failed by then: its hello and its readiness have their own deadlines. */
@@ -58,7 +63,15 @@ function workerViews(supervisor: AdminParts['supervisor']): z.infer<typeof worke
     if (state === 'dead' || pid === null) return [];
     const uptimeSec = Math.max(0, Math.round((nowMs - (startedAtMs ?? nowMs)) / 1000));
     const { connections = 0, requestsTotal = 0, inFlight = 0, loopDelayMaxMs = 0 } = report ?? {};
-    const load = { connections, requestsTotal, inFlight, loopDelayMs: loopDelayMaxMs };
+    const { overload = 'none', overloadReason = null } = report ?? {};
+    const load = {
+      connections,
+      requestsTotal,
+      inFlight,
+      loopDelayMs: loopDelayMaxMs,
+      overload,
+      overloadReason,
+    };
     return [{ id: index, pid, state, uptimeSec, revision, ...load }];
   });
 }

@@ -4,6 +4,7 @@ import type { DataPath } from '../../contract/data-path.ts';
 import { backendKey } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import { liveSeries, type MetricName } from '../../contract/metrics.ts';
+import { OVERLOAD_LEVELS } from '../../contract/overload.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import type { AcmeService } from '../acme/acme-service.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
@@ -28,6 +29,7 @@ interface GaugeSources {
 const MS_PER_SEC = 1_000;
 const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] = [
   ['sluice_event_loop_delay_seconds', (report) => report.loopDelayMaxMs / MS_PER_SEC],
+  ['sluice_overload_level', (report) => OVERLOAD_LEVELS.indexOf(report.overload)],
   ['sluice_worker_busy_ratio', (report) => report.busyRatio],
   ['sluice_worker_cpu_seconds_total', (report) => report.cpuSec],
   ['sluice_worker_resident_memory_bytes', (report) => report.residentBytes],

@@ -17,8 +17,8 @@ export interface ConnectionOwner {
   /** The plan in force: its limits and timeouts hold for what begins now. */
   readonly plan: Plan;
   readonly draining: boolean;
-  /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer. */
-  takeSurplus(): boolean;
+  /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer, or for an overload. */
+  takeSurplus(protocol: ConnectionProtocol): boolean;
   /** admit is called with each new connection before anything else. It may close it. */
   admit(connection: BaseConnection): void;
   /** replace puts a connection in the place of another one on the same socket. */

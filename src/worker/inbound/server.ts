@@ -15,6 +15,7 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import { processBodyBuffers } from '../../memory/body-buffers.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
+import type { Overload } from '../../proxy/overload.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
@@ -37,6 +38,7 @@ interface InboundServerDeps {
   timer: DeadlineTimer;
   metrics: WorkerMetrics;
   logger: Logger;
+  overload: Overload;
   engine: Engine;
   /** null where no address has HTTP/2. */
   http2: Engine | null;
@@ -186,8 +188,8 @@ export class InboundServer implements ConnectionOwner {
     this.#surplus.set(this.connectionCount, meanConnections);
   }
 
-  takeSurplus(): boolean {
-    return this.#surplus.take();
+  takeSurplus(protocol: ConnectionProtocol): boolean {
+    return this.#surplus.take() || this.#deps.overload.endsConnection(protocol === 'h2');
   }
 
   serve(downstream: Downstream): void {

@@ -167,8 +167,9 @@ test('GET shows the workers with their load', async (t) => {
   const { call } = await startAdmin(t);
   const answer = await call({ path: '/api/v1/workers' });
   assert.equal(answer.status, 200);
-  const load = { connections: 3, requestsTotal: 99, inFlight: 1, loopDelayMs: 0.5 };
-  const none = { connections: 0, requestsTotal: 0, inFlight: 0, loopDelayMs: 0 };
+  const quiet = { overload: 'none', overloadReason: null };
+  const load = { connections: 3, requestsTotal: 99, inFlight: 1, loopDelayMs: 0.5, ...quiet };
+  const none = { connections: 0, requestsTotal: 0, inFlight: 0, loopDelayMs: 0, ...quiet };
   assert.deepEqual(answer.json, {
     items: [
       { id: 0, pid: 4711, state: 'serving', uptimeSec: 12, revision: 1, ...load },
