@@ -1,13 +1,24 @@
-/** One server of a pool. A reload that changes neither its id nor its address keeps the object and its count of requests. */
-import type { Standing } from '../contract/health.ts';
+/**
+ * One server of a pool. A reload that changes neither its id nor its address keeps the object and its count of requests.
+ *
+ * A backend that is out while its pool panics is on trial in each worker, whatever its health check says: `trial` is
+ * - none: it is not on trial.
+ * - free: it may be given one request. Entered when the trial begins, and some time after a failure.
+ * - taken: that request is under way, or has failed a moment ago; it gets others only where nothing else is left.
+ * - passed: it has answered a request, and has its part of them. A failure leads back to taken.
+ * The primary's word begins and ends a trial; src/proxy/live-results.ts moves it otherwise.
+ */
+import type { Panic, Standing } from '../contract/health.ts';
 import { type BackendSettings, isSameServer, type PoolSettings } from '../contract/pool-settings.ts';
 
 /**
- * The order in which `pick` looks: a rank only where no untried backend of a lower one is left. 1: backends that take requests;
- * 2: backups; 0: no request at all.
+ * The order in which `pick` looks: at a rank only where no untried backend of a lower one is left. 1: backends that take requests;
+ * 2: backups; 3: those that probably fail; 0: no request at all.
  */
-export type Rank = 0 | 1 | 2;
-export const LAST_RANK: Rank = 2;
+export type Rank = 0 | 1 | 2 | 3;
+export const LAST_RANK: Rank = 3;
+
+type Trial = 'none' | 'free' | 'taken' | 'passed';
 
 export class Backend {
   readonly id: string;
@@ -23,6 +34,8 @@ export class Backend {
 
   #backup = false;
   #standing: Standing;
+  #panic: Panic = 'no';
+  #trial: Trial = 'none';
 
   constructor(settings: BackendSettings, standing: Standing) {
     this.id = settings.id;
@@ -37,7 +50,7 @@ export class Backend {
   configure({ weight, backup }: BackendSettings): void {
     this.weight = weight;
     this.#backup = backup;
-    this.rank = this.#rankNow();
+    this.#judge();
   }
 
   /** What the primary says of it. */
@@ -47,6 +60,21 @@ export class Backend {
 
   set standing(standing: Standing) {
     this.#standing = standing;
+    this.#judge();
+  }
+
+  /** What the primary says of its pool. */
+  set panic(panic: Panic) {
+    this.#panic = panic;
+    this.#judge();
+  }
+
+  get trial(): Trial {
+    return this.#trial;
+  }
+
+  set trial(trial: Trial) {
+    this.#trial = trial;
     this.rank = this.#rankNow();
   }
 
@@ -56,8 +84,18 @@ export class Backend {
     return this.#backup ? 2 : 1;
   }
 
+  /** Begins or ends a trial, and finds the rank. */
+  #judge(): void {
+    const isOnTrial = this.#standing === 'out' && this.#panic === 'shared' && this.plannedRank === 1;
+    if (isOnTrial !== (this.#trial !== 'none')) this.#trial = isOnTrial ? 'free' : 'none';
+    this.rank = this.#rankNow();
+  }
+
   #rankNow(): Rank {
-    return this.#standing === 'up' ? this.plannedRank : 0;
+    const planned = this.plannedRank;
+    if (this.#standing === 'up' || planned === 0) return planned;
+    if (this.#standing === 'off' || this.#panic === 'no') return 0;
+    return this.#trial === 'free' || this.#trial === 'passed' ? 1 : 3;
   }
 }
 

@@ -94,7 +94,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'
 }
 
 function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['pools'][number] {
-  const { balance, backends, healthCheck, timeouts, protocol } = pool;
+  const { balance, backends, healthCheck, panicThresholdPercent, timeouts, protocol } = pool;
   return {
     name,
     balance,
@@ -104,6 +104,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
       ...rest,
     })),
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
+    panicThresholdPercent,
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     tls: compileTls(pool, files),
     protocol,

@@ -7,8 +7,14 @@ import type { Fitting, Typed } from './shape.ts';
 /** unknown: no probe result yet, and no traffic until one passes; only of pools with a healthCheck. */
 export type Health = 'unknown' | 'up' | 'down';
 
-/** up: it may take requests; off: it may not. */
-export type Standing = 'up' | 'off';
+/** up: it takes requests; out: it is down, and takes some only while its pool panics; off: it is drained, or has no result yet. */
+export type Standing = 'up' | 'out' | 'off';
+
+/**
+ * What a pool does with backends that are out. no: nothing. shared: it panics, and they have their part of the requests. last: it
+ * panics, and a backup serves in place of the others; they are tried where no other backend is left.
+ */
+export type Panic = 'no' | 'shared' | 'last';
 
 export interface ProbeResult {
   atMs: number;
@@ -48,6 +54,10 @@ export const BACKEND_AVAILABILITY = {
     standing: 'string' as Typed<'string', Standing>,
   },
 } as const;
+
+export const POOL_PANIC = { fields: { pool: 'string', panic: 'string' as Typed<'string', Panic> } } as const;
+/** PoolPanic tells workers whether a pool panics. */
+export type PoolPanic = Fitting<typeof POOL_PANIC>;
 
 /** backendKey names a backend in maps of all pools. @param id its id in the pool */
 export function backendKey(pool: string, id: string): string {

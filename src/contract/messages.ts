@@ -4,7 +4,7 @@
  */
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
-import { BACKEND_AVAILABILITY } from './health.ts';
+import { BACKEND_AVAILABILITY, POOL_PANIC } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
 import type { OverloadLevel } from './overload.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 13;
+export const PROTOCOL_VERSION = 14;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -75,6 +75,7 @@ export type TunnelView = Fitting<typeof TUNNEL_VIEW>;
 
 const STRINGS = { listOf: 'string' } as const;
 const STATES = { listOf: BACKEND_AVAILABILITY } as const;
+const PANICS = { listOf: POOL_PANIC } as const;
 
 /** What the primary tells a worker. */
 const PRIMARY_SHAPES = {
@@ -86,11 +87,13 @@ const PRIMARY_SHAPES = {
     settings: 'object' as Typed<'object', WorkerSettings>,
     /** Of all backends. */
     states: STATES,
+    /** Of all pools. */
+    panics: PANICS,
     /** As in `store-workers`; null: not known yet. */
     storeWorkers: { nullOr: 'number' },
   },
-  /** Of the backends for which it has changed. */
-  backends: { states: STATES },
+  /** Of the backends and the pools for which it has changed. */
+  backends: { states: STATES, panics: PANICS },
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',

@@ -43,7 +43,7 @@ const ROWS = {
   'counter sluice_ejections_total pool backend':
     'Backends taken out because of failing traffic. No series in this version.',
   'gauge sluice_panic pool':
-    '1 while a pool has no healthy backend and tries those that are down. No series in this version.',
+    '1 while so few backends of a pool are healthy (panicThresholdPercent) that those that are down are used too.',
   'counter sluice_ratelimit_decisions_total policy result source': 'Decisions of the limiter.',
   'counter sluice_ratelimit_store_calls_total result':
     'Batches sent to the bucket store; skipped: decided without it while its breaker was open.',

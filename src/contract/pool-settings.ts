@@ -58,6 +58,8 @@ export interface PoolSettings {
   backends: BackendSettings[];
   /** null: all backends count as healthy. */
   healthCheck: HealthCheckSettings | null;
+  /** The pool panics while fewer of its backends are healthy; 0: never. */
+  panicThresholdPercent: number;
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;

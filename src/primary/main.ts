@@ -28,7 +28,8 @@ import type { Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { HealthChecker } from './health/health-checker.ts';
-import { type HealthChange, HealthRegistry } from './health/health-registry.ts';
+import { HealthRegistry } from './health/health-registry.ts';
+import { tellHealth } from './health/health-telling.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
@@ -194,7 +195,7 @@ class Primary {
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.#supervisor = supervisor;
-    registry.onChange((change) => this.#tellHealth(change, supervisor));
+    tellHealth(registry, logger, (message) => supervisor.broadcast(message));
     registry.configure(settings.pools);
     const firstProbes = checker.reconfigure(settings.pools);
     // Their certificates are part of what workers are told first.
@@ -256,15 +257,6 @@ class Primary {
   #probed(pool: string, backend: string, result: ProbeResult): void {
     this.#collector.count('sluice_probes_total', [pool, backend, result.ok ? 'pass' : 'fail']);
     this.#registry.record(pool, backend, result);
-  }
-
-  #tellHealth({ state, cause, changed }: HealthChange, supervisor: Supervisor): void {
-    const { pool, backend, health, enabled, reason, lastProbe } = state;
-    const level = health === 'down' || cause === 'resolver' ? 'warn' : 'info';
-    const resolverError = cause === 'resolver' ? { resolverError: lastProbe?.resolverError ?? null } : {};
-    const facts = { pool, backend, health, enabled, reason, cause, ...resolverError };
-    this.#logger[level](facts, 'backend state changed');
-    if (changed.length > 0) supervisor.broadcast({ type: 'backends', states: changed });
   }
 
   #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing): Supervisor {

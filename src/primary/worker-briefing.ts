@@ -133,9 +133,9 @@ export class WorkerBriefing {
   /** With the states in the same message, no request finds a new backend unknown. */
   #sendRevision(link: WorkerLink): void {
     const { registry, directory } = this.#options;
-    const states = registry.availability();
+    const health = { states: registry.availability(), panics: registry.panics() };
     const settings = settingsOf(this.#revision, directory.streams.knows(link));
-    link.send({ type: 'settings', ...settings, states, storeWorkers: this.storeWorkers });
+    link.send({ type: 'settings', ...settings, ...health, storeWorkers: this.storeWorkers });
   }
 }
 

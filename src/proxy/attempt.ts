@@ -1,5 +1,6 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
 import { systemClock } from '../contract/clock.ts';
+import type { LbError } from '../contract/errors.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
@@ -29,12 +30,14 @@ export class Attempt {
     this.target = target;
     this.exchange = target.connections.start(request, sink, options);
     target.backend.inFlight += 1;
+    target.results.begun();
   }
 
   /** answered: the response head came. */
   answered(status: number): void {
     this.upstreamMs = systemClock.monotonicMs() - this.#startMs;
     this.target.stats.count(status, this.upstreamMs);
+    this.target.results.answered(status);
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */
@@ -46,9 +49,10 @@ export class Attempt {
   }
 
   /** failed: the exchange ended with an error. @returns false where the attempt was over before */
-  failed(): boolean {
+  failed(error: LbError): boolean {
     if (!this.end()) return false;
     if (this.upstreamMs === null) this.target.stats.count(NO_STATUS, null);
+    this.target.results.failed(error);
     return true;
   }
 
@@ -59,6 +63,8 @@ export class Attempt {
 
   /** cancel ends the attempt from our side; no failure of the backend. @param options see Exchange.destroy */
   cancel(options: { memoryIsFree: boolean }): void {
-    if (this.end()) this.exchange.destroy(options);
+    if (!this.end()) return;
+    if (this.upstreamMs === null) this.target.results.undecided();
+    this.exchange.destroy(options);
   }
 }

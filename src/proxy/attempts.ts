@@ -1,6 +1,7 @@
 /** The attempts of one request: which backend gets it, and whether another one follows a failure. */
 import type { Backend } from '../balance/backend.ts';
 import type { LbError } from '../contract/errors.ts';
+import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
 import type { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
@@ -58,7 +59,7 @@ export class Attempts {
 
   /** failed: the current attempt ended with an error. @returns false where it was over before */
   failed(error: LbError): boolean {
-    if (this.current?.failed() !== true) return false;
+    if (this.current?.failed(error) !== true) return false;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
     if (isNothingDone(error.code)) this.#connectFailures += 1;
     return true;
@@ -89,5 +90,13 @@ export class Attempts {
     }
     pool.countRetry(choice);
     return true;
+  }
+
+  /** outcomeOf is how the request ends if nothing follows this error. While no backend of the pool is up, that it cannot be connected is no news. */
+  outcomeOf({ code }: LbError): Outcome {
+    const backends = this.#admission.route?.pool?.byBackend.keys() ?? [];
+    if (code === 'connect_failed' && [...backends].every(({ standing }) => standing !== 'up'))
+      return OUTCOMES.no_backend;
+    return OUTCOMES[code as Reason] ?? OUTCOMES.internal_error;
   }
 }

@@ -15,6 +15,7 @@ import { processBodyBuffers } from '../memory/body-buffers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { H2Pool } from '../upstream/h2/h2-pool.ts';
+import { LiveResults } from './live-results.ts';
 import { backendCounters, type TimedCounters } from './request-stats.ts';
 
 const SECOND_MS = 1000;
@@ -36,6 +37,7 @@ export interface PlannedBackend {
   backend: Backend;
   connections: BackendConnections;
   stats: TimedCounters;
+  results: LiveResults;
   /** What the connections were made with. */
   transport: Transport;
   /** Value of Host where a client sent none. */
@@ -108,6 +110,7 @@ function planBackend(
     backend,
     connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
     stats: backendCounters(metrics, poolName, id),
+    results: new LiveResults(backend, timer),
     transport,
     authority: hostPort(host, port),
   };

@@ -1,6 +1,6 @@
 import type { Backend } from '../balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
-import { type BackendAvailability, backendKey } from '../contract/health.ts';
+import { type BackendAvailability, backendKey, type PoolPanic } from '../contract/health.ts';
 import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
@@ -111,7 +111,9 @@ export class Plan {
   }
 
   /** learn takes over what the primary says about backends; those that this plan does not have are ignored. */
-  learn(states: readonly BackendAvailability[]): void {
+  learn({ states, panics }: { states: readonly BackendAvailability[]; panics: readonly PoolPanic[] }): void {
+    for (const { pool, panic } of panics)
+      for (const backend of this.#pools.get(pool)?.byBackend.keys() ?? []) backend.panic = panic;
     for (const { pool, backend, standing } of states) {
       const known = this.#backends.get(backendKey(pool, backend));
       if (known !== undefined) known.standing = standing;

@@ -14,7 +14,7 @@
 import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener, ResponseStart } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
-import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
+import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
@@ -285,7 +285,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const attempts = this.#attempts;
     if (attempts === null || !attempts.failed(error) || this.#over) return;
     if (!this.#downstream.started && attempts.retry(error)) return;
-    this.#fail(OUTCOMES[error.code as Reason] ?? OUTCOMES.internal_error);
+    this.#fail(attempts.outcomeOf(error));
   }
 
   // What the client says (DownstreamListener).

@@ -164,7 +164,7 @@ export class DataPlane {
         this.#dealEnded.resolve();
         break;
       case 'backends':
-        this.#plan.learn(message.states);
+        this.#plan.learn(message);
         break;
       case 'bucket-replies':
         if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
@@ -251,12 +251,12 @@ export class DataPlane {
   }
 
   #makePlan(message: SettingsMessage, previous: Plan | null): Plan {
-    const { settings, policyVersionUs, states, storeWorkers } = message;
+    const { settings, policyVersionUs, storeWorkers } = message;
     // Before the plan: its first request needs the new limits.
     this.#limiter.configure(settings.rateLimit, policyVersionUs);
     this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * this.#options.workerCount);
     const plan = new Plan(settings, previous, this.#planDeps);
-    plan.learn(states);
+    plan.learn(message);
     return plan;
   }
 }

@@ -64,6 +64,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: overload.heapPercent.soften: must not be above shed',
     ':8: routes[0].priority: must be one of normal, critical, low',
   ],
+  'bad-panic.yaml': [
+    ':4: pools.app.panicThresholdPercent: must be a whole number from 0 to 100',
+    ':7: pools.other.panicThresholdPercent: must be a whole number from 0 to 100',
+  ],
   'bad-policy.yaml': [
     ':7: rateLimit.policies.a.capacity: must be a whole number from 1 to 1000000000',
     ':8: rateLimit.policies.b.capacity: must be a whole number from 1 to 1000000000',
@@ -205,8 +209,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-supported-log-file.yaml': [':4: log.file: not supported in this version'],
   'not-supported-outlier.yaml': [
     ':4: pools.app.outlier: not supported in this version',
-    ':5: pools.app.panicThresholdPercent: not supported in this version',
-    ':6: pools.app.slowStart: not supported in this version',
+    ':5: pools.app.slowStart: not supported in this version',
   ],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',

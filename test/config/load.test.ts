@@ -39,6 +39,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
           { id: '127.0.0.1:8081', host: '127.0.0.1', port: 8081, tls: false, weight: 1, backup: false },
         ],
         healthCheck: null,
+        panicThresholdPercent: 50,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         tls: null,
         protocol: 'http1',
@@ -337,6 +338,13 @@ test('a backend may have weight 0, and be a backup', () => {
     [0, false],
     [1, true],
   ]);
+});
+
+test('the threshold of panic is read, and 0 turns it off', () => {
+  const threshold = (text: string) =>
+    settingsOf(`pools: { app: { backends: [{ url: "http://a" }], panicThresholdPercent: ${text} } }`).pools[0]
+      ?.panicThresholdPercent;
+  assert.deepEqual([threshold('0'), threshold('70')], [0, 70]);
 });
 
 test('a route without a policy has `default`, or no limit if that is not defined', () => {

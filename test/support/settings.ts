@@ -33,6 +33,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     balance: 'round_robin',
     backends: [],
     healthCheck: null,
+    panicThresholdPercent: 50,
     timeouts,
     tls: null,
     protocol: 'http1',

@@ -108,9 +108,9 @@ function inUnits(raw: string | number, units: Readonly<Record<string, number>>):
 }
 
 /** integer makes a whole number. */
-export function integer(fallback: number, [min, max]: Range<number>, meaning: string, coming?: number[]) {
-  const said = saying(`must be a whole number from ${min} to ${max}`, coming);
-  const info = { type: 'integer', meaning, range: `${min} … ${max}`, coming };
+export function integer(fallback: number, [min, max]: Range<number>, meaning: string, since?: string) {
+  const said = saying(`must be a whole number from ${min} to ${max}`);
+  const info = { type: 'integer', meaning, range: `${min} … ${max}`, since };
   return described(whole(min, max, said), info).prefault(fallback);
 }
 

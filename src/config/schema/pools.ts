@@ -95,7 +95,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     idle: Key.duration('60s', ['1ms', '24h'], 'Silence inside the body of an answer; then it is cut.'),
   }).prefault({}),
   outlier: Key.later('Ejection of backends that fail live traffic'),
-  panicThresholdPercent: Key.later('Use all backends when too few are up', 0),
+  panicThresholdPercent: Key.integer(
+    50,
+    [0, 100],
+    'While a smaller part of the backends is healthy, those that are down are used too ([more](health.md#panic)). 0: never.',
+    '0.7',
+  ),
   slowStart: Key.later('Less traffic for a backend that has just come up', 0, '0s'),
   sticky: Key.later('Sessions by cookie'),
   adaptive: Key.later('A limit of concurrency that follows latency', 'off'),

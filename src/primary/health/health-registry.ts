@@ -12,16 +12,23 @@
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
  * the check makes it up.
  *
- * While no backend of a pool that is not drained is up, the one that went down last stays available: a try may succeed, an answer of our own is
- * an error for certain.
+ * What a pool does with backends that are down: panic.ts.
  */
-import type { BackendAvailability, BackendState, Health, ProbeResult } from '../../contract/health.ts';
+import type {
+  BackendAvailability,
+  BackendState,
+  Health,
+  PoolPanic,
+  ProbeResult,
+  Standing,
+} from '../../contract/health.ts';
 import {
   type BackendSettings,
   type HealthCheckSettings,
   isSameServer,
   type PoolSettings,
 } from '../../contract/pool-settings.ts';
+import { type PanicView, panicOf } from './panic.ts';
 
 /** Why a state changed. resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';
@@ -30,8 +37,8 @@ export interface HealthChange {
   cause: HealthCause;
   /** The state after the change. */
   state: BackendState;
-  /** For workers: the backends whose availability is another now. Beside this one that may be the last resort of its pool. */
-  changed: BackendAvailability[];
+  /** For workers: what is another now, of this backend and its pool. */
+  changed: { states: BackendAvailability[]; panics: PoolPanic[] };
 }
 
 /** What probes and traffic have shown of a backend. */
@@ -45,8 +52,6 @@ interface Results {
   lastProbe: ProbeResult | null;
   /** Whether the last probe found the name unresolved. */
   unresolved: boolean;
-  /** Orders the backends by when they went down; 0 for one that is up, or never was. */
-  fallNumber: number;
 }
 
 interface Entry extends Results {
@@ -57,45 +62,62 @@ interface Entry extends Results {
   readonly tls: boolean;
   check: HealthCheckSettings | null;
   weight: number;
+  backup: boolean;
   /** By the operator. */
   enabled: boolean;
-  /** Kept by refresh(); never changed in place. */
-  availability: BackendAvailability | null;
+  /** What workers know. */
+  standing: Standing;
+}
+
+interface Pool extends PanicView {
+  readonly name: string;
+  readonly entries: ReadonlyMap<string, Entry>;
+  readonly panicThresholdPercent: number;
 }
 
 /** HealthRegistry is built once by the primary; bounded by the configuration. Synchronous throughout. */
 export class HealthRegistry {
-  #pools = new Map<string, Map<string, Entry>>();
+  #pools = new Map<string, Pool>();
   #listener: (change: HealthChange) => void = () => undefined;
-  #fallCount = 0;
+  #panicListener: (pool: string, view: PanicView) => void = () => undefined;
 
   /** onChange calls back at every change, see HealthCause; there is one listener. */
   onChange(listener: (change: HealthChange) => void): void {
     this.#listener = listener;
   }
 
+  /** onPanic calls back when a pool begins or ceases to panic, also by a reload; there is one listener. */
+  onPanic(listener: (pool: string, view: PanicView) => void): void {
+    this.#panicListener = listener;
+  }
+
   /**
    * configure takes the pools of a revision, at start and at each reload. It tells no listener: whoever loads the revision sends
-   * `availability()` with it. A known id with another address is a new backend, except that an operator's drain stays.
+   * `availability()` and `panics()` with it. A known id with another address is a new backend, except that an operator's drain stays.
    */
   configure(pools: readonly PoolSettings[]): void {
-    const next = new Map<string, Map<string, Entry>>();
-    for (const pool of pools) {
-      const entries = pool.backends.map((backend) => this.#entryFor(pool, backend));
-      refresh(entries);
-      next.set(pool.name, new Map(entries.map((entry) => [entry.backend, entry])));
+    const next = new Map<string, Pool>();
+    for (const { name, panicThresholdPercent, healthCheck, backends } of pools) {
+      const entries = backends.map((backend) => this.#entryFor(name, healthCheck, backend));
+      for (const entry of entries) entry.standing = standingOf(entry);
+      const { panic = 'no', healthy = 0, known = 0 } = this.#pools.get(name) ?? {};
+      const byId = new Map(entries.map((entry) => [entry.backend, entry]));
+      next.set(name, { name, entries: byId, panicThresholdPercent, panic, healthy, known });
     }
     this.#pools = next;
+    for (const pool of next.values()) this.#refreshPanic(pool);
   }
 
   /** record takes the result of a probe from the health checker. Backends that a reload removed are ignored. */
   record(pool: string, backend: string, result: ProbeResult): void {
     const entry = this.#find(pool, backend);
     if (entry === null || entry.check === null) return;
+    const isFirst = entry.lastProbe === null;
     entry.lastProbe = result;
-    this.#noteResolver(entry, result);
-    if (result.inconclusive) return;
-    this.#count(entry, { ok: result.ok, cause: 'probe', detail: result.detail });
+    const isTold = this.#noteResolver(entry, result);
+    if (!result.inconclusive) this.#count(entry, { ok: result.ok, cause: 'probe', detail: result.detail });
+    // Nothing is under way any more: the pool may panic now.
+    else if (isFirst && !isTold) this.#emit(entry, 'probe');
   }
 
   /** recordTrafficFailure takes a worker's `backend-failure`: its connection could not be made. */
@@ -117,7 +139,7 @@ export class HealthRegistry {
 
   /** states is a copy of every backend's state, in the order of the configuration. */
   states(): BackendState[] {
-    return [...this.#pools.values()].flatMap((entries) => [...entries.values()].map(stateOf));
+    return this.#entries().map(stateOf);
   }
 
   /** state is a copy of one backend's state, or null for one that is not configured. */
@@ -128,38 +150,33 @@ export class HealthRegistry {
 
   /** availability is that of all backends, for a worker's settings. */
   availability(): BackendAvailability[] {
-    const entries = [...this.#pools.values()].flatMap((pool) => [...pool.values()]);
-    return entries.flatMap(({ availability }) => availability ?? []);
+    return this.#entries().map(availabilityOf);
+  }
+
+  /** panics says of every pool whether it panics. */
+  panics(): PoolPanic[] {
+    return [...this.#pools.values()].map(({ name, panic }) => ({ pool: name, panic }));
+  }
+
+  #entries(): Entry[] {
+    return [...this.#pools.values()].flatMap(({ entries }) => [...entries.values()]);
   }
 
   #find(pool: string, backend: string): Entry | null {
-    return this.#pools.get(pool)?.get(backend) ?? null;
+    return this.#pools.get(pool)?.entries.get(backend) ?? null;
   }
 
-  #entryFor({ name, healthCheck: check }: PoolSettings, backend: BackendSettings): Entry {
-    const { id, host, port, tls, weight } = backend;
-    const known = this.#find(name, id);
+  #entryFor(pool: string, check: HealthCheckSettings | null, backend: BackendSettings): Entry {
+    const { id, host, port, tls, weight, backup } = backend;
+    const known = this.#find(pool, id);
     if (known === null || !isSameServer(known, backend)) {
-      const results = noResults(check === null ? 'up' : 'unknown');
       const enabled = known?.enabled ?? true;
-      return {
-        pool: name,
-        backend: id,
-        host,
-        port,
-        tls,
-        weight,
-        check,
-        enabled,
-        availability: null,
-        ...results,
-      };
+      const facts = { pool, backend: id, host, port, tls, check, weight, backup, enabled };
+      return { ...facts, standing: 'off', ...noResults(check === null ? 'up' : 'unknown') };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));
-    known.check = check;
-    known.weight = weight;
-    return known;
+    return Object.assign(known, { check, weight, backup });
   }
 
   #count(entry: Entry, { ok, cause, detail }: { ok: boolean; cause: HealthCause; detail: string }): void {
@@ -179,57 +196,49 @@ export class HealthRegistry {
     this.#enter(entry, health, { cause, reason: `${what}: ${detail}` });
   }
 
-  /** Reports when the name stops resolving, and when it resolves again. */
-  #noteResolver(entry: Entry, { resolverError, inconclusive, detail }: ProbeResult): void {
+  /** Reports when the name stops resolving, and when it resolves again. @returns whether it did */
+  #noteResolver(entry: Entry, { resolverError, inconclusive, detail }: ProbeResult): boolean {
     const unresolved = resolverError !== undefined;
     const changed = entry.unresolved !== unresolved;
     entry.unresolved = unresolved;
     if (inconclusive && entry.health === 'unknown') entry.healthReason = detail;
     if (changed) this.#emit(entry, 'resolver');
+    return changed;
   }
 
   #enter(entry: Entry, health: Health, { cause, reason }: { cause: HealthCause; reason: string }): void {
     const changed = entry.health !== health;
-    if (health === 'up') entry.fallNumber = 0;
-    else if (entry.health === 'up') entry.fallNumber = ++this.#fallCount;
     entry.health = health;
     entry.healthReason = reason;
     if (changed) this.#emit(entry, cause);
   }
 
   #emit(entry: Entry, cause: HealthCause): void {
-    const changed = refresh([...(this.#pools.get(entry.pool)?.values() ?? [])]);
-    this.#listener({ cause, state: stateOf(entry), changed });
+    const before = entry.standing;
+    entry.standing = standingOf(entry);
+    const pool = this.#pools.get(entry.pool);
+    const hasChanged = pool !== undefined && this.#refreshPanic(pool);
+    const panics = hasChanged ? [{ pool: pool.name, panic: pool.panic }] : [];
+    const states = entry.standing === before ? [] : [availabilityOf(entry)];
+    this.#listener({ cause, state: stateOf(entry), changed: { states, panics } });
+  }
+
+  /** @returns whether the pool does another thing now with backends that are out */
+  #refreshPanic(pool: Pool): boolean {
+    const before = pool.panic;
+    Object.assign(pool, panicOf(pool.entries.values(), pool.panicThresholdPercent, before));
+    if ((before === 'no') !== (pool.panic === 'no')) this.#panicListener(pool.name, pool);
+    return before !== pool.panic;
   }
 }
 
-/** Brings `availability` of a pool's backends up to date and returns what has changed. */
-function refresh(entries: readonly Entry[]): BackendAvailability[] {
-  const lastResort = lastResortOf(entries);
-  const changed: BackendAvailability[] = [];
-  for (const entry of entries) {
-    const { pool, backend, health } = entry;
-    const standing = !isDrained(entry) && (health === 'up' || entry === lastResort) ? 'up' : 'off';
-    if (standing === entry.availability?.standing) continue;
-    entry.availability = { pool, backend, standing };
-    changed.push(entry.availability);
-  }
-  return changed;
+function standingOf(entry: Entry): Standing {
+  if (drainOf(entry) !== null || entry.health === 'unknown') return 'off';
+  return entry.health === 'up' ? 'up' : 'out';
 }
 
-/** Where no backend of the pool that is not drained is up: the one that went down last, if any was ever up. */
-function lastResortOf(entries: readonly Entry[]): Entry | null {
-  let last: Entry | null = null;
-  for (const entry of entries) {
-    if (isDrained(entry)) continue;
-    if (entry.health === 'up') return null;
-    if (entry.fallNumber > (last?.fallNumber ?? 0)) last = entry;
-  }
-  return last;
-}
-
-function isDrained(entry: Entry): boolean {
-  return drainOf(entry) !== null;
+function availabilityOf({ pool, backend, standing }: Entry): BackendAvailability {
+  return { pool, backend, standing };
 }
 
 function noResults(health: Health): Results {
@@ -241,12 +250,11 @@ function noResults(health: Health): Results {
     consecutiveFailures: 0,
     lastProbe: null,
     unresolved: false,
-    fallNumber: 0,
   };
 }
 
 /** Who drains it, in words; null: nobody. */
-function drainOf({ enabled, weight }: Entry): string | null {
+function drainOf({ enabled, weight }: Pick<Entry, 'enabled' | 'weight'>): string | null {
   if (!enabled) return 'drained by operator';
   return weight === 0 ? 'drained by configuration (weight 0)' : null;
 }
@@ -257,7 +265,7 @@ function stateOf(entry: Entry): BackendState {
     backend: entry.backend,
     health: entry.health,
     enabled: entry.enabled,
-    draining: isDrained(entry),
+    draining: drainOf(entry) !== null,
     reason: drainOf(entry) ?? entry.healthReason,
     consecutivePasses: entry.consecutivePasses,
     consecutiveFailures: entry.consecutiveFailures,

@@ -17,7 +17,7 @@ import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
 interface GaugeSources {
   collector: MetricsCollector;
   supervisor: Pick<Supervisor, 'counts' | 'restartCount' | 'workers'>;
-  registry: Pick<HealthRegistry, 'states'>;
+  registry: Pick<HealthRegistry, 'states' | 'panics'>;
   reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
   tls: Pick<TlsKeeper, 'expiries' | 'isCurrent'>;
@@ -145,6 +145,10 @@ export class PrimaryGauges {
       if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
     }
     collector.replace('sluice_backend_up', up);
+    collector.replace(
+      'sluice_panic',
+      registry.panics().map(({ pool, panic }): SeriesValue => [[pool], panic === 'no' ? 0 : 1]),
+    );
     collector.replace('sluice_backend_in_flight', inFlight);
     collector.replace('sluice_probe_duration_seconds', probes);
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { BackendAvailability, BackendState, Health } from '../../../src/contract/health.ts';
+import type { BackendAvailability, BackendState, Health, Panic } from '../../../src/contract/health.ts';
 import type { PoolSettings } from '../../../src/contract/pool-settings.ts';
 import { type HealthChange, HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import { makePool } from '../workers/fixtures/harness.ts';
@@ -266,20 +266,27 @@ test('a change names the backends whose availability is another now, and all cha
         for (const state of states) worker.set(state.backend, state);
       };
       learn(registry.availability());
+      let panic: Panic | undefined = 'no';
       for (const { id, what } of steps) {
         if (what === 'load') {
           // With the settings workers are told everything.
           registry.configure([makePool({ backends, healthCheck: null })]);
           registry.configure([makePool({ backends })]);
           learn(registry.availability());
+          panic = registry.panics()[0]?.panic;
         } else if (what === 't') registry.recordTrafficFailure('app', id, 'ECONNREFUSED');
         else if (what === 'on' || what === 'off') registry.setEnabled('app', id, what === 'on');
         else registry.record('app', id, { atMs: 1, ok: what === 'p', durationMs: 1, detail: '' });
         for (const { changed } of changes.splice(0)) {
-          for (const state of changed) assert.notDeepEqual(state, worker.get(state.backend));
-          learn(changed);
+          for (const state of changed.states) assert.notDeepEqual(state, worker.get(state.backend));
+          learn(changed.states);
+          for (const each of changed.panics) {
+            assert.notEqual(each.panic, panic);
+            panic = each.panic;
+          }
         }
         assert.deepEqual([...worker.values()], registry.availability());
+        assert.equal(panic, registry.panics()[0]?.panic);
       }
     }),
   );
@@ -298,39 +305,9 @@ test('2,000 backends that come up and go down one after the other cost a message
   for (const oks of [[true], [false, false, false]])
     for (const { id } of backends)
       for (const ok of oks) registry.record('app', id, { atMs: 1, ok, durationMs: 1, detail: '' });
-  const counts = changes.map(({ changed }) => changed.length);
-  // The last one to go down stays available.
-  assert.deepEqual(counts, [...Array(3_999).fill(1), 0]);
-});
-
-test('the last backend of a pool to go down stays available until another one is up', () => {
-  const backend = (id: string, port: number) => ({
-    id,
-    host: '127.0.0.1',
-    port,
-    tls: false,
-    weight: 1,
-    backup: false,
-  });
-  const pool = makePool({ backends: [backend('a', 1), backend('b', 2), backend('never', 3)] });
-  const { registry } = makeRegistry([pool]);
-  const set = (id: string, ...oks: boolean[]) => {
-    for (const ok of oks) registry.record('app', id, { atMs: 1, ok, durationMs: 1, detail: '' });
-  };
-  const available = () =>
-    registry.availability().flatMap(({ backend, standing }) => (standing === 'up' ? [backend] : []));
-  set('never', false);
-  assert.deepEqual(available(), [], 'one that never was up is no last resort');
-  set('a', true);
-  set('b', true);
-  set('a', false, false, false);
-  assert.deepEqual(available(), ['b']);
-  set('b', false, false, false);
-  assert.equal(registry.state('app', 'b')?.health, 'down');
-  assert.deepEqual(available(), ['b'], 'it went down last');
-  registry.setEnabled('app', 'b', false);
-  assert.deepEqual(available(), ['a'], 'an operator’s word counts more');
-  registry.setEnabled('app', 'b', true);
-  set('a', true, true);
-  assert.deepEqual(available(), ['a']);
+  assert.deepEqual(
+    changes.map(({ changed }) => changed.states.length),
+    Array(4_000).fill(1),
+  );
+  assert.equal(changes.filter(({ changed }) => changed.panics.length > 0).length, 1);
 });

@@ -20,7 +20,7 @@ function gaugesOf(workers: () => ReturnType<typeof view>[]): PrimaryGauges {
       restartCount: 0,
       workers,
     },
-    registry: { states: () => [] },
+    registry: { states: () => [], panics: () => [] },
     reloader: {
       last: { succeeded: true, tookMs: 0, successAtMs: 0 },
       current: { number: 1, policyVersionUs: 1, settings: SETTINGS },

@@ -128,7 +128,7 @@ for (const [what, size, count] of [
     const { link, lines } = forkWorker(t);
     await link.waitFor('hello', 5000);
     process.kill(link.pid, 'SIGSTOP');
-    const bulk = { type: 'backends', states: Array.from({ length: size }, () => state) } as const;
+    const bulk = { type: 'backends' as const, states: Array.from({ length: size }, () => state), panics: [] };
     const sent = Array.from({ length: count }, () => link.send(bulk)).filter(Boolean);
     assert.ok(sent.length >= count / 3, `only ${sent.length} were accepted`);
     await within(link.exited, 20_000, 'the stopped worker is killed');

@@ -1,0 +1,32 @@
+/** Who hears of changes of health: the application log, and the workers. */
+import type { PrimaryMessage } from '../../contract/messages.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { HealthChange, HealthRegistry } from './health-registry.ts';
+import type { PanicView } from './panic.ts';
+
+/** tellHealth is called once by the primary's main, before the registry is configured. @param broadcast sends to all workers */
+export function tellHealth(
+  registry: HealthRegistry,
+  logger: Logger,
+  broadcast: (message: PrimaryMessage) => void,
+): void {
+  registry.onPanic((pool, view) => logPanic(logger, pool, view));
+  registry.onChange((change) => {
+    logChange(logger, change);
+    const { states, panics } = change.changed;
+    if (states.length + panics.length > 0) broadcast({ type: 'backends', states, panics });
+  });
+}
+
+function logChange(logger: Logger, { state, cause }: HealthChange): void {
+  const { pool, backend, health, enabled, reason, lastProbe } = state;
+  const level = health === 'down' || cause === 'resolver' ? 'warn' : 'info';
+  const resolverError = cause === 'resolver' ? { resolverError: lastProbe?.resolverError ?? null } : {};
+  logger[level]({ pool, backend, health, enabled, reason, cause, ...resolverError }, 'backend state changed');
+}
+
+function logPanic(logger: Logger, pool: string, { panic, healthy, known: backends }: PanicView): void {
+  const facts = { pool, healthy, backends };
+  if (panic === 'no') logger.info(facts, 'panic is over: only healthy backends are used');
+  else logger.warn(facts, 'panic: too few backends are healthy, so those that are down are used too');
+}
