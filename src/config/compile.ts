@@ -1,6 +1,6 @@
 /** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
-import type { PoolTlsSettings } from '../contract/pool-settings.ts';
+import type { PoolTlsSettings, RetrySettings } from '../contract/pool-settings.ts';
 import {
   DEFAULT_NAME,
   type ListenTlsSettings,
@@ -106,6 +106,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     panicThresholdPercent,
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
+    retry: compileRetry(pool.retry),
     tls: compileTls(pool, files),
     protocol,
     proxyProtocol: pool.proxyProtocol,
@@ -119,6 +120,10 @@ function compileTls({ tls, backends }: FilePool, files: PemFiles): PoolTlsSettin
   if (tls === undefined && !backends.some(({ url }) => url.tls)) return null;
   const { ca, cert, key, ...rest } = tls ?? VERIFIED;
   return { ca: files.fileAt(ca), cert: files.fileAt(cert), key: files.fileAt(key), ...rest };
+}
+
+function compileRetry({ perTry, onStatus, ...rest }: FilePool['retry']): RetrySettings {
+  return { ...rest, onStatus: [...new Set(onStatus)], perTryMs: perTry || null };
 }
 
 type FileHealthCheck = NonNullable<FilePool['healthCheck']>;

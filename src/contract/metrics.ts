@@ -39,7 +39,7 @@ const ROWS = {
   'counter sluice_probes_total pool backend result': 'Health checks by result (pass, fail).',
   'gauge sluice_probe_duration_seconds pool backend': 'Duration of the last health check.',
   'counter sluice_retries_total pool reason':
-    'Second and later attempts of requests (connect: after one that no backend has processed; reused_socket: after a connection that was lost).',
+    'Second and later attempts of requests, by what went before: connect (no backend has processed it), reused_socket and reset (the connection was lost, one that had served before or another), timeout, status (of retry.onStatus).',
   'counter sluice_ejections_total pool backend':
     'Backends taken out because of failing traffic. No series in this version.',
   'gauge sluice_panic pool':

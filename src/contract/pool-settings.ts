@@ -52,6 +52,21 @@ export interface HealthCheckSettings {
   expectStatus: { from: number; to: number };
 }
 
+export interface RetrySettings {
+  /** Further attempts of a request after failures other than those of connections that nothing was sent on. */
+  attempts: number;
+  /** Of the pool's requests in progress: retries in flight at most; per machine. */
+  budgetPercent: number;
+  /** Retries in flight that are allowed however few requests are in progress; per machine. */
+  minConcurrent: number;
+  /** Whether a request may be sent twice whatever its method. */
+  nonIdempotent: boolean;
+  /** Statuses of a backend that count as failures. */
+  onStatus: number[];
+  /** For one attempt, as timeouts.responseMs; null: that one. */
+  perTryMs: number | null;
+}
+
 export interface PoolSettings {
   name: string;
   balance: 'round_robin' | 'least_requests';
@@ -60,7 +75,9 @@ export interface PoolSettings {
   healthCheck: HealthCheckSettings | null;
   /** The pool panics while fewer of its backends are healthy; 0: never. */
   panicThresholdPercent: number;
+  /** responseMs: from the first attempt to the head of the answer, all attempts included. */
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
+  retry: RetrySettings;
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;
   protocol: 'http1' | 'h2';

@@ -16,8 +16,8 @@ export class Attempt {
   readonly exchange: Exchange;
   /** From the start to the response head; null before it. */
   upstreamMs: number | null = null;
+  readonly startMs = systemClock.monotonicMs();
 
-  readonly #startMs = systemClock.monotonicMs();
   #over = false;
 
   /** The constructor sends the request. @param options fresh: on a connection that has not served before (B10) */
@@ -35,7 +35,7 @@ export class Attempt {
 
   /** answered: the response head came. */
   answered(status: number): void {
-    this.upstreamMs = systemClock.monotonicMs() - this.#startMs;
+    this.upstreamMs = systemClock.monotonicMs() - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status);
   }

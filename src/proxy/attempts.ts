@@ -1,43 +1,81 @@
-/** The attempts of one request: which backend gets it, and whether another one follows a failure. */
+/**
+ * The attempts of one request: which backend gets it, and whether another one follows a failure (B8, B9, B10).
+ *
+ * trying    an attempt is under way: `current`. Before the first and after the last one there is none.
+ * waiting   the last attempt has failed, and another one follows: it waits for a permit of the RetryBudget (PERMIT_MS), then out its
+ *           back-off, with the permit. A timer of node bounds each wait: the worker's own is too coarse.
+ *
+ * From the first failure on, a deadline bounds all attempts together (timeouts.response), until a head comes that passes on. It is made
+ * even where it is not armed: that it is there says that this request has failed before.
+ */
 import type { Backend } from '../balance/backend.ts';
 import type { LbError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
-import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
+import { Deadline } from '../infra/deadline-timer.ts';
+import { noHead } from '../upstream/failures.ts';
+import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
 import type { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
-import type { PlannedBackend } from './plan-pool.ts';
+import type { PlannedBackend, PlannedPool } from './plan-pool.ts';
 import type { RequestBody } from './request-body.ts';
-import { decideRetry, isNothingDone } from './retry-policy.ts';
+import * as Policy from './retry-policy.ts';
 
-/** Attempts is made by a transaction that has passed every check. The transaction is the sink of the answer. */
+/** A retry waits this long for a permit. Then the failure is the answer. */
+const PERMIT_MS = 250;
+
+/** AttemptsOwner is the transaction: the sink of the answer. */
+export interface AttemptsOwner extends ResponseSink {
+  readonly body: RequestBody | null;
+  /** Ends the request: no attempt follows. */
+  giveUp(outcome: Outcome): void;
+  /** Ends it after an error of our own program. */
+  crash(thrown: unknown): void;
+}
+
+/** Attempts is made by a transaction that has passed every check. */
 export class Attempts {
   /** The last one; null before the first. */
   current: Attempt | null = null;
   count = 0;
 
   readonly #admission: Admission;
+  readonly #pool: PlannedPool;
   readonly #request: UpstreamRequest;
-  readonly #body: RequestBody | null;
-  readonly #sink: ResponseSink;
+  readonly #owner: AttemptsOwner;
   readonly #tried: Backend[] = [];
+  #firstMs = 0;
   #connectFailures = 0;
   #replaced = false;
+  #retries = 0;
+  #waits = 0;
+  /** Why the next attempt, or the one under way, follows another one. */
+  #reason: Policy.RetryReason = 'connect';
+  /** The answer, if that does not come about. */
+  #failure: Outcome = OUTCOMES.internal_error;
+  #retryAfterMs = 0;
+  #hasPermit = false;
+  #wait: NodeJS.Timeout | null = null;
+  /** null until an attempt has failed. */
+  #deadline: Deadline | null = null;
 
-  constructor(admission: Admission, request: UpstreamRequest, body: RequestBody | null, sink: ResponseSink) {
+  constructor(admission: Admission, pool: PlannedPool, request: UpstreamRequest, owner: AttemptsOwner) {
     this.#admission = admission;
+    this.#pool = pool;
     this.#request = request;
-    this.#body = body;
-    this.#sink = sink;
+    this.#owner = owner;
+    pool.budget.active += 1;
   }
 
   /** next begins an attempt at a backend that has not been tried. @returns false when none is left */
   next(): boolean {
-    const pool = this.#admission.route?.pool;
-    const backend = pool?.algorithm.pick(this.#tried) ?? null;
-    const target = backend === null ? undefined : pool?.byBackend.get(backend);
+    return this.#startAt(this.#pool.algorithm.pick(this.#tried), false);
+  }
+
+  #startAt(backend: Backend | null, fresh: boolean): boolean {
+    const target = backend === null ? undefined : this.#pool.byBackend.get(backend);
     if (target === undefined) return false;
     this.#tried.push(target.backend);
-    this.#start(target, { fresh: false });
+    this.#start(target, { fresh });
     return true;
   }
 
@@ -47,54 +85,205 @@ export class Attempts {
     // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
     const sent = lines === '' ? request : { ...request, headerLines: lines };
-    this.current = new Attempt(target, sent, this.#sink, options);
+    this.current = new Attempt(target, sent, this.#owner, options);
+    if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.
     this.connected();
   }
 
   /** connected: the body may flow, if the connection is open. */
   connected(): void {
-    if (this.current !== null) this.#body?.flowTo(this.current.exchange);
+    if (this.current !== null) this.#owner.body?.flowTo(this.current.exchange);
+  }
+
+  /**
+   * answered: a head came. Afterwards the attempt may have ended, and another one follows, or the head passes on.
+   * @param isWhole whether the exchange is over with it
+   * @param mayRetry false: the client has something of this answer
+   * @returns whether the head passes on
+   */
+  answered(head: ResponseHead, isWhole: boolean, mayRetry: boolean): boolean {
+    const attempt = this.current;
+    if (attempt === null) return true;
+    attempt.answered(head.status);
+    if (isWhole) attempt.end();
+    if (this.#deadline !== null) this.#settle();
+    const { onStatus } = this.#pool;
+    if (onStatus === null || !mayRetry || !onStatus.has(head.status)) return true;
+    return !this.#retryStatus(attempt, head);
+  }
+
+  #retryStatus(attempt: Attempt, { lines }: ResponseHead): boolean {
+    const { retry, budget } = this.#pool;
+    const afterMs = Policy.retryAfterMs(lines);
+    const mayWait = afterMs <= Policy.RETRY_AFTER_MAX_MS && this.#hasTime(afterMs);
+    const isIntact = this.#repeatable && this.#bodyIntact && this.#request.upgrade === '';
+    // An answer that is there is better than a wait for a permit.
+    if (!mayWait || !isIntact || this.#retries >= retry.attempts || !budget.take()) return false;
+    this.#hasPermit = true;
+    attempt.cancel({ memoryIsFree: false });
+    this.#expect('status', OUTCOMES.no_backend, afterMs);
+    this.#backOff();
+    return true;
   }
 
   /** failed: the current attempt ended with an error. @returns false where it was over before */
   failed(error: LbError): boolean {
     if (this.current?.failed(error) !== true) return false;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
-    if (isNothingDone(error.code)) this.#connectFailures += 1;
+    if (Policy.isNothingDone(error.code)) this.#connectFailures += 1;
+    if (this.#deadline !== null) this.#settle();
     return true;
   }
 
-  /** retry follows failed, while the client has nothing of an answer. @returns whether another attempt is under way */
+  /** retry follows failed, while the client has nothing of an answer. @returns whether another attempt follows */
   retry(error: LbError): boolean {
-    const pool = this.#admission.route?.pool;
-    if (this.current === null || pool == null) return false;
-    const { target, exchange } = this.current;
-    const { begun } = exchange;
-    const choice = decideRetry({
-      code: error.code,
-      retryable: error.retryable,
-      method: this.#request.method,
-      bodyIntact: begun !== null || (this.#body?.unread ?? true),
-      connectFailures: this.#connectFailures,
-      replaced: this.#replaced,
-    });
-    if (choice === 'none') return false;
-    this.#request.begun = begun;
-    if (choice === 'fresh' || !this.next()) {
-      // Without another backend, the one that refused the request gets it again, once.
-      const mayRepeat = error.code === 'backend_busy' && exchange.connected && !this.#replaced;
-      if (choice === 'other' && !mayRepeat) return false;
-      this.#replaced = true;
-      this.#start(target, { fresh: true });
+    const reason = Policy.decideRetry(
+      {
+        code: error.code,
+        retryable: error.retryable,
+        repeatable: this.#repeatable,
+        switches: this.#request.upgrade !== '',
+        bodyIntact: this.#bodyIntact,
+        connectFailures: this.#connectFailures,
+        replaced: this.#replaced,
+        retries: this.#retries,
+      },
+      this.#pool.retry,
+    );
+    if (reason === null || !this.#hasTime(0)) return false;
+    this.#expect(reason, this.outcomeOf(error), 0);
+    if (reason === 'connect') return this.#replace(error);
+    const { budget } = this.#pool;
+    if (budget.take()) {
+      this.#hasPermit = true;
+      this.#backOff();
+      return true;
     }
-    pool.countRetry(choice);
+    if (!budget.wait(this)) return false;
+    this.#later(PERMIT_MS, () => this.#owner.giveUp(this.#failure));
     return true;
+  }
+
+  /** Nothing was sent, so it goes on at once. @returns whether an attempt is under way */
+  #replace(error: LbError): boolean {
+    const { current } = this;
+    if (current === null) return false;
+    if (!this.next()) {
+      // Without another backend, the one that refused the request gets it again, once.
+      if (error.code !== 'backend_busy' || !current.exchange.connected || this.#replaced) return false;
+      this.#replaced = true;
+      this.#start(current.target, { fresh: true });
+    }
+    this.#pool.countRetry('connect');
+    return true;
+  }
+
+  get #repeatable(): boolean {
+    return Policy.mayRepeat(this.#request.method, this.#pool.retry);
+  }
+
+  get #bodyIntact(): boolean {
+    return this.#owner.body?.isIntact ?? true;
+  }
+
+  #hasTime(waitMs: number): boolean {
+    return this.#leftMs > waitMs;
+  }
+
+  get #leftMs(): number {
+    const { timer, responseMs } = this.#pool;
+    return this.#firstMs + responseMs - timer.monotonicMs();
+  }
+
+  #expect(reason: Policy.RetryReason, failure: Outcome, retryAfterMs: number): void {
+    this.#reason = reason;
+    this.#failure = failure;
+    this.#retryAfterMs = retryAfterMs;
+    this.#owner.body?.suspend();
+    this.#deadline ??= new Deadline(() => this.#onDue());
+    // An upload may last for hours (B14); the backend's connection bounds what follows it.
+    if (this.#owner.body?.done ?? true) this.#pool.timer.arm(this.#deadline, this.#leftMs);
+  }
+
+  /** onPermit is called by the budget. */
+  onPermit(): void {
+    this.#hasPermit = true;
+    this.#endWait();
+    this.#later(0, () => this.#backOff());
+  }
+
+  #backOff(): void {
+    const isFirst = this.#retries === 0 && this.#tried.length < this.#pool.byBackend.size;
+    const isPrompt = this.#reason === 'reused_socket' || isFirst;
+    const ownMs = isPrompt ? 0 : Policy.backOffMs(this.#waits++, Math.random());
+    const waitMs = Math.max(ownMs, this.#retryAfterMs);
+    if (waitMs === 0) this.#again();
+    else this.#later(waitMs, () => this.#again());
+  }
+
+  /** Begins the attempt that was expected, at the same backend only where there is no other. */
+  #again(): void {
+    const { algorithm } = this.#pool;
+    const last = this.current?.target.backend ?? null;
+    const isReplacement = this.#reason === 'reused_socket';
+    let backend = algorithm.pick(this.#tried);
+    if (backend === null && last !== null) backend = algorithm.pick([last]) ?? last;
+    if (isReplacement) this.#replaced = true;
+    else this.#retries += 1;
+    this.#pool.countRetry(this.#reason);
+    this.#startAt(backend, isReplacement);
+  }
+
+  #later(waitMs: number, act: () => void): void {
+    this.#wait = setTimeout(() => {
+      this.#wait = null;
+      try {
+        act();
+      } catch (thrown) {
+        this.#owner.crash(thrown);
+      }
+    }, waitMs);
+  }
+
+  /** The time for all attempts is over. */
+  #onDue(): void {
+    const { current } = this;
+    if (current?.failed(noHead(this.#pool.responseMs))) current.exchange.destroy({ memoryIsFree: false });
+    this.#owner.giveUp(OUTCOMES.upstream_timeout);
+  }
+
+  /** Ends what only a further attempt has. */
+  #settle(): void {
+    this.#endWait();
+    if (this.#deadline !== null) this.#pool.timer.remove(this.#deadline);
+    if (!this.#hasPermit) return;
+    this.#hasPermit = false;
+    this.#pool.budget.give();
+  }
+
+  #endWait(): void {
+    if (this.#wait === null) return;
+    clearTimeout(this.#wait);
+    this.#wait = null;
+    this.#pool.budget.leave(this);
+  }
+
+  /** cancel ends the attempt, and the wait for another one. @param options see Exchange.destroy */
+  cancel(options: { memoryIsFree: boolean }): void {
+    this.current?.cancel(options);
+    if (this.#deadline !== null) this.#settle();
+  }
+
+  /** close is called once, at the end of the request. */
+  close(): void {
+    if (this.#deadline !== null) this.#settle();
+    this.#pool.budget.active -= 1;
   }
 
   /** outcomeOf is how the request ends if nothing follows this error. While no backend of the pool is up, that it cannot be connected is no news. */
   outcomeOf({ code }: LbError): Outcome {
-    const backends = this.#admission.route?.pool?.byBackend.keys() ?? [];
+    const backends = this.#pool.byBackend.keys();
     if (code === 'connect_failed' && [...backends].every(({ standing }) => standing !== 'up'))
       return OUTCOMES.no_backend;
     return OUTCOMES[code as Reason] ?? OUTCOMES.internal_error;

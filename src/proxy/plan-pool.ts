@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
 import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
-import type { PoolSettings } from '../contract/pool-settings.ts';
+import type { PoolSettings, RetrySettings } from '../contract/pool-settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';
@@ -17,6 +17,8 @@ import type { BackendConnections } from '../upstream/exchange.ts';
 import { H2Pool } from '../upstream/h2/h2-pool.ts';
 import { LiveResults } from './live-results.ts';
 import { backendCounters, type TimedCounters } from './request-stats.ts';
+import { RetryBudget } from './retry-budget.ts';
+import { RETRY_REASONS, type RetryReason } from './retry-policy.ts';
 
 const SECOND_MS = 1000;
 
@@ -50,30 +52,53 @@ type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProt
 export interface PlannedPool {
   algorithm: Algorithm;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
+  retry: RetrySettings;
+  /** Statuses that are retried; null: none, as nearly always. */
+  onStatus: ReadonlySet<number> | null;
+  budget: RetryBudget;
+  /** See PoolSettings.timeouts. */
+  responseMs: number;
+  /** Whether backends may give requests back unprocessed (HTTP/2), with any method. */
+  mayGiveBack: boolean;
+  timer: DeadlineTimer;
   /** countRetry counts one more attempt in sluice_retries_total. */
-  countRetry(choice: 'other' | 'fresh'): void;
+  countRetry(reason: RetryReason): void;
 }
 
-/** planPool is called by each plan. @param previous the backends of the pool of this name in the plan before */
-export function planPool(
-  pool: PoolSettings,
-  previous: PlannedPool['byBackend'],
-  deps: PoolDeps,
-): PlannedPool {
-  const backends = keepBackends(pool, [...previous.keys()]);
+/** planPool is called by each plan. @param previous the pool of this name in the plan before */
+export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, deps: PoolDeps): PlannedPool {
+  const known = previous?.byBackend ?? new Map<Backend, PlannedBackend>();
+  const backends = keepBackends(pool, [...known.keys()]);
+  const { metrics, timer } = deps;
+  const { retry, timeouts, tls, protocol, proxyProtocol } = pool;
+  const { connectMs, responseMs, idleMs } = timeouts;
+  // An attempt has no longer than the request.
+  const times = {
+    connectMs: Math.min(connectMs, responseMs),
+    responseMs: Math.min(retry.perTryMs ?? responseMs, responseMs),
+    idleMs,
+  };
   const planned = backends.map((backend) => {
-    const before = previous.get(backend);
-    const { timeouts, tls, protocol, proxyProtocol } = pool;
-    const transport = { timeouts, tls: backend.tls ? tls : null, protocol, proxyProtocol };
+    const before = known.get(backend);
+    const transport = { timeouts: times, tls: backend.tls ? tls : null, protocol, proxyProtocol };
     const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
     return isSame ? before : planBackend(pool.name, backend, transport, deps);
   });
-  const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
-  const retryCells = { other: cellOf('connect'), fresh: cellOf('reused_socket') };
+  const cellOf = (reason: RetryReason) =>
+    [reason, metrics.series('sluice_retries_total', pool.name, reason)] as const;
+  const cells = Object.fromEntries(RETRY_REASONS.map(cellOf)) as Record<RetryReason, number>;
+  const budget = previous?.budget ?? new RetryBudget();
+  budget.configure(retry, deps);
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
     byBackend: new Map(planned.map((each) => [each.backend, each])),
-    countRetry: (choice) => deps.metrics.add(retryCells[choice], 1),
+    retry,
+    onStatus: retry.onStatus.length === 0 ? null : new Set(retry.onStatus),
+    budget,
+    responseMs,
+    mayGiveBack: protocol === 'h2',
+    timer,
+    countRetry: (reason) => metrics.add(cells[reason], 1),
   };
 }
 

@@ -2,6 +2,7 @@ import type { Backend } from '../balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { type BackendAvailability, backendKey, type PoolPanic } from '../contract/health.ts';
 import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
@@ -37,6 +38,7 @@ export class Plan {
   readonly limits: WorkerSettings['limits'];
   readonly timeouts: WorkerSettings['timeouts'];
   readonly accessLog: WorkerSettings['log']['access'];
+  readonly timer: DeadlineTimer;
   /** For requests without TLS. */
   readonly router: Router<PlannedRoute>;
   /** For requests over TLS, which no redirect takes. */
@@ -64,9 +66,10 @@ export class Plan {
     this.limits = settings.limits;
     this.timeouts = settings.timeouts;
     this.accessLog = settings.log.access;
+    this.timer = deps.timer;
     for (const pool of settings.pools) {
       const before = previous === null ? undefined : previous.#pools.get(pool.name);
-      this.#pools.set(pool.name, planPool(pool, before?.byBackend ?? new Map(), deps));
+      this.#pools.set(pool.name, planPool(pool, before, deps));
     }
     for (const { poolName, backend } of this.backends())
       this.#backends.set(backendKey(poolName, backend.id), backend);

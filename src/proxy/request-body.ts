@@ -6,6 +6,7 @@ import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
+import type { KeptBody } from '../upstream/kept-body.ts';
 import type { Plan } from './plan.ts';
 
 /** giveUp ends the request. */
@@ -22,38 +23,53 @@ export class RequestBody {
   readonly #plan: Plan;
   readonly #owner: BodyOwner;
   readonly #idle = new Deadline(() => this.#owner.giveUp(OUTCOMES.body_timeout));
+  /** What was read; null: the request is sent once. */
+  readonly #kept: KeptBody | null;
+  /** null: no backend takes it now. */
   #exchange: Exchange | null = null;
+  #isRead = false;
   #answering = false;
 
-  constructor(downstream: Downstream, timer: DeadlineTimer, plan: Plan, owner: BodyOwner) {
+  constructor(downstream: Downstream, kept: KeptBody | null, plan: Plan, owner: BodyOwner) {
+    this.#kept = kept;
     this.#downstream = downstream;
-    this.#timer = timer;
+    this.#timer = plan.timer;
     this.#plan = plan;
     this.#owner = owner;
   }
 
-  /** false: bytes may have been read, so the request cannot be sent again. */
-  get unread(): boolean {
-    return this.#exchange === null;
+  /** Whether another attempt could send all of it. */
+  get isIntact(): boolean {
+    return !this.#isRead || this.#kept?.isWhole === true;
   }
 
-  /** flowTo is called with the exchange of each attempt, and again when it is connected. What an earlier one had taken waits in it. */
+  /** flowTo is called with the exchange of each attempt, and again when it is connected: then it has sent what was read before. */
   flowTo(exchange: Exchange): void {
-    const { unread } = this;
-    if (exchange.connected || !unread) this.#exchange = exchange;
     if (!exchange.connected) return;
-    if (!unread) {
+    this.#exchange = exchange;
+    if (this.#isRead) {
       this.resume();
       return;
     }
+    this.#isRead = true;
     this.#downstream.continueBody();
     this.#armIdle();
     this.#downstream.readBody();
   }
 
+  /** suspend is called between two attempts: what the client may still send is kept. */
+  suspend(): void {
+    this.#exchange = null;
+    if (!this.#isRead || this.done) return;
+    this.#kept?.wait();
+    this.#timer.disarm(this.#idle);
+    this.#downstream.pauseBody();
+  }
+
   /** answered: the answer has begun. The client may pause while the backend goes on (an echo): the answer's deadline watches both. */
   answered(): void {
     this.#answering = true;
+    this.#kept?.forget();
     this.#timer.disarm(this.#idle);
   }
 
@@ -63,15 +79,21 @@ export class RequestBody {
 
   /** take is called with each piece. */
   take(chunk: Buffer): void {
-    if (this.done || this.#exchange === null) return;
+    if (this.done) return;
     this.receivedBytes += chunk.length;
     if (this.receivedBytes > this.#plan.limits.bodyBytes) this.#owner.giveUp(OUTCOMES.body_too_large);
+    else if (this.#exchange === null) this.#keep(chunk);
     else if (this.#exchange.writeBody(chunk)) this.#armIdle();
     else {
       // Now the backend is late, not the client. Its connection has a deadline for that.
       this.#timer.disarm(this.#idle);
       this.#downstream.pauseBody();
     }
+  }
+
+  #keep(chunk: Buffer): void {
+    if (this.#kept?.isFull === false) this.#kept.add(chunk);
+    else this.#owner.giveUp(OUTCOMES.internal_error);
   }
 
   /** resume is called when the backend takes bytes again. */
@@ -83,13 +105,15 @@ export class RequestBody {
 
   /** finish hands over the end; the exchange leaves out the trailers that may not pass (RFC 9110 §6.5.1). */
   finish(rawTrailers: string[]): void {
-    if (this.done || this.#exchange === null) return;
+    if (this.done) return;
     this.#close();
-    this.#exchange.endBody(rawTrailers);
+    if (this.#exchange === null) this.#kept?.end(rawTrailers);
+    else this.#exchange.endBody(rawTrailers);
   }
 
   /** stop gives the rest up; it has no effect on a body that is done. */
   stop(): void {
+    this.#kept?.forget();
     if (this.done) return;
     this.#close();
     this.#downstream.stopBody();

@@ -22,11 +22,12 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import type { ResponseHead, ResponseSink } from '../upstream/upstream-request.ts';
+import { KeptBody } from '../upstream/kept-body.ts';
+import type { ResponseHead } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
 import { Admission } from './admission.ts';
 import type { Attempt } from './attempt.ts';
-import { Attempts } from './attempts.ts';
+import { Attempts, type AttemptsOwner } from './attempts.ts';
 import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts';
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import { isGrpcCall } from './grpc.ts';
@@ -37,6 +38,7 @@ import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { outcomeOfStatus, type Responder } from './responder.ts';
+import { mayRepeat } from './retry-policy.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
@@ -66,7 +68,7 @@ export interface TransactionDeps extends ProxyDeps, ConclusionDeps {
   stopping: boolean;
 }
 
-export class Transaction implements DownstreamListener, ResponseSink {
+export class Transaction implements DownstreamListener, AttemptsOwner {
   readonly #deps: TransactionDeps;
   readonly #plan: Plan;
   readonly #downstream: Downstream;
@@ -75,13 +77,16 @@ export class Transaction implements DownstreamListener, ResponseSink {
   readonly #record: AccessRecord;
   readonly #startMs = systemClock.monotonicMs();
   #decision: Decision | null = null;
-  #body: RequestBody | null = null;
+  /** null: the request has none. */
+  body: RequestBody | null = null;
   /** null until a backend is looked for. */
   #attempts: Attempts | null = null;
   /** null for any other request. */
   #grpc: GrpcCall | null = null;
   /** The name by which Overload counts it; null: it came without an overload. */
   #countedAs: string | null = null;
+  /** The client has an interim answer of a backend. */
+  #informed = false;
   #over = false;
 
   constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
@@ -173,9 +178,21 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     const { method } = head;
     const isGrpc = this.#grpc !== null;
-    const request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends, isGrpc };
-    if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
-    this.#attempts = new Attempts(this.#admission, request, this.#body, this);
+    const pool = route?.pool;
+    if (pool == null) throw new Error('a request without a pool was admitted');
+    const kept = head.hasBody && (pool.mayGiveBack || mayRepeat(method, pool.retry)) ? new KeptBody() : null;
+    const request = {
+      method,
+      target,
+      headerLines: hostLine + lines,
+      bodyLength,
+      upgrade,
+      ends,
+      isGrpc,
+      kept,
+    };
+    if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
+    this.#attempts = new Attempts(this.#admission, pool, request, this);
     if (!this.#attempts.next()) this.#refuse(OUTCOMES.no_backend);
   }
 
@@ -191,20 +208,21 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   onInformation(status: number, lines: string): void {
     // Sluice answers Expect itself and does not pass it on: this 100 is not for the client.
-    if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
+    if (status === CONTINUE_STATUS) return;
+    this.#informed = true;
+    this.#downstream.inform(status, lines);
   }
 
   onHead(head: ResponseHead, completeBody: string | null): void {
-    this.#attempt?.answered(head.status);
-    if (completeBody !== null) this.#attempt?.end();
+    if (this.#attempts?.answered(head, completeBody !== null, !this.#informed) === false) return;
     if (this.#admission.upgrade !== '' && this.#looksSwitched(head)) {
       this.giveUp(OUTCOMES.upstream_invalid);
       return;
     }
-    const isEarly = this.#body !== null && !this.#body.done;
+    const isEarly = this.body !== null && !this.body.done;
     // After an early answer that is complete, or an error, nobody needs the rest of the request (RFC 9112 §9.5).
-    if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
-    else this.#body?.answered();
+    if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.body?.stop();
+    else this.body?.answered();
     const { requestId } = this.#record;
     const limitLines = this.#limitLines(head.lines);
     const knownLength = completeBody?.length ?? -1;
@@ -235,7 +253,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void {
     const attempt = this.#attempt;
     if (attempt === null) return;
-    attempt.answered(head.status);
+    this.#attempts?.answered(head, false, false);
     const { upgrade: token, headerLines } = this.#admission;
     const { requestId } = this.#record;
     const problem = switchProblem(token, headerLines, head);
@@ -254,6 +272,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
+    this.#attempts?.close();
     count(this.#record, this.#stats, this.#deps.traffic);
     this.#leave();
   }
@@ -270,7 +289,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onEnd(rawTrailers: string[]): boolean {
-    this.#body?.stop();
+    this.body?.stop();
     this.#grpc?.onTrailers(rawTrailers);
     // Before end(), which may end the transaction.
     this.#attempt?.end();
@@ -278,26 +297,26 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onRequestDrain(): void {
-    this.#body?.resume();
+    this.body?.resume();
   }
 
   onError(error: LbError): void {
     const attempts = this.#attempts;
     if (attempts === null || !attempts.failed(error) || this.#over) return;
-    if (!this.#downstream.started && attempts.retry(error)) return;
+    if (!this.#downstream.started && !this.#informed && attempts.retry(error)) return;
     this.#fail(attempts.outcomeOf(error));
   }
 
   // What the client says (DownstreamListener).
 
   onRequestBody(piece: Buffer): void {
-    this.#body?.take(piece);
+    this.body?.take(piece);
   }
 
   onRequestBodyEnd(rawTrailers: string[]): void {
     // A key in the trailers was not verified, and some backends take trailers for header fields.
     const { apiKeyHeader } = this.#plan;
-    this.#body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
+    this.body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
   }
 
   onRequestBodyInvalid(status: number): void {
@@ -324,9 +343,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   /** The exchange ends at once, and no failure of the backend is counted (B28). */
   onGone(): void {
-    this.#attempt?.cancel({ memoryIsFree: true });
+    this.#attempts?.cancel({ memoryIsFree: true });
     this.#attempt?.exchange.settled();
-    this.#body?.stop();
+    this.body?.stop();
     if (this.#record.reason === 'ok') {
       const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
       this.#record.reason = reason;
@@ -343,12 +362,12 @@ export class Transaction implements DownstreamListener, ResponseSink {
   /** giveUp ends the attempt and the request. */
   giveUp(outcome: Outcome): void {
     if (this.#over) return;
-    this.#attempt?.cancel({ memoryIsFree: false });
+    this.#attempts?.cancel({ memoryIsFree: false });
     this.#fail(outcome);
   }
 
   #fail(outcome: Outcome): void {
-    this.#body?.stop();
+    this.body?.stop();
     if (!this.#downstream.started) {
       this.#refuse(outcome);
       return;
@@ -389,6 +408,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#attempts?.close();
     this.#fillRecord();
     this.#grpc?.onWhole();
     conclude(this.#record, this.#stats, this.#plan, this.#deps);
@@ -407,7 +427,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #fillRecord(): void {
     const record = this.#record;
     describe(record, this.#admission);
-    record.bytesIn = this.#body?.receivedBytes ?? 0;
+    record.bytesIn = this.body?.receivedBytes ?? 0;
     record.totalMs = systemClock.monotonicMs() - this.#startMs;
     const attempts = this.#attempts;
     if (attempts === null || attempts.current === null) return;

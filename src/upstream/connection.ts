@@ -32,6 +32,7 @@ import {
   silence,
   unreadRequest,
 } from './failures.ts';
+import type { KeptBody } from './kept-body.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
 import {
   READ_BODY,
@@ -81,6 +82,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   #writeWatch: WriteWatch | null = null;
   #writeError: Error | null = null;
   #hasBody = false;
+  /** Of the request that is being sent, where it may be sent twice. */
+  #kept: KeptBody | null = null;
   /** A GET or HEAD with a body: some backends do not read it, and take it for the next request (CL.0). */
   #oddBody = false;
 
@@ -115,6 +118,15 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method, request.upgrade !== '');
     this.#sender.begin(request);
+    this.#kept = request.kept ?? null;
+    if (this.#kept !== null) this.#sendAgain(this.#kept);
+  }
+
+  /** Sends what an earlier attempt had taken. */
+  #sendAgain(kept: KeptBody): void {
+    for (const piece of kept.pieces) this.#sender.write(piece);
+    kept.sent();
+    if (kept.ended) this.#sender.end(kept.trailers);
   }
 
   onConnect(): void {
@@ -139,7 +151,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     // A backend that answers while the client still sends (an echo) is silent only from the client's last bytes on.
     if (this.#state === STREAMING && !this.#reader.paused) this.#arm(this.#settings.idleMs);
     try {
-      return this.#sender.write(chunk);
+      return this.#sender.write(this.#kept === null ? chunk : this.#kept.add(chunk));
     } catch (thrown) {
       this.#fail(bodyFailure(thrown));
       return true;
@@ -147,6 +159,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   }
 
   endBody(rawTrailers: string[]): void {
+    this.#kept?.end(rawTrailers);
     try {
       this.#sender.end(rawTrailers);
     } catch (thrown) {
@@ -267,7 +280,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     // Neither side can still be sending a part of the exchange.
     const isClean = isQuiet && this.#sender.finished && !this.#wire.writeFailed;
     const keepMs = isClean ? this.#keepMs() : 0;
-    this.#exchange = null;
+    this.#exchange = this.#kept = null;
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
     if (!isClean) this.#end({ byReset: true });
@@ -363,7 +376,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);
     this.#exchange?.detach(null);
-    this.#exchange = null;
+    this.#exchange = this.#kept = null;
     this.#pending = null;
     this.#sender.abandon();
     this.#writeWatch?.close();

@@ -1,7 +1,7 @@
 /** One request at one backend: the proxy's handle on it, and what carries it. */
 import { LbError, toError } from '../contract/errors.ts';
 import type { BodyBuffers } from '../memory/body-buffers.ts';
-import type { BegunBody, ResponseSink, UpstreamRequest } from './upstream-request.ts';
+import type { ResponseSink, UpstreamRequest } from './upstream-request.ts';
 
 /** BackendConnections is all that a worker has open to one backend; the plan makes one per backend, attempts start requests on it. */
 export interface BackendConnections {
@@ -41,8 +41,6 @@ export class Exchange {
   readonly sink: ResponseSink;
   /** Whether the connection is open; written by the owner. A request with a body that finds it so hears no onConnected. */
   connected: boolean;
-  /** Set before onError, where another attempt may take the body over. */
-  begun: BegunBody | null = null;
 
   readonly #shared: ExchangeSettings;
   /** null from the end on. */

@@ -9,6 +9,7 @@
 import type { ConnectionEnds } from '../contract/downstream.ts';
 import type { LbError } from '../contract/errors.ts';
 import type { Wire } from '../contract/wire.ts';
+import type { KeptBody } from './kept-body.ts';
 
 export interface UpstreamRequest {
   /** Upper-case token. */
@@ -25,17 +26,8 @@ export interface UpstreamRequest {
   ends?: ConnectionEnds;
   /** A gRPC call: trailers of its answer are metadata. Default false. */
   isGrpc?: boolean;
-  /** Of an earlier attempt: see Exchange.begun. */
-  begun?: BegunBody | null;
-}
-
-/**
- * BegunBody is what was taken of a request body of which a backend has processed nothing. Another attempt at the same pool
- * sends it.
- */
-export interface BegunBody {
-  /** Whether all of it is kept. */
-  readonly isKept: boolean;
+  /** What was taken of the body so far; shared by all attempts. Absent: it cannot be sent again. */
+  kept?: KeptBody | null;
 }
 
 /** ResponseHead is made by the parser, one per head. Texts are latin1. */

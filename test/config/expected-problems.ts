@@ -101,6 +101,13 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ":7: acme.agreeToTerms: must be true, which says that you agree to the authority's terms of service",
     ':8: acme.storage: must be a path',
   ],
+  'bad-retry.yaml': [
+    ':5: pools.app.retry.attempts: must be a whole number from 0 to 10',
+    ':6: pools.app.retry.budgetPercent: must be a number from 0 to 100',
+    ':7: pools.app.retry.minConcurrent: must be a whole number from 1 to 10000',
+    ':8: pools.app.retry.onStatus[1]: must be a status from 400 to 599',
+    ':9: pools.app.retry.perTry: must be a duration from 0 to 24h, written like 250ms, 2s, 1m or 1h',
+  ],
   'bad-redirect.yaml': [
     ':1: pools: is missing',
     ':3: routes[0].redirect.status: must be one of 301, 302, 307, 308',
@@ -234,7 +241,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: audit.adminChanges: not supported in this version',
     ':6: audit.requests: not supported in this version',
   ],
-  'not-supported-retry.yaml': [':4: pools.app.retry: not supported in this version'],
   'not-supported-route.yaml': [
     ':8: routes[0].match.headers: not supported in this version',
     ':9: routes[0].mirror: not supported in this version',

@@ -41,6 +41,14 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         healthCheck: null,
         panicThresholdPercent: 50,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
+        retry: {
+          attempts: 1,
+          budgetPercent: 20,
+          minConcurrent: 3,
+          nonIdempotent: false,
+          onStatus: [],
+          perTryMs: null,
+        },
         tls: null,
         protocol: 'http1',
         proxyProtocol: 'off',
@@ -261,6 +269,24 @@ test('API keys cannot be in a field that Sluice reads, sets or drops', () => {
     assert.equal(refused(name).length, 1, name);
   const settings = settingsOf(`${POOL}rateLimit: { identify: { apiKeyHeader: X-My-KEY } }\n`);
   assert.equal(settings.rateLimit.identify.apiKeyHeader, 'x-my-key');
+});
+
+test('retries have limits of their own, and the time for one attempt may be shorter than for the request', () => {
+  const [pool] = settingsOf(
+    `pools:
+  app:
+    backends: [{ url: http://a }]
+    retry: { attempts: 2, budgetPercent: 12.5, minConcurrent: 1, nonIdempotent: true, onStatus: [503, 429, 503], perTry: 250ms }
+`,
+  ).pools;
+  assert.deepEqual(pool?.retry, {
+    attempts: 2,
+    budgetPercent: 12.5,
+    minConcurrent: 1,
+    nonIdempotent: true,
+    onStatus: [503, 429],
+    perTryMs: 250,
+  });
 });
 
 test('the protocols of a route come out in lower case, once each; an empty list is none', () => {

@@ -61,6 +61,8 @@ export interface ProxyOptions {
   timeouts?: Partial<WorkerSettings['timeouts']>;
   poolTimeouts?: Partial<PoolSettings['timeouts']>;
   healthCheck?: PoolSettings['healthCheck'];
+  /** More settings of the pool `app`. */
+  app?: Partial<PoolSettings>;
   listen?: ListenAddress;
   /** HTTP/2 with prior knowledge. */
   h2c?: boolean;
@@ -136,7 +138,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     backup: false,
   }));
   const timeouts = { ...TIMEOUTS, ...options.poolTimeouts };
-  const app = poolSettings({ backends, timeouts, healthCheck: options.healthCheck ?? null });
+  const app = poolSettings({ backends, timeouts, healthCheck: options.healthCheck ?? null, ...options.app });
   return workerSettings({
     trustedProxies: options.trustedProxies ?? [],
     pools: options.pools ?? [app],

@@ -2,7 +2,12 @@
  * Completes the settings that a test gives. The rest are the product's defaults, but without health checks, limits and
  * listeners.
  */
-import type { HealthCheckSettings, PoolSettings, PoolTlsSettings } from '../../src/contract/pool-settings.ts';
+import type {
+  HealthCheckSettings,
+  PoolSettings,
+  PoolTlsSettings,
+  RetrySettings,
+} from '../../src/contract/pool-settings.ts';
 import type {
   ListenAddress,
   PolicySettings,
@@ -25,6 +30,11 @@ export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): He
   };
 }
 
+export function retrySettings(more: Partial<RetrySettings> = {}): RetrySettings {
+  const budget = { budgetPercent: 20, minConcurrent: 3 };
+  return { attempts: 1, ...budget, nonIdempotent: false, onStatus: [], perTryMs: null, ...more };
+}
+
 /** poolSettings makes the pool `app`, without backends and without a health check. */
 export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
   const timeouts = { connectMs: 5_000, responseMs: 60_000, idleMs: 60_000 };
@@ -35,6 +45,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     healthCheck: null,
     panicThresholdPercent: 50,
     timeouts,
+    retry: retrySettings(),
     tls: null,
     protocol: 'http1',
     proxyProtocol: 'off',

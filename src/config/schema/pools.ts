@@ -13,6 +13,11 @@ function parseStatusRange(raw: string | number): Parsed<{ from: number; to: numb
 
 const statusText = z.union([z.string(), z.number()], Key.saying(STATUS_MESSAGE));
 
+const RETRIED_MESSAGE = 'must be a status from 400 to 599';
+const retriedStatus = z
+  .number(Key.saying(RETRIED_MESSAGE))
+  .refine((status) => Number.isInteger(status) && status >= 400 && status <= 599, RETRIED_MESSAGE);
+
 const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 
 function parseServerName(raw: string): Parsed<string> {
@@ -91,7 +96,11 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   }).optional(),
   timeouts: Key.block('Deadlines on the side of the backends.', {
     connect: Key.duration('5s', ['1ms', '1h'], 'To connect to a backend; then another backend is tried.'),
-    response: Key.duration('60s', ['1ms', '24h'], 'From the request to the head of the answer; then 504.'),
+    response: Key.duration(
+      '60s',
+      ['1ms', '24h'],
+      'From the request to the head of the answer, retries included; then 504.',
+    ),
     idle: Key.duration('60s', ['1ms', '24h'], 'Silence inside the body of an answer; then it is cut.'),
   }).prefault({}),
   outlier: Key.later('Ejection of backends that fail live traffic'),
@@ -116,7 +125,41 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     [],
     '0.6',
   ),
-  retry: Key.later('Retries after more than failed connections'),
+  retry: Key.block(
+    'Further attempts at requests that failed ([more](retries.md)).',
+    {
+      attempts: Key.integer(
+        1,
+        [0, 10],
+        'Further attempts after a reset, a time-out or a status of `onStatus`. A connection that failed before anything was sent is replaced up to twice whatever this says.',
+      ),
+      budgetPercent: Key.decimal(
+        20,
+        [0, 100],
+        'Retries in flight at most, in percent of the requests of the pool that are in progress; per machine. Failed connections, on which nothing was sent, are not counted.',
+      ),
+      minConcurrent: Key.integer(
+        3,
+        [1, 10_000],
+        'Retries in flight that are allowed however few requests are in progress; per machine, each worker at least one.',
+      ),
+      nonIdempotent: Key.flag(
+        false,
+        'Repeat requests of any method, POST too; backends may then do twice what was asked once.',
+      ),
+      onStatus: Key.list(retriedStatus, {
+        type: 'list of statuses',
+        meaning: 'Statuses of a backend that are retried, such as 502, 503, 504 or 429.',
+        range: '400 … 599',
+      }).prefault([]),
+      perTry: Key.duration(
+        '0',
+        ['0', '24h'],
+        'From one attempt to the head of its answer; 0: `timeouts.response`.',
+      ),
+    },
+    '0.7',
+  ).prefault({}),
   limits: Key.later('Concurrency per backend, and a queue'),
   tls: Key.block(
     'TLS towards backends with `https://` ([more](tls.md#tls-to-backends)).',

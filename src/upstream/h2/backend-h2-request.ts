@@ -22,6 +22,7 @@ import { Deadline } from '../../infra/deadline-timer.ts';
 import type { ConnectionSettings } from '../connection-settings.ts';
 import { Exchange, type ExchangeOwner } from '../exchange.ts';
 import { bodyFailure, invalidResponse, noHead, silence, unreadRequest } from '../failures.ts';
+import { KeptBody } from '../kept-body.ts';
 import {
   INTERIM_MAX_COUNT,
   type ResponseHead,
@@ -95,9 +96,8 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     this.#request = request;
     this.#settings = options.settings;
     this.#host = options.host;
-    const { begun } = request;
-    if (begun instanceof H2RequestBody) this.#body = begun;
-    else this.#body = hasBody(request.bodyLength) ? new H2RequestBody(request.bodyLength) : null;
+    const { bodyLength, kept } = request;
+    this.#body = hasBody(bodyLength) ? new H2RequestBody(bodyLength, kept ?? new KeptBody()) : null;
     this.exchange = new Exchange(this, sink, options.reused, options.settings);
   }
 
@@ -193,7 +193,6 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
       this.#complete();
       this.#tellHead(head, '');
     } else {
-      this.#body?.forget();
       this.#state = STREAMING;
       this.#announcedBytes = head.hasBody ? head.contentLength : 0;
       this.#arm(this.#settings.idleMs);
@@ -364,9 +363,7 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
 
   fail(error: LbError): void {
     if (this.#state === OVER) return;
-    const begun = this.#state === WAITING ? this.#body : null;
     this.close();
-    this.exchange.begun = begun;
     this.exchange.fail(error);
   }
 
@@ -381,7 +378,6 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
 
   #leave(): void {
     this.#state = OVER;
-    if (this.#stream !== null) this.#body?.forget();
     if (this.#isWide) wideWindows.give();
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import type { LbError } from '../../../src/contract/errors.ts';
+import { KEPT_MAX_BYTES, KeptBody } from '../../../src/upstream/kept-body.ts';
 import {
   answerOk,
   fieldBlock,
@@ -122,19 +123,19 @@ test('what was taken of a body goes along where a refused stream is sent elsewhe
   assert.equal(empty.error?.code, 'backend_busy');
   assert.equal(empty.error?.retryable, true);
   for (const pieces of [['123', '45'], []]) {
+    const kept = new KeptBody();
     const first = new BodySink(pieces);
-    await send(pool, post(), first).finished();
+    await send(pool, post({ kept }), first).finished();
     assert.equal(first.error?.retryable, true);
-    const begun = first.exchange?.begun ?? null;
-    assert.notEqual(begun, null);
-    const second = await send(others, post({ begun }), new RecordingSink()).finished();
+    const second = await send(others, post({ kept }), new RecordingSink()).finished();
     assert.equal(second.body.toString(), 'ok');
   }
   assert.deepEqual(bodies, ['12345', '']);
-  const large = await send(pool, post(), new BodySink([Buffer.alloc(20_000)])).finished();
+  const kept = new KeptBody();
+  const large = await send(pool, post({ kept }), new BodySink([Buffer.alloc(KEPT_MAX_BYTES + 1)])).finished();
   assert.equal(large.error?.code, 'backend_busy');
   assert.equal(large.error?.retryable, false);
-  assert.equal(large.exchange?.begun, null);
+  assert.equal(kept.isWhole, false);
 });
 
 test('the last stream of a connection that drains ends as the backend says, and not with the connection', async (t) => {

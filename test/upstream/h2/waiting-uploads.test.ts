@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { fieldBlock, startFrameBackend } from '../../support/h2-backends.ts';
-import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
+import { FLAGS, frame, number32, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
@@ -16,6 +16,7 @@ async function startRestartingBackend(t: TestContext) {
       if (type === TYPES.settings && connection === 0 && (flags & FLAGS.ack) === 0) socket.write(settings());
       if (type !== TYPES.data) return;
       bodies[connection] = (bodies[connection] ?? '') + payload.toString('latin1');
+      for (const id of [0, streamId]) socket.write(frame(TYPES.window, 0, id, number32(65_535)));
       if (connection === 0) socket.write(frame(TYPES.goaway, 0, 0, Buffer.alloc(8)));
       if ((flags & FLAGS.endStream) === 0) return;
       ends++;
@@ -33,12 +34,12 @@ async function startRestartingBackend(t: TestContext) {
 }
 
 test('an upload that waits again takes no more than one large piece, and arrives whole', async (t) => {
-  for (const size of [10_000, 40_000]) {
+  for (const size of [10_000, 80_000]) {
     const backend = await startRestartingBackend(t);
     const pool = makeH2Pool(t, { port: backend.port });
     const sink = send(pool, post(), new RecordingSink());
     await waitFor('the connection', () => sink.calls.includes('connected'));
-    const give = (letter: string, bytes = 10_000) => {
+    const give = (letter: string, bytes = 40_000) => {
       const piece = Buffer.alloc(bytes, letter);
       const isFree = sink.exchange?.writeBody(piece);
       if (isFree) piece.fill('!');
@@ -52,7 +53,7 @@ test('an upload that waits again takes no more than one large piece, and arrives
     give('c');
     sink.exchange?.endBody([]);
     assert.equal((await sink.finished()).head?.status, 200);
-    const expected = 'a'.repeat(10_000) + 'b'.repeat(size) + 'c'.repeat(10_000);
+    const expected = 'a'.repeat(40_000) + 'b'.repeat(size) + 'c'.repeat(40_000);
     assert.ok(backend.bodies[1] === expected, `${backend.bodies[1]?.length} bytes arrived`);
   }
 });
@@ -62,7 +63,7 @@ test('an upload that waits again ends with an error where it is given more than 
   const pool = makeH2Pool(t, { port: backend.port });
   const sink = send(pool, post(), new RecordingSink());
   await waitFor('the connection', () => sink.calls.includes('connected'));
-  const give = () => sink.exchange?.writeBody(Buffer.alloc(10_000));
+  const give = () => sink.exchange?.writeBody(Buffer.alloc(40_000));
   give();
   await waitFor('the second connection', () => backend.connections() === 2);
   for (let i = 0; i < 3; i++) give();

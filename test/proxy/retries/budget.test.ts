@@ -1,0 +1,92 @@
+/** How many retries are in flight at once. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RetryBudget } from '../../../src/proxy/retry-budget.ts';
+import { shareOf } from '../../../src/proxy/share.ts';
+import { retrySettings } from '../../support/settings.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+
+const GET = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+
+test('a number per machine is shared by its workers without a rest, at least one each', () => {
+  for (const [perMachine, workerCount, expected] of [
+    [3, 2, [1, 2]],
+    [1024, 3, [341, 341, 342]],
+    [1, 2, [1, 1]],
+  ] as const)
+    assert.deepEqual(
+      expected.map((_, workerIndex) => shareOf(perMachine, { workerIndex, workerCount })),
+      expected,
+    );
+});
+
+test('B9: permits are free up to the share of minConcurrent, or of the active requests', () => {
+  const budget = new RetryBudget();
+  budget.configure(retrySettings(), { workerIndex: 0, workerCount: 1 });
+  const taken = () => {
+    let count = 0;
+    while (budget.take()) count++;
+    return count;
+  };
+  assert.equal(taken(), 3);
+  budget.active = 19;
+  assert.equal(taken(), 0);
+  budget.active = 50;
+  assert.equal(taken(), 7);
+  const granted: number[] = [];
+  const waiters = [1, 2, 3].map((number) => ({ onPermit: () => granted.push(number) }));
+  for (const waiter of waiters) assert.equal(budget.wait(waiter), true);
+  budget.leave(waiters[1] as (typeof waiters)[0]);
+  budget.give();
+  assert.deepEqual(granted, [1]);
+  assert.equal(budget.take(), false, 'others wait');
+  budget.give();
+  assert.deepEqual(granted, [1, 3]);
+});
+
+test('B9: with every backend failing, at most 3 or 20 % of the requests are retries, and a retry waits 250 ms at most for its turn', async (t) => {
+  const open: { reset: () => void; path: string }[] = [];
+  const seen = new Map<string, number>();
+  let retries = 0;
+  let mostRetries = 0;
+  const backend = await startCapturingBackend(t, ({ target }, socket) => {
+    const attempt = (seen.get(target) ?? 0) + 1;
+    seen.set(target, attempt);
+    if (attempt === 1) open.push({ reset: () => socket.resetAndDestroy(), path: target });
+    else {
+      mostRetries = Math.max(mostRetries, ++retries);
+      setTimeout(() => {
+        retries--;
+        socket.resetAndDestroy();
+      }, 100);
+    }
+    return null;
+  });
+  const proxy = await startProxy(t, { backends: [backend, { port: backend.port, id: 'other' }] });
+  const clients = await Promise.all(Array.from({ length: 40 }, () => proxy.connect()));
+  for (const [i, client] of clients.entries()) client.write(GET(`/${i}`));
+  await waitFor('all requests', () => open.length === 40);
+  for (const { reset } of open) reset();
+  const statuses = await Promise.all(clients.map(async (client) => (await client.readResponse()).status));
+  assert.deepEqual(new Set(statuses), new Set([502]));
+  assert.ok(mostRetries <= 8 && mostRetries >= 3, `${mostRetries} retries at once`);
+  const retried = proxy.metric('sluice_retries_total', 'reset');
+  assert.ok(retried >= 8 && retried < 40, `${retried} retried`);
+  const slowest = Math.max(...proxy.lines.map(({ totalMs }) => totalMs));
+  assert.ok(slowest < 3_000, `${slowest} ms`);
+});
+
+test('failed connections are replaced at once, whatever the budget', async (t) => {
+  const dead = await startCapturingBackend(t);
+  await dead.close();
+  const good = await startCapturingBackend(t);
+  const app = { retry: retrySettings({ attempts: 0, budgetPercent: 0, minConcurrent: 1 }) };
+  const proxy = await startProxy(t, { backends: [dead, good], app });
+  const clients = await Promise.all(Array.from({ length: 20 }, () => proxy.connect()));
+  for (const client of clients) client.write(GET('/'));
+  const statuses = await Promise.all(clients.map(async (client) => (await client.readResponse()).status));
+  assert.deepEqual(new Set(statuses), new Set([200]));
+  assert.equal(proxy.metric('sluice_retries_total', 'connect'), 10);
+});
