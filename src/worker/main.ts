@@ -62,6 +62,7 @@ class WorkerMain {
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
+  #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();
   #reportUnsent = false;
   #loopWatched = false;
@@ -217,8 +218,18 @@ class WorkerMain {
     return {
       busyRatio: performance.eventLoopUtilization(this.#utilization, before).utilization,
       cpuSec: (user + system) / 1e6,
-      residentBytes: process.memoryUsage.rss(),
+      residentBytes: this.#readResidentBytes(),
     };
+  }
+
+  /** Without a free descriptor it cannot be read: the last value stays. */
+  #readResidentBytes(): number {
+    try {
+      this.#residentBytes = process.memoryUsage.rss();
+    } catch (thrown) {
+      this.#logger.debug({ err: toError(thrown) }, 'the resident memory cannot be read');
+    }
+    return this.#residentBytes;
   }
 
   #drain({ graceMs, drainMs, alone = false }: DrainTimes): void {

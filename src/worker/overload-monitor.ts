@@ -2,7 +2,8 @@
  * Measures how overloaded the worker is, and tells Overload (src/proxy), four times a second. What is looked at:
  *
  * event_loop_delay  the longest turns of the loop. Late are those above `overload.eventLoopDelay`, once three of the last four
- *                   quarters of a second had one: single stalls, which a busy machine makes, do not count.
+ *                   quarters of a second had one: single stalls do not count. Nor do turns that wait for a processor while
+ *                   others have it: to refuse requests would not shorten them.
  * heap              live and dead objects, against V8's limit.
  * memory            memory of the control group, if it has a limit.
  *
@@ -27,16 +28,21 @@ const HOLD_MS = 5_000;
 /** Quarters whose longest turns are compared, and which of them, from the shortest on, must be late. */
 const QUARTERS = 4;
 const DECISIVE = 1;
+/** A worker that has used less CPU time than this part of a quarter is not late by its own work. */
+const MIN_CPU_RATIO = 1 / 3;
 /** Late quarters before the pressure grows: to end keep-alive may be enough. */
 const PATIENCE = 4;
 const PRESSURE_STEP = 0.1;
 /** The delay alone never refuses all critical requests. */
 const MAX_DELAY_PRESSURE = 2.9;
 const FULL_PERCENT = 100;
+const US_PER_MS = 1_000;
 
 /** LoadSample is what one look has found. Percentages are of the limits; 0 where there is none. */
 export interface LoadSample {
   loopDelayMs: number;
+  /** CPU time of the process by time that has passed; may be above 1. */
+  cpuRatio: number;
   heapPercent: number;
   memoryPercent: number;
 }
@@ -64,6 +70,8 @@ export class OverloadMonitor {
   #heldUntilMs = 0;
   #memoryPercent = 0;
   #maxDelayMs = 0;
+  #cpu = process.cpuUsage();
+  #lookedMs = systemClock.monotonicMs();
 
   /** @param settings those in force */
   constructor(overload: Overload, logger: Logger, settings: () => OverloadSettings) {
@@ -96,7 +104,9 @@ export class OverloadMonitor {
     this.#maxDelayMs = Math.max(this.#maxDelayMs, loopDelayMs);
     const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics();
     const heapPercent = (used / limit) * FULL_PERCENT;
-    this.judge({ loopDelayMs, heapPercent, memoryPercent: this.#memoryPercent }, systemClock.monotonicMs());
+    const nowMs = systemClock.monotonicMs();
+    const cpuRatio = this.#takeCpuRatio(nowMs);
+    this.judge({ loopDelayMs, cpuRatio, heapPercent, memoryPercent: this.#memoryPercent }, nowMs);
     // For the next look: the files of a group may take the kernel a while.
     this.#cgroup?.usedPercent().then(
       (percent) => {
@@ -110,11 +120,19 @@ export class OverloadMonitor {
     );
   }
 
+  #takeCpuRatio(nowMs: number): number {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    const passedMs = nowMs - this.#lookedMs;
+    this.#cpu = process.cpuUsage();
+    this.#lookedMs = nowMs;
+    return (user + system) / US_PER_MS / passedMs;
+  }
+
   /** judge is called with each sample; by tests alone with made ones. @param nowMs monotonic */
   judge(sample: LoadSample, nowMs: number): void {
     const { heapPercent } = this.#settings();
     const findings: Finding[] = [
-      this.#judgeDelay(sample.loopDelayMs),
+      this.#judgeDelay(sample),
       { reason: 'heap', ...judgePercent(sample.heapPercent, heapPercent) },
       { reason: 'memory', ...judgePercent(sample.memoryPercent, heapPercent) },
     ];
@@ -142,8 +160,8 @@ export class OverloadMonitor {
     else this.#logger.warn(facts, 'this worker is overloaded');
   }
 
-  #judgeDelay(delayMs: number): Finding {
-    this.#delays[this.#ticks++ % QUARTERS] = delayMs;
+  #judgeDelay({ loopDelayMs, cpuRatio }: LoadSample): Finding {
+    this.#delays[this.#ticks++ % QUARTERS] = cpuRatio < MIN_CPU_RATIO ? 0 : loopDelayMs;
     const sustainedMs = this.#delays.toSorted()[DECISIVE] ?? 0;
     const isAbove = sustainedMs > this.#settings().eventLoopDelayMs;
     this.#lateCount = isAbove ? this.#lateCount + 1 : 0;

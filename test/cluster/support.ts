@@ -100,6 +100,7 @@ export interface WorkerItem {
   state: string;
   requestsTotal: number;
   connections: number;
+  inFlight: number;
   revision: number;
 }
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { ask, askJson, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
+import { ask, askJson, poolOf, QUICK_CHECK, startNamed, workersOf } from '../cluster/support.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
@@ -22,6 +22,7 @@ test('a worker without free file descriptors answers that it is overloaded, and 
     openFiles: OPEN_FILES,
   });
   t.after(() => sluice.stop());
+  const [before] = await workersOf(sluice.adminUrl);
   const clients: RawClient[] = [];
   t.after(() => {
     for (const client of clients) client.close();
@@ -35,6 +36,13 @@ test('a worker without free file descriptors answers that it is overloaded, and 
   assert.equal(answer.header('retry-after'), '1');
   assert.match(JSON.parse(answer.body.toString()).type, /\/overload$/);
   await waitFor('its access line', () => sluice.jsonLines(({ reason }) => reason === 'overload').length > 0);
+  // What the worker tells of itself needs descriptors, too.
+  const inFlightOf = async () => (await workersOf(sluice.adminUrl))[0]?.inFlight ?? 0;
+  await waitFor('a report without free descriptors', async () => (await inFlightOf()) > CLIENTS / 2);
+  assert.deepEqual(
+    (await workersOf(sluice.adminUrl)).map(({ pid }) => pid),
+    [before?.pid],
+  );
   // A failure would have been reported to the primary before this line.
   const { text } = await ask(`${sluice.adminUrl}/api/v1/pools`);
   const [{ backends } = assert.fail()] = JSON.parse(text).items;
