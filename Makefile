@@ -26,6 +26,7 @@ ONLY ?=
 SEED ?=
 PEER ?=
 SHORT ?=
+SOAK_MIN ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
@@ -114,7 +115,7 @@ bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 	@$(NODE) bench/report.ts
 
 chaos: $(STAMP) build ## break what can break around a built Sluice, 20 minutes; docs/resilience.md (ONLY=flapping, SEED=7, SHORT=1, PEER=haproxy)
-	@$(NODE) bench/chaos/run.ts --only="$(ONLY)" --seed="$(SEED)" --peer="$(PEER)" $(if $(filter 1,$(SHORT)),--short)
+	@$(NODE) bench/chaos/run.ts --only="$(ONLY)" --seed="$(SEED)" --peer="$(PEER)" --soak-min="$(SOAK_MIN)" $(if $(filter 1,$(SHORT)),--short)
 
 peers: # installs the other balancers: from Debian as root, and from npm into bench/peers/node_modules
 	@scripts/peers.sh

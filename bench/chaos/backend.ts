@@ -6,6 +6,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listen, type TestBackend } from '../../test_backs/server.ts';
+import { KNEE, SERVICE_MS, SLOTS } from './collapse.ts';
 
 /** `down` refuses connections and resets those that are open, as a killed process does; `/health` is good in all others. */
 export type BackendMode = 'ok' | 'error' | 'slow' | 'down' | 'collapse';
@@ -20,23 +21,27 @@ export interface BackendState {
   inFlight: number;
 }
 
-/** `collapse` serves SLOTS requests at a time, SERVICE_MS each, and more slowly the more requests wait beyond KNEE. */
-export const SLOTS = 4;
-export const SERVICE_MS = 10;
-const KNEE = 32;
 const BODY = 'nineteen bytes here';
+/** What slow readers ask for: more than the buffers of the kernel hold. */
+const LARGE = Buffer.alloc(8 * 2 ** 20, 'x');
 
 const [name = 'a', portText = '0'] = process.argv.slice(2);
 const port = Number(portText);
 const state: BackendState = { mode: 'ok', ms: 0, requests: 0, errors: 0, inFlight: 0 };
 const fields = { 'content-length': BODY.length, 'x-backend': name };
 const waiting: ServerResponse[] = [];
-let busy = 0;
+/** When each slot became free; BUSY: it is not. */
+const freeAtMs = Array.from({ length: SLOTS }, () => 0);
+const BUSY = Number.POSITIVE_INFINITY;
+/** The most that a late timer gives back. */
+const LATE_MS = 100;
 let server: TestBackend | null = null;
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === '/health') return void response.writeHead(200, { 'content-length': 0 }).end();
   request.resume();
+  if (request.url === '/large')
+    return void response.writeHead(200, { 'content-length': LARGE.length }).end(LARGE);
   state.requests += 1;
   state.inFlight += 1;
   response.on('close', () => {
@@ -58,18 +63,24 @@ function answer(response: ServerResponse): void {
   response.writeHead(200, fields).end(BODY);
 }
 
-/** A request whose client has left is served all the same: such a backend does not notice. */
+/**
+ * A request whose client has left is served all the same: such a backend does not notice. A slot is free again at an exact
+ * time, not when a timer fires, so that a busy machine does not lower the capacity.
+ */
 function work(): void {
-  if (busy >= SLOTS) return;
-  const response = waiting.shift();
+  const slot = freeAtMs.findIndex((at) => at !== BUSY);
+  const response = slot < 0 ? undefined : waiting.shift();
   if (response === undefined) return;
-  busy += 1;
-  const slowness = Math.max(1, (waiting.length + busy) / KNEE);
+  const now = performance.now();
+  const startMs = Math.max(freeAtMs[slot]!, now - LATE_MS);
+  freeAtMs[slot] = BUSY;
+  const underWay = waiting.length + SLOTS;
+  const endMs = startMs + SERVICE_MS * Math.max(1, underWay / KNEE);
   setTimeout(() => {
-    busy -= 1;
+    freeAtMs[slot] = endMs;
     answer(response);
     work();
-  }, SERVICE_MS * slowness);
+  }, endMs - now);
 }
 
 async function open(): Promise<void> {

@@ -3,7 +3,7 @@
  * bar what was measured, and writes docs/resilience.md after a complete run. Exit 0 when the run is complete, whatever it
  * found; 1 when a fault could not be injected; 2 for a wrong command line.
  *
- *   node bench/chaos/run.ts [--only=backend-killed,flapping] [--seed=1] [--peer=haproxy] [--short]
+ *   node bench/chaos/run.ts [--only=backend-killed,flapping] [--seed=1] [--peer=haproxy] [--short] [--soak-min=60]
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -13,6 +13,9 @@ import { writeReport } from './report.ts';
 import { SUBJECTS } from './subjects/all.ts';
 import { type ChaosRun, runChaos } from './suite.ts';
 
+const SOAK_MIN = 10;
+const MOST_SOAK_MIN = 24 * 60;
+
 /** readRun parses the command line; it throws with a sentence for a wrong one. */
 export function readRun(words: string[]): ChaosRun {
   const { values } = parseArgs({
@@ -21,6 +24,7 @@ export function readRun(words: string[]): ChaosRun {
       only: { type: 'string', default: '' },
       seed: { type: 'string', default: '' },
       peer: { type: 'string', default: '' },
+      'soak-min': { type: 'string', default: '' },
       short: { type: 'boolean', default: false },
     },
   });
@@ -33,9 +37,11 @@ export function readRun(words: string[]): ChaosRun {
     throw new Error(`no peer ${values.peer}; there is ${SUBJECTS.map(({ name }) => name).join(', ')}`);
   const seed = values.seed === '' ? randomInt(1_000_000) : Number(values.seed);
   if (!Number.isInteger(seed) || seed < 0) throw new Error(`not a seed: ${values.seed}`);
+  const soakMin = Number(values['soak-min'] || SOAK_MIN);
+  if (!(soakMin > 0 && soakMin <= MOST_SOAK_MIN)) throw new Error(`not a length of the soak: ${soakMin}`);
   return {
     faults: FAULTS.filter(({ name }) => names.length === 0 || names.includes(name)),
-    ...{ kind, seed, short: values.short, complete: names.length === 0, say: console.log },
+    ...{ kind, seed, soakMin, short: values.short, complete: names.length === 0, say: console.log },
   };
 }
 

@@ -12,18 +12,22 @@ export interface StageOptions {
   seed: number;
   /** Each fault takes a few seconds only. */
   short: boolean;
+  /** Length of the soak of a full run. */
+  soakMin: number;
 }
 
 export class Stage {
   readonly random: Random;
   readonly short: boolean;
+  readonly soakMin: number;
   readonly kind: SubjectKind;
   readonly #closers: (() => unknown)[] = [];
 
-  constructor({ kind, seed, short }: StageOptions) {
+  constructor({ kind, seed, short, soakMin }: StageOptions) {
     this.kind = kind;
     this.random = new Random(seed);
     this.short = short;
+    this.soakMin = soakMin;
   }
 
   /** of chooses between the value of a full and of a short run. */

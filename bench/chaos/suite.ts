@@ -13,18 +13,20 @@ export interface ChaosRun {
   /** Everything random in the run follows from it: what is killed when, and in which order. */
   seed: number;
   short: boolean;
+  soakMin: number;
   /** All faults take part, so that the report may use the result. */
   complete: boolean;
   say: (line: string) => void;
 }
 
 /** runChaos injects the faults and returns what was found. A fault that could not be injected is told as its problem. */
-export async function runChaos({ faults, kind, seed, short, complete, say }: ChaosRun): Promise<ChaosResult> {
+export async function runChaos(run: ChaosRun): Promise<ChaosResult> {
+  const { faults, kind, seed, short, complete, say } = run;
   const begin = header();
   const before = loadAverage();
   const results: ChaosResult['faults'] = [];
   for (const fault of faults) {
-    const result = await runFault(fault, { kind, seed, short });
+    const result = await runFault(fault, run);
     results.push(result);
     for (const line of inWords(result)) say(line);
   }
@@ -36,7 +38,7 @@ export async function runChaos({ faults, kind, seed, short, complete, say }: Cha
 
 async function runFault(
   fault: Fault,
-  { kind, seed, short }: Pick<ChaosRun, 'kind' | 'seed' | 'short'>,
+  { kind, seed, short, soakMin }: ChaosRun,
 ): Promise<ChaosResult['faults'][number]> {
   const { name, title } = fault;
   const absent = kind.name === 'sluice' ? '' : (fault.missingIn?.(kind.name) ?? '');
@@ -44,7 +46,7 @@ async function runFault(
   if (absent !== '') return result;
   // The same seed gives a fault the same randomness, whichever others run before it.
   const own = [...name].reduce((mixed, letter) => seedOf(mixed, letter.charCodeAt(0)), seed);
-  const stage = new Stage({ kind, seed: own, short });
+  const stage = new Stage({ kind, seed: own, short, soakMin });
   const startMs = performance.now();
   const ended = await fault
     .run(stage)

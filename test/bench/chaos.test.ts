@@ -48,7 +48,15 @@ const FAULTS: Fault[] = [
 ];
 
 const run = (name: string, seed: number, faults = FAULTS) =>
-  runChaos({ faults, kind: nobody(name), seed, short: false, complete: true, say: () => undefined });
+  runChaos({
+    faults,
+    kind: nobody(name),
+    seed,
+    short: false,
+    soakMin: 1,
+    complete: true,
+    say: () => undefined,
+  });
 
 test('a missed bar is shown, a fault that cannot be injected is a problem, and all that was started is closed', async () => {
   const { faults, complete, seed } = await run('sluice', 7);

@@ -93,7 +93,6 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       drainMs: 30_000,
     },
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
-    primary: { graceWithoutMs: 30_000 },
     log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
     secrets: { apiKeys: null },
   });
@@ -302,10 +301,9 @@ ${POOL}`);
 });
 
 test('durations and sizes are milliseconds and bytes', () => {
-  const { timeouts, limits, primary } =
+  const { timeouts, limits } =
     settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, writeIdle: 3s, keepAlive: 1m, tunnelIdle: 2h, drain: 1h, drainGrace: 0 }
 limits: { bodyBytes: 1GiB, headerBytes: 32KiB, targetBytes: 2048 }
-primary: { graceWithout: 1m }
 ${POOL}`);
   assert.deepEqual(timeouts, {
     headersMs: 250,
@@ -317,7 +315,6 @@ ${POOL}`);
     drainMs: 3_600_000,
   });
   assert.deepEqual([limits.bodyBytes, limits.headerBytes, limits.targetBytes], [2 ** 30, 32_768, 2048]);
-  assert.equal(primary.graceWithoutMs, 60_000);
 });
 
 test('addresses come out in canonical form', () => {

@@ -2,14 +2,28 @@
 import type { Fault } from '../fault.ts';
 import { backendErrors, backendHangs, backendSlow, backendVerySlow } from './backend-bad.ts';
 import { backendKilled } from './backend-killed.ts';
+import { coldStart } from './cold-start.ts';
+import { descriptors } from './descriptors.ts';
 import { flapping } from './flapping.ts';
+import { overload } from './overload.ts';
+import { primaryKilled } from './primary-killed.ts';
+import { redisBack } from './redis-back.ts';
+import { reloads } from './reloads.ts';
 import { reloadsAndEnd } from './reloads-and-end.ts';
+import { resets } from './resets.ts';
+import { roll } from './roll.ts';
+import { slowClients } from './slow-clients.ts';
+import { soak } from './soak.ts';
 import { workerKilled } from './worker-killed.ts';
 
 export const BACKEND_FAULTS: readonly Fault[] = [
   ...[backendKilled, backendHangs, backendErrors, backendSlow, backendVerySlow, flapping],
 ];
 
-export const PROCESS_FAULTS: readonly Fault[] = [workerKilled, reloadsAndEnd];
+export const PROCESS_FAULTS: readonly Fault[] = [roll, reloads, workerKilled, primaryKilled, reloadsAndEnd];
 
-export const FAULTS: readonly Fault[] = [...BACKEND_FAULTS, ...PROCESS_FAULTS];
+export const LOAD_FAULTS: readonly Fault[] = [
+  ...[resets, ...slowClients, overload, coldStart, redisBack, descriptors, soak],
+];
+
+export const FAULTS: readonly Fault[] = [...BACKEND_FAULTS, ...PROCESS_FAULTS, ...LOAD_FAULTS];

@@ -2,13 +2,21 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../../src/config/load.ts';
-import { askJson } from '../../../test/cluster/support.ts';
+import { askJson, workersOf } from '../../../test/cluster/support.ts';
 import { freePort } from '../../../test/support/free-port.ts';
-import { type SluiceConfig, startSluice, writeConfig } from '../../../test/support/sluice.ts';
+import {
+  type SluiceConfig,
+  type SluiceProcess,
+  startSluice,
+  writeConfig,
+} from '../../../test/support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../../../test/support/temp-folder.ts';
+import { waitFor } from '../../../test/support/wait.ts';
 import { revision } from '../../rig/record.ts';
+import { launchServer, othersOf, primaryOf } from './launched.ts';
 import type { Setup, Subject, SubjectKind } from './subject.ts';
 
+const ROLL_MS = 60_000;
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** sluiceFrom runs it from an entry file: dist/cli.js, or src/cli.ts where nothing is built. */
@@ -24,6 +32,7 @@ export function sluiceFrom(entry: 'dist/cli.js' | 'src/cli.ts'): SubjectKind {
 async function start(entry: string, setup: Setup): Promise<Subject> {
   const folder = makeTempFolder('sluice-chaos-');
   const port = await freePort();
+  if (setup.supervised === true) return supervised(entry, folder, port, setup);
   const sluice = await startSluice({
     ...{ entry, folder, data: 'absent', config: supported(folder, configOf(port, setup)) },
     ...(setup.openFiles === undefined ? {} : { openFiles: setup.openFiles }),
@@ -33,7 +42,8 @@ async function start(entry: string, setup: Setup): Promise<Subject> {
     sluice,
     pids: () => sluice.child.groupPids(),
     workerPids: () => sluice.workerPids(),
-    signal: (signal) => sluice.signal(signal),
+    primaryPid: () => sluice.pid,
+    roll: () => roll(sluice),
     async reload(next) {
       sluice.configure(supported(folder, configOf(port, next)));
       const { status, body } = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
@@ -47,10 +57,49 @@ async function start(entry: string, setup: Setup): Promise<Subject> {
   };
 }
 
+async function supervised(entry: string, folder: string, port: number, setup: Setup): Promise<Subject> {
+  const config = writeConfig(folder, supported(folder, configOf(port, setup)));
+  const child = launchServer(
+    process.execPath,
+    [`${ROOT}${entry}`, 'serve', '--config', config],
+    folder,
+    setup,
+  );
+  await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  const cannot = () => Promise.reject(new Error('a supervised Sluice is not managed'));
+  return {
+    ...{ port, sluice: null, reload: cannot, roll: cannot },
+    pids: () => child.groupPids(),
+    workerPids: () => othersOf(child, setup),
+    primaryPid: () => primaryOf(child, setup),
+    async stop() {
+      const { code } = await child.kill();
+      removeTempFolder(folder);
+      return code;
+    },
+  };
+}
+
+/** Resolves once every worker is another process than before, and serves. */
+async function roll({ adminUrl }: SluiceProcess): Promise<void> {
+  const before = new Set((await workersOf(adminUrl)).map(({ pid }) => pid));
+  const { status, body } = await askJson(`${adminUrl}/api/v1/workers/restart`, { method: 'POST' });
+  if (status >= 300) throw new Error(`restart of the workers: ${status} ${JSON.stringify(body)}`);
+  await waitFor(
+    'every worker to be another one',
+    async () => {
+      const workers = await workersOf(adminUrl);
+      const fresh = workers.every(({ pid, state }) => !before.has(pid) && state === 'serving');
+      return fresh && workers.length === before.size;
+    },
+    { timeoutMs: ROLL_MS },
+  );
+}
+
 const ms = (count: number) => `${count}ms`;
 
 function configOf(port: number, setup: Setup): SluiceConfig {
-  const { backends, ports = [], redisUrl, clientMs, workers, graceMs } = setup;
+  const { backends, ports = [], redisUrl, workers, graceMs } = setup;
   return {
     listen: [port, ...ports].map((each) => ({ address: `127.0.0.1:${each}` })),
     workers,
@@ -62,19 +111,18 @@ function configOf(port: number, setup: Setup): SluiceConfig {
           redis: { url: redisUrl },
           rateLimit: { policies: { default: { capacity: 1_000, refillPerSecond: 1_000 } } },
         }),
-    timeouts: {
-      drainGrace: ms(graceMs),
-      ...(clientMs === undefined ? {} : { headers: ms(clientMs), bodyIdle: ms(clientMs) }),
-    },
+    primary: { graceWithout: '30s' },
+    timeouts: { drainGrace: ms(graceMs) },
     log: { level: 'warn', access: { enabled: false } },
   };
 }
 
 function poolOf(setup: Setup, backends: Setup['backends']): object {
-  const { answerMs, tryMs, probeMs, ejectionMs, slowStartMs, adaptive = false } = setup;
+  const { answerMs, tryMs, probeMs, ejectionMs, slowStartMs, adaptive = false, probes = true } = setup;
+  const healthCheck = { path: '/health', interval: ms(probeMs), timeout: ms(probeMs / 2), rise: 2, fall: 3 };
   return {
     backends: backends.map(({ port, weight }) => ({ url: `http://127.0.0.1:${port}`, weight })),
-    healthCheck: { path: '/health', interval: ms(probeMs), timeout: ms(probeMs / 2), rise: 2, fall: 3 },
+    ...(probes ? { healthCheck } : {}),
     timeouts: { connect: ms(answerMs), response: ms(answerMs) },
     outlier: { consecutiveErrors: 5, baseEjection: ms(ejectionMs), maxEjectedPercent: 50 },
     slowStart: ms(slowStartMs),

@@ -19,14 +19,16 @@ export interface Setup {
   graceMs: number;
   /** Further ports to listen on. */
   ports?: number[];
+  /** Something starts it again whenever it ends. */
+  supervised?: boolean;
+  /** false: backends are not probed. */
+  probes?: boolean;
   /** Limit of open files of each process. */
   openFiles?: number;
   /** Redis of the limiter; none: no limits. */
   redisUrl?: string;
   /** The limit of concurrency follows latency. */
   adaptive?: boolean;
-  /** Longest wait for a request's head, and for more of its body. */
-  clientMs?: number;
 }
 
 /** What is absent in a server is `–` in the table. */
@@ -36,12 +38,15 @@ export interface Subject {
   pids(): number[];
   /** pids of those that serve, where others manage them. */
   workerPids(): number[];
+  /** The process that manages the others; 0: there is none at the moment. */
+  primaryPid(): number;
   /** reload applies another setup, and resolves when it is in force. */
   reload(setup: Setup): Promise<void>;
-  signal(signal: NodeJS.Signals): void;
+  /** roll replaces all serving processes, and resolves when the old ones are gone. */
+  roll(): Promise<void>;
   /** Resolves with the exit code, once it has ended. */
   stop(): Promise<number | null>;
-  /** null: another server. */
+  /** null: another server, or one under a supervisor. */
   readonly sluice: SluiceProcess | null;
 }
 
