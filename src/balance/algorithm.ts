@@ -8,7 +8,7 @@ import { SmoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts';
 /** Algorithm picks the backend of each attempt; one per pool and plan. */
 export interface Algorithm {
   /**
-   * pick returns the next backend, of the lowest rank that an untried one has, or null when none is left. It is synchronous and allocates nothing.
+   * pick returns the next backend, of the lowest rank that an untried one has, or null when none is left, or those of that rank are full. It is synchronous and allocates nothing.
    * @param tried backends that this request has already been sent to
    */
   pick(tried: readonly Backend[]): Backend | null;

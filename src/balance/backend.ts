@@ -13,7 +13,7 @@ import { type BackendSettings, isSameServer, type PoolSettings } from '../contra
 
 /**
  * The order in which `pick` looks: at a rank only where no untried backend of a lower one is left. 1: backends that take requests;
- * 2: backups; 3: those that probably fail; 0: no request at all.
+ * 2: backups; 3: those that probably fail; 0: no request at all. A full backend has 0 too, but nothing is given to a higher rank in its place.
  */
 export type Rank = 0 | 1 | 2 | 3;
 export const LAST_RANK: Rank = 3;
@@ -29,9 +29,16 @@ export class Backend {
   /** Its part of the requests, relative to others of its rank. */
   weight = 0;
   rank: Rank = 0;
-  /** Requests at this backend now; raised and lowered by the proxy. */
+  /** Its rank if it were not full; 0: it is not. */
+  fullRank: Rank = 0;
+  /** Requests at this backend now, tunnels included. */
   inFlight = 0;
+  /** Is told when it can take a request after a time in which it could not; set by the proxy. */
+  onRoom: (() => void) | null = null;
 
+  /** Requests that count against the limit. */
+  #busy = 0;
+  #limit = Number.POSITIVE_INFINITY;
   #backup = false;
   #standing: Standing;
   #panic: Panic = 'no';
@@ -75,7 +82,7 @@ export class Backend {
 
   set trial(trial: Trial) {
     this.#trial = trial;
-    this.rank = this.#rankNow();
+    this.#rerank();
   }
 
   /** Its rank while nothing is wrong with it. */
@@ -88,7 +95,41 @@ export class Backend {
   #judge(): void {
     const isOnTrial = this.#standing === 'out' && this.#panic === 'shared' && this.plannedRank === 1;
     if (isOnTrial !== (this.#trial !== 'none')) this.#trial = isOnTrial ? 'free' : 'none';
-    this.rank = this.#rankNow();
+    this.#rerank();
+  }
+
+  /** Requests that it may have at once. */
+  set limit(limit: number) {
+    this.#limit = limit;
+    this.#rerank();
+  }
+
+  /** enter is called with each attempt. */
+  enter(): void {
+    this.inFlight += 1;
+    this.#busy += 1;
+    if (this.#busy >= this.#limit) this.#rerank();
+  }
+
+  /** leave is called at its end. */
+  leave(): void {
+    this.inFlight -= 1;
+    this.free();
+  }
+
+  /** free alone is for an attempt that has become a tunnel, which does not count against the limit. */
+  free(): void {
+    this.#busy -= 1;
+    if (this.#busy + 1 >= this.#limit) this.#rerank();
+  }
+
+  #rerank(): void {
+    const rank = this.#rankNow();
+    const before = this.rank;
+    const isFull = this.#busy >= this.#limit;
+    this.fullRank = isFull ? rank : 0;
+    this.rank = isFull ? 0 : rank;
+    if (before === 0 && this.rank !== 0) this.onRoom?.();
   }
 
   #rankNow(): Rank {
@@ -97,6 +138,19 @@ export class Backend {
     if (this.#standing === 'off' || this.#panic === 'no') return 0;
     return this.#trial === 'free' || this.#trial === 'passed' ? 1 : 3;
   }
+}
+
+/** hasFull: whether a backend would be picked if it were not full. @param rank null: of any */
+export function hasFull(
+  backends: Iterable<Backend>,
+  tried: readonly Backend[],
+  rank: number | null,
+): boolean {
+  for (const backend of backends) {
+    const { fullRank } = backend;
+    if (fullRank !== 0 && (rank === null || rank === fullRank) && !tried.includes(backend)) return true;
+  }
+  return false;
 }
 
 /**

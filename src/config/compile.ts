@@ -1,6 +1,6 @@
 /** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
-import type { PoolTlsSettings, RetrySettings } from '../contract/pool-settings.ts';
+import type { PoolSettings, PoolTlsSettings, RetrySettings } from '../contract/pool-settings.ts';
 import {
   DEFAULT_NAME,
   type ListenTlsSettings,
@@ -107,6 +107,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     panicThresholdPercent,
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     retry: compileRetry(pool.retry),
+    limits: compileLimits(pool.limits),
     tls: compileTls(pool, files),
     protocol,
     proxyProtocol: pool.proxyProtocol,
@@ -124,6 +125,10 @@ function compileTls({ tls, backends }: FilePool, files: PemFiles): PoolTlsSettin
 
 function compileRetry({ perTry, onStatus, ...rest }: FilePool['retry']): RetrySettings {
   return { ...rest, onStatus: [...new Set(onStatus)], perTryMs: perTry || null };
+}
+
+function compileLimits({ queueTimeout, ...rest }: FilePool['limits']): PoolSettings['limits'] {
+  return { ...rest, queueTimeoutMs: queueTimeout };
 }
 
 type FileHealthCheck = NonNullable<FilePool['healthCheck']>;

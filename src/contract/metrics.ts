@@ -72,7 +72,8 @@ const ROWS = {
     'Orders of certificates at an ACME authority by result (ok, failed).',
   'gauge sluice_tunnels_open':
     'Connections, or streams of HTTP/2, that carry another protocol after an upgrade.',
-  'counter sluice_shed_total reason': 'Connections and requests turned away to protect the worker.',
+  'counter sluice_shed_total reason':
+    'Connections and requests turned away to protect the worker, or, with the reason queue, the backends.',
   'counter sluice_access_log_dropped_lines_total':
     'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
   'counter sluice_application_log_dropped_lines_total':

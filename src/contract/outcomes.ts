@@ -43,7 +43,6 @@ const ROWS = {
   client_abort: row('downstream', 499, 'Client went away'),
   shutdown: row('internal', 499, 'Server stopped before the request was over'),
   no_backend: row('upstream', 503, 'No backend is available'),
-  /** For a later version. */
   queue_full: row('internal', 503, 'Too many requests are waiting'),
   overload: row('internal', 503, 'Server is overloaded'),
   backend_busy: { ...row('upstream', 503, 'Backend takes no more requests'), retryable: true },

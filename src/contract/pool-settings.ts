@@ -78,6 +78,8 @@ export interface PoolSettings {
   /** responseMs: from the first attempt to the head of the answer, all attempts included. */
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
   retry: RetrySettings;
+  /** Per machine. maxConcurrentPerBackend: requests at one backend at once. queue: requests that wait for a backend, queueTimeoutMs at most; 0: none. */
+  limits: { maxConcurrentPerBackend: number; queue: number; queueTimeoutMs: number };
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;
   protocol: 'http1' | 'h2';

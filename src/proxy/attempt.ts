@@ -29,7 +29,7 @@ export class Attempt {
   ) {
     this.target = target;
     this.exchange = target.connections.start(request, sink, options);
-    target.backend.inFlight += 1;
+    target.backend.enter();
     target.results.begun();
   }
 
@@ -44,8 +44,14 @@ export class Attempt {
   end(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    this.target.backend.inFlight -= 1;
+    this.target.backend.leave();
     return true;
+  }
+
+  /** switched: a tunnel goes on in its place, and counts as a request at the backend. */
+  switched(): void {
+    this.#over = true;
+    this.target.backend.free();
   }
 
   /** failed: the exchange ended with an error. @returns false where the attempt was over before */

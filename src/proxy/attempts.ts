@@ -5,10 +5,12 @@
  * waiting   the last attempt has failed, and another one follows: it waits for a permit of the RetryBudget (PERMIT_MS), then out its
  *           back-off, with the permit. A timer of node bounds each wait: the worker's own is too coarse.
  *
+ * queued    every backend that could be tried next is full: it waits in the pool's RequestQueue, before the first attempt or a further one.
+ *
  * From the first failure on, a deadline bounds all attempts together (timeouts.response), until a head comes that passes on. It is made
  * even where it is not armed: that it is there says that this request has failed before.
  */
-import type { Backend } from '../balance/backend.ts';
+import { type Backend, hasFull } from '../balance/backend.ts';
 import type { LbError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
 import { Deadline } from '../infra/deadline-timer.ts';
@@ -18,6 +20,7 @@ import type { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { PlannedBackend, PlannedPool } from './plan-pool.ts';
 import type { RequestBody } from './request-body.ts';
+import type { QueuedRequest } from './request-queue.ts';
 import * as Policy from './retry-policy.ts';
 
 /** A retry waits this long for a permit. Then the failure is the answer. */
@@ -33,10 +36,12 @@ export interface AttemptsOwner extends ResponseSink {
 }
 
 /** Attempts is made by a transaction that has passed every check. */
-export class Attempts {
+export class Attempts implements QueuedRequest {
   /** The last one; null before the first. */
   current: Attempt | null = null;
   count = 0;
+  /** Waited for a backend with room; null: no backend was looked for, or there was none. */
+  queueMs: number | null = null;
 
   readonly #admission: Admission;
   readonly #pool: PlannedPool;
@@ -55,6 +60,8 @@ export class Attempts {
   #retryAfterMs = 0;
   #hasPermit = false;
   #wait: NodeJS.Timeout | null = null;
+  /** null: it is not in the queue. */
+  #queuedMs: number | null = null;
   /** null until an attempt has failed. */
   #deadline: Deadline | null = null;
 
@@ -66,22 +73,64 @@ export class Attempts {
     pool.budget.active += 1;
   }
 
-  /** next begins an attempt at a backend that has not been tried. @returns false when none is left */
-  next(): boolean {
-    return this.#startAt(this.#pool.algorithm.pick(this.#tried), false);
+  /** next begins an attempt at a backend that has not been tried, or waits for one that is full. @returns why neither is possible, or null */
+  next(): Outcome | null {
+    const { algorithm, byBackend, queue } = this.#pool;
+    const backend = algorithm.pick(this.#tried);
+    if (backend !== null) {
+      this.#startAt(backend);
+      return null;
+    }
+    if (!hasFull(byBackend.keys(), this.#tried, null)) return OUTCOMES.no_backend;
+    if (!queue.add(this)) {
+      this.#pool.countShed();
+      this.queueMs ??= 0;
+      return OUTCOMES.queue_full;
+    }
+    this.#queuedMs = this.#pool.timer.monotonicMs();
+    this.#later(queue.timeoutMs, () => {
+      this.#pool.countShed();
+      this.#giveUp(OUTCOMES.queue_full);
+    });
+    return null;
   }
 
-  #startAt(backend: Backend | null, fresh: boolean): boolean {
-    const target = backend === null ? undefined : this.#pool.byBackend.get(backend);
-    if (target === undefined) return false;
-    this.#tried.push(target.backend);
-    this.#start(target, { fresh });
+  get isRetry(): boolean {
+    return this.count > 0;
+  }
+
+  /** startQueued is called by the queue. */
+  startQueued(): boolean {
+    try {
+      const backend = this.#pool.algorithm.pick(this.#tried);
+      if (backend === null) return false;
+      this.#endWait();
+      this.#startAt(backend);
+    } catch (thrown) {
+      this.#endWait();
+      this.#owner.crash(thrown);
+    }
     return true;
+  }
+
+  #startAt(backend: Backend): void {
+    const target = this.#pool.byBackend.get(backend);
+    if (target === undefined) throw new Error('a backend of another pool was picked');
+    this.#tried.push(backend);
+    if (this.isRetry) this.#countRetry();
+    this.#start(target, { fresh: this.#reason === 'reused_socket' });
+  }
+
+  #countRetry(): void {
+    if (this.#reason === 'reused_socket') this.#replaced = true;
+    else if (this.#reason !== 'connect') this.#retries += 1;
+    this.#pool.countRetry(this.#reason);
   }
 
   #start(target: PlannedBackend, options: { fresh: boolean }): void {
     const request = this.#request;
     this.count += 1;
+    this.queueMs ??= 0;
     // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
     const sent = lines === '' ? request : { ...request, headerLines: lines };
@@ -161,7 +210,7 @@ export class Attempts {
       return true;
     }
     if (!budget.wait(this)) return false;
-    this.#later(PERMIT_MS, () => this.#owner.giveUp(this.#failure));
+    this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
     return true;
   }
 
@@ -169,13 +218,12 @@ export class Attempts {
   #replace(error: LbError): boolean {
     const { current } = this;
     if (current === null) return false;
-    if (!this.next()) {
-      // Without another backend, the one that refused the request gets it again, once.
-      if (error.code !== 'backend_busy' || !current.exchange.connected || this.#replaced) return false;
-      this.#replaced = true;
-      this.#start(current.target, { fresh: true });
-    }
-    this.#pool.countRetry('connect');
+    if (this.next() === null) return true;
+    // Without another backend, the one that refused the request gets it again, once.
+    if (error.code !== 'backend_busy' || !current.exchange.connected || this.#replaced) return false;
+    this.#countRetry();
+    this.#replaced = true;
+    this.#start(current.target, { fresh: true });
     return true;
   }
 
@@ -224,15 +272,18 @@ export class Attempts {
 
   /** Begins the attempt that was expected, at the same backend only where there is no other. */
   #again(): void {
-    const { algorithm } = this.#pool;
-    const last = this.current?.target.backend ?? null;
-    const isReplacement = this.#reason === 'reused_socket';
-    let backend = algorithm.pick(this.#tried);
-    if (backend === null && last !== null) backend = algorithm.pick([last]) ?? last;
-    if (isReplacement) this.#replaced = true;
-    else this.#retries += 1;
-    this.#pool.countRetry(this.#reason);
-    this.#startAt(backend, isReplacement);
+    const tried = this.#tried;
+    let refusal = this.next();
+    // All have had it: from the beginning, and the last one last.
+    if (refusal === OUTCOMES.no_backend) {
+      tried.splice(0, tried.length - 1);
+      refusal = this.next();
+    }
+    if (refusal === OUTCOMES.no_backend) {
+      tried.length = 0;
+      refusal = this.next();
+    }
+    if (refusal !== null) this.#giveUp(this.#failure);
   }
 
   #later(waitMs: number, act: () => void): void {
@@ -244,6 +295,11 @@ export class Attempts {
         this.#owner.crash(thrown);
       }
     }, waitMs);
+  }
+
+  #giveUp(outcome: Outcome): void {
+    this.#endWait();
+    this.#owner.giveUp(outcome);
   }
 
   /** The time for all attempts is over. */
@@ -263,22 +319,30 @@ export class Attempts {
   }
 
   #endWait(): void {
-    if (this.#wait === null) return;
-    clearTimeout(this.#wait);
+    if (this.#wait !== null) clearTimeout(this.#wait);
     this.#wait = null;
     this.#pool.budget.leave(this);
+    if (this.#queuedMs === null) return;
+    this.queueMs = (this.queueMs ?? 0) + this.#pool.timer.monotonicMs() - this.#queuedMs;
+    this.#queuedMs = null;
+    this.#pool.queue.remove(this);
   }
 
   /** cancel ends the attempt, and the wait for another one. @param options see Exchange.destroy */
   cancel(options: { memoryIsFree: boolean }): void {
     this.current?.cancel(options);
-    if (this.#deadline !== null) this.#settle();
+    if (this.#isSpecial) this.#settle();
   }
 
   /** close is called once, at the end of the request. */
   close(): void {
-    if (this.#deadline !== null) this.#settle();
+    if (this.#isSpecial) this.#settle();
     this.#pool.budget.active -= 1;
+  }
+
+  /** Whether it has failed before, or waits. */
+  get #isSpecial(): boolean {
+    return this.#deadline !== null || this.#queuedMs !== null;
   }
 
   /** outcomeOf is how the request ends if nothing follows this error. While no backend of the pool is up, that it cannot be connected is no news. */

@@ -16,9 +16,11 @@ import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { H2Pool } from '../upstream/h2/h2-pool.ts';
 import { LiveResults } from './live-results.ts';
+import { RequestQueue } from './request-queue.ts';
 import { backendCounters, type TimedCounters } from './request-stats.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { RETRY_REASONS, type RetryReason } from './retry-policy.ts';
+import { shareOf } from './share.ts';
 
 const SECOND_MS = 1000;
 
@@ -56,6 +58,7 @@ export interface PlannedPool {
   /** Statuses that are retried; null: none, as nearly always. */
   onStatus: ReadonlySet<number> | null;
   budget: RetryBudget;
+  queue: RequestQueue;
   /** See PoolSettings.timeouts. */
   responseMs: number;
   /** Whether backends may give requests back unprocessed (HTTP/2), with any method. */
@@ -63,6 +66,8 @@ export interface PlannedPool {
   timer: DeadlineTimer;
   /** countRetry counts one more attempt in sluice_retries_total. */
   countRetry(reason: RetryReason): void;
+  /** countShed counts a request that found no room. */
+  countShed(): void;
 }
 
 /** planPool is called by each plan. @param previous the pool of this name in the plan before */
@@ -70,7 +75,7 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const known = previous?.byBackend ?? new Map<Backend, PlannedBackend>();
   const backends = keepBackends(pool, [...known.keys()]);
   const { metrics, timer } = deps;
-  const { retry, timeouts, tls, protocol, proxyProtocol } = pool;
+  const { retry, limits, timeouts, tls, protocol, proxyProtocol } = pool;
   const { connectMs, responseMs, idleMs } = timeouts;
   // An attempt has no longer than the request.
   const times = {
@@ -89,16 +94,23 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const cells = Object.fromEntries(RETRY_REASONS.map(cellOf)) as Record<RetryReason, number>;
   const budget = previous?.budget ?? new RetryBudget();
   budget.configure(retry, deps);
+  const queue = previous?.queue ?? new RequestQueue();
+  queue.configure(limits, deps);
+  const limit = shareOf(limits.maxConcurrentPerBackend, deps);
+  for (const backend of backends) Object.assign(backend, { limit, onRoom: () => queue.wake() });
+  const shedCell = metrics.series('sluice_shed_total', 'queue');
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
     byBackend: new Map(planned.map((each) => [each.backend, each])),
     retry,
     onStatus: retry.onStatus.length === 0 ? null : new Set(retry.onStatus),
     budget,
+    queue,
     responseMs,
     mayGiveBack: protocol === 'h2',
     timer,
     countRetry: (reason) => metrics.add(cells[reason], 1),
+    countShed: () => metrics.add(shedCell, 1),
   };
 }
 

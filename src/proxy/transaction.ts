@@ -193,7 +193,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     };
     if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
     this.#attempts = new Attempts(this.#admission, pool, request, this);
-    if (!this.#attempts.next()) this.#refuse(OUTCOMES.no_backend);
+    const noRoom = this.#attempts.next();
+    if (noRoom !== null) this.#refuse(noRoom);
   }
 
   get #attempt(): Attempt | null {
@@ -272,6 +273,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
+    attempt.switched();
     this.#attempts?.close();
     count(this.#record, this.#stats, this.#deps.traffic);
     this.#leave();
@@ -430,9 +432,10 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     record.bytesIn = this.body?.receivedBytes ?? 0;
     record.totalMs = systemClock.monotonicMs() - this.#startMs;
     const attempts = this.#attempts;
-    if (attempts === null || attempts.current === null) return;
+    if (attempts === null) return;
     record.attempts = attempts.count;
-    record.queueMs = 0;
+    record.queueMs = attempts.queueMs;
+    if (attempts.current === null) return;
     record.upstreamMs = attempts.current.upstreamMs;
     record.backend = attempts.current.target.backend.id;
   }

@@ -49,6 +49,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
           onStatus: [],
           perTryMs: null,
         },
+        limits: { maxConcurrentPerBackend: 1024, queue: 1024, queueTimeoutMs: 1000 },
         tls: null,
         protocol: 'http1',
         proxyProtocol: 'off',
@@ -287,6 +288,17 @@ test('retries have limits of their own, and the time for one attempt may be shor
     onStatus: [503, 429],
     perTryMs: 250,
   });
+});
+
+test('the limits of a pool, and a queue of none', () => {
+  const [pool] = settingsOf(
+    `pools:
+  app:
+    backends: [{ url: http://a }]
+    limits: { maxConcurrentPerBackend: 8, queue: 0, queueTimeout: 250ms }
+`,
+  ).pools;
+  assert.deepEqual(pool?.limits, { maxConcurrentPerBackend: 8, queue: 0, queueTimeoutMs: 250 });
 });
 
 test('the protocols of a route come out in lower case, once each; an empty list is none', () => {

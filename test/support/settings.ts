@@ -35,6 +35,10 @@ export function retrySettings(more: Partial<RetrySettings> = {}): RetrySettings 
   return { attempts: 1, ...budget, nonIdempotent: false, onStatus: [], perTryMs: null, ...more };
 }
 
+export function limitsSettings(more: Partial<PoolSettings['limits']> = {}): PoolSettings['limits'] {
+  return { maxConcurrentPerBackend: 1024, queue: 1024, queueTimeoutMs: 1_000, ...more };
+}
+
 /** poolSettings makes the pool `app`, without backends and without a health check. */
 export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
   const timeouts = { connectMs: 5_000, responseMs: 60_000, idleMs: 60_000 };
@@ -46,6 +50,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     panicThresholdPercent: 50,
     timeouts,
     retry: retrySettings(),
+    limits: limitsSettings(),
     tls: null,
     protocol: 'http1',
     proxyProtocol: 'off',

@@ -160,7 +160,23 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     },
     '0.7',
   ).prefault({}),
-  limits: Key.later('Concurrency per backend, and a queue'),
+  limits: Key.block(
+    'Requests at the same time; all numbers per machine, each worker has its share ([more](retries.md#limits-and-the-queue)).',
+    {
+      maxConcurrentPerBackend: Key.integer(
+        1024,
+        [1, 1_000_000],
+        'Requests at one backend at the same time, without open tunnels.',
+      ),
+      queue: Key.integer(
+        1024,
+        [0, 1_000_000],
+        'Requests of the pool that wait while all its backends have as many as they may; a further one is 503.',
+      ),
+      queueTimeout: Key.duration('1s', ['0', '1h'], 'Longest wait there; then 503.'),
+    },
+    '0.7',
+  ).prefault({}),
   tls: Key.block(
     'TLS towards backends with `https://` ([more](tls.md#tls-to-backends)).',
     {

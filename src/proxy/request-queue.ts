@@ -1,0 +1,47 @@
+/** Requests of a pool that wait for a backend with room, in order of arrival (B11). */
+import type { AlgorithmOptions } from '../balance/algorithm.ts';
+import type { PoolSettings } from '../contract/pool-settings.ts';
+import { shareOf } from './share.ts';
+
+/** Retries that cannot use the room that there is are passed over, this many at most: a bound on the work of one wake. */
+const PASSED_OVER_MAX = 32;
+
+/** QueuedRequest is what the queue needs of a request. */
+export interface QueuedRequest {
+  /** A retry does not go to any backend. */
+  readonly isRetry: boolean;
+  /** startQueued leaves the queue and begins an attempt; never throws. @returns false where no backend has room for it */
+  startQueued(): boolean;
+}
+
+/** RequestQueue is made once per pool and worker; plans pass it on, so that a reload loses nobody who waits. */
+export class RequestQueue {
+  timeoutMs = 0;
+  #max = 0;
+  /** A Set, because a client may leave from its middle. */
+  readonly #waiting = new Set<QueuedRequest>();
+
+  /** configure is called with each plan. */
+  configure({ queue, queueTimeoutMs }: PoolSettings['limits'], place: AlgorithmOptions): void {
+    this.#max = queue === 0 ? 0 : shareOf(queue, place);
+    this.timeoutMs = queueTimeoutMs;
+  }
+
+  /** add lets a request wait, which sees to it that it waits no longer than timeoutMs. @returns false where the queue is full */
+  add(request: QueuedRequest): boolean {
+    if (this.#waiting.size >= this.#max) return false;
+    this.#waiting.add(request);
+    return true;
+  }
+
+  remove(request: QueuedRequest): void {
+    this.#waiting.delete(request);
+  }
+
+  /** wake is called when a backend has room again. It begins what it can at once, so that no later request takes the room. */
+  wake(): void {
+    let passedOver = 0;
+    for (const request of this.#waiting)
+      if (!request.startQueued() && (!request.isRetry || ++passedOver > PASSED_OVER_MAX)) break;
+  }
+}
