@@ -133,6 +133,8 @@ export interface LimitSettings {
   connections: number | 'auto';
   /** Per worker; 0: no cap. Trusted proxies do not count. */
   connectionsPerIp: number;
+  /** Lowest rate of a request body, in bytes per second; 0: none. */
+  bodyMinRate: number;
 }
 
 /** OverloadSettings says from where on a worker turns work away (proxy/overload.ts). */

@@ -1,12 +1,13 @@
 /**
  * The request body on its way from the client to a backend. It is read once the backend's connection is open, counted against the
- * limit before a byte goes on (B18), stopped while the backend takes no more, and given up if the client pauses too long (B14).
+ * limit before a byte goes on (B18), stopped while the backend takes no more, and given up if the client pauses too long (B14) or is too slow.
  */
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
 import type { KeptBody } from '../upstream/kept-body.ts';
+import { BodyPace } from './body-pace.ts';
 import type { Plan } from './plan.ts';
 
 /** giveUp ends the request. */
@@ -25,6 +26,8 @@ export class RequestBody {
   readonly #idle = new Deadline(() => this.#owner.giveUp(OUTCOMES.body_timeout));
   /** What was read; null: the request is sent once. */
   readonly #kept: KeptBody | null;
+  /** null: there is no lowest rate. */
+  readonly #pace: BodyPace | null;
   /** null: no backend takes it now. */
   #exchange: Exchange | null = null;
   #isRead = false;
@@ -36,6 +39,13 @@ export class RequestBody {
     this.#timer = plan.timer;
     this.#plan = plan;
     this.#owner = owner;
+    this.#pace = plan.limits.bodyMinRate === 0 ? null : this.#makePace(plan.limits.bodyMinRate);
+  }
+
+  #makePace(minRate: number): BodyPace {
+    const receivedBytes = (): number => this.receivedBytes;
+    const onSlow = (): void => this.#owner.giveUp(OUTCOMES.body_timeout);
+    return new BodyPace({ timer: this.#timer, minRate, receivedBytes, onSlow });
   }
 
   /** Whether another attempt could send all of it. */
@@ -62,7 +72,7 @@ export class RequestBody {
     this.#exchange = null;
     if (!this.#isRead || this.done) return;
     this.#kept?.wait();
-    this.#timer.disarm(this.#idle);
+    this.#rest();
     this.#downstream.pauseBody();
   }
 
@@ -70,11 +80,19 @@ export class RequestBody {
   answered(): void {
     this.#answering = true;
     this.#kept?.forget();
-    this.#timer.disarm(this.#idle);
+    this.#rest();
   }
 
   #armIdle(): void {
-    if (!this.#answering) this.#timer.arm(this.#idle, this.#plan.timeouts.bodyIdleMs);
+    if (this.#answering) return;
+    this.#timer.arm(this.#idle, this.#plan.timeouts.bodyIdleMs);
+    this.#pace?.run();
+  }
+
+  /** Nothing is awaited of the client. */
+  #rest(): void {
+    this.#timer.disarm(this.#idle);
+    this.#pace?.rest();
   }
 
   /** take is called with each piece. */
@@ -86,7 +104,7 @@ export class RequestBody {
     else if (this.#exchange.writeBody(chunk)) this.#armIdle();
     else {
       // Now the backend is late, not the client. Its connection has a deadline for that.
-      this.#timer.disarm(this.#idle);
+      this.#rest();
       this.#downstream.pauseBody();
     }
   }
@@ -122,5 +140,6 @@ export class RequestBody {
   #close(): void {
     this.done = true;
     this.#timer.remove(this.#idle);
+    this.#pace?.close();
   }
 }

@@ -126,6 +126,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: rateLimit.identify.apiKeyHeader: must not be X-Forwarded-Key, which has a meaning of its own',
     ':8: secrets.apiKeys: must be text',
   ],
+  'bad-rate.yaml': [':4: limits.bodyMinRate: must be a whole number from 0 to 1000000000'],
   'bad-size.yaml': [
     ':2: limits.bodyBytes: must be a size from 1 to 1024GiB, written like 16KiB, 1MiB or a number of bytes',
     ':3: limits.headerBytes: must be a size from 256 to 1MiB, written like 16KiB, 1MiB or a number of bytes',
@@ -248,7 +249,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: routes[0].mirror: not supported in this version',
     ':11: routes[1].split: not supported in this version',
   ],
-  'not-supported-slow-clients.yaml': [':4: limits.bodyMinRate: not supported in this version'],
   'not-supported-watch.yaml': [':4: watch: not supported in this version'],
   'not-supported-yet.yaml': [
     ':2: listen[0].h2c: must be true or false',

@@ -83,6 +83,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       headerCount: 100,
       connections: 'auto',
       connectionsPerIp: 0,
+      bodyMinRate: 0,
     },
     timeouts: {
       headersMs: 10_000,

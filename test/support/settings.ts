@@ -141,7 +141,14 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
       headers: 'draft',
       ...more.rateLimit,
     },
-    limits: { bodyBytes: 1_048_576, ...head, connections: 0, connectionsPerIp: 0, ...more.limits },
+    limits: {
+      bodyBytes: 1_048_576,
+      ...head,
+      connections: 0,
+      connectionsPerIp: 0,
+      bodyMinRate: 0,
+      ...more.limits,
+    },
     timeouts: { headersMs: 10_000, ...idle, drainGraceMs: 0, drainMs: 5_000, ...more.timeouts },
     log: { level: 'error', format: 'json', access: { enabled: true, sample: 1 }, ...more.log },
   };

@@ -97,7 +97,7 @@ export const configSchema = Key.block('', {
     headerCount: Key.integer(100, [1, 2000], 'Header lines; above: 431.'),
     connections: Key.integerOrAuto(
       [0, 1_000_000],
-      'Open client connections per worker; more are closed at once. 0: no cap.',
+      'Open client connections per worker. Above it, one that has been idle for 5 s or longer makes room, else the new one is closed at once. 0: no cap.',
       "half of the worker's file descriptor limit",
     ),
     connectionsPerIp: Key.integer(
@@ -105,7 +105,12 @@ export const configSchema = Key.block('', {
       [0, 1_000_000],
       'The same per client address and worker; trusted proxies do not count. 0: no cap.',
     ),
-    bodyMinRate: Key.later('Lowest rate of a request body, in bytes per second', 0),
+    bodyMinRate: Key.integer(
+      0,
+      [0, 1_000_000_000],
+      'Lowest rate of a request body in bytes per second, over each 5 s in which Sluice awaits it; below: 408. Calls that stream may pause, and need 0. 0: no lowest rate.',
+      '0.7',
+    ),
   }).prefault({}),
   timeouts: Key.block('Deadlines on the side of the clients, and of a drain.', {
     headers: Key.duration(

@@ -1,8 +1,9 @@
-/** The caps on the connections of a worker (B20): on all together, and on those of one address. */
+/** The caps on the connections of a worker (B20): on all together, where an idle one makes room, and on those of one address. */
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import type { BaseConnection } from './base-connection.ts';
+import { IdleConnections } from './idle-connections.ts';
 
 /** ConnectionCaps is made by InboundServer. */
 export class ConnectionCaps {
@@ -10,6 +11,7 @@ export class ConnectionCaps {
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
   readonly #cell: number;
   readonly #perAddressCell: number;
+  readonly #idle = new IdleConnections();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
 
@@ -20,17 +22,19 @@ export class ConnectionCaps {
   }
 
   /**
-   * isAbove counts a new connection, and tells whether it exceeds a cap; then it must close.
-   * @param open all connections, this one included
+   * excess counts a new connection, and returns the one that must close for a cap: the new one or, where the cap on all together is exceeded,
+   * one that has been idle for long; null: none. @param open all connections, this one included
    */
-  isAbove(connection: BaseConnection, open: readonly BaseConnection[], plan: Plan): boolean {
+  excess(connection: BaseConnection, open: readonly BaseConnection[], plan: Plan): BaseConnection | null {
     const { connections, connectionsPerIp } = plan.limits;
     const ofAddress = this.#countOf(connection, open, plan);
     const cap = connections === 'auto' ? this.#automaticCap : connections;
+    const isAboveOwn = connectionsPerIp > 0 && ofAddress > connectionsPerIp;
     const isAboveCap = cap > 0 && open.length > cap;
-    if (!isAboveCap && (connectionsPerIp === 0 || ofAddress <= connectionsPerIp)) return false;
-    this.#metrics.add(isAboveCap ? this.#cell : this.#perAddressCell, 1);
-    return true;
+    if (!isAboveOwn && !isAboveCap) return null;
+    this.#metrics.add(isAboveOwn ? this.#perAddressCell : this.#cell, 1);
+    // Its own address has had its share.
+    return isAboveOwn ? connection : (this.#idle.longest(open, connection.sinceMs) ?? connection);
   }
 
   /** closed is called once for each connection that is closed. */

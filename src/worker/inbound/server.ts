@@ -227,6 +227,6 @@ export class InboundServer implements ConnectionOwner {
   }
 
   #capConnection(connection: BaseConnection): void {
-    if (this.#caps.isAbove(connection, this.#connections.items, this.plan)) connection.destroy();
+    this.#caps.excess(connection, this.#connections.items, this.plan)?.destroy();
   }
 }

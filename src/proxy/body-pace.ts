@@ -1,0 +1,53 @@
+/** The lowest rate of a request body (`limits.bodyMinRate`): one that keeps coming byte by byte holds a connection to a backend for hours. */
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
+
+/** The rate is that of such a window, and the first one is the grace. */
+const WINDOW_MS = 5_000;
+const MS_PER_SEC = 1_000;
+
+/** BodyPace is made for a body that is awaited, where a rate is set. */
+export class BodyPace {
+  readonly #timer: DeadlineTimer;
+  readonly #windowBytes: number;
+  readonly #receivedBytes: () => number;
+  readonly #onSlow: () => void;
+  readonly #due = new Deadline(() => this.#look());
+  #fromBytes = 0;
+
+  /** @param options minRate: bytes per second, above 0 */
+  constructor(options: {
+    timer: DeadlineTimer;
+    minRate: number;
+    receivedBytes: () => number;
+    onSlow: () => void;
+  }) {
+    this.#timer = options.timer;
+    this.#windowBytes = (options.minRate * WINDOW_MS) / MS_PER_SEC;
+    this.#receivedBytes = options.receivedBytes;
+    this.#onSlow = options.onSlow;
+  }
+
+  /** run is called whenever bytes are awaited of the client. It begins a window, unless one is under way. */
+  run(): void {
+    if (!this.#due.armed) this.#begin();
+  }
+
+  /** rest is called when somebody else is late: the next window begins anew. */
+  rest(): void {
+    this.#timer.disarm(this.#due);
+  }
+
+  close(): void {
+    this.#timer.remove(this.#due);
+  }
+
+  #begin(): void {
+    this.#fromBytes = this.#receivedBytes();
+    this.#timer.arm(this.#due, WINDOW_MS);
+  }
+
+  #look(): void {
+    if (this.#receivedBytes() - this.#fromBytes < this.#windowBytes) this.#onSlow();
+    else this.#begin();
+  }
+}
