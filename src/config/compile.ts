@@ -42,6 +42,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
       eventLoopDelayMs: config.overload.eventLoopDelay,
       heapPercent: config.overload.heapPercent,
     },
+    primary: { graceWithoutMs: config.primary.graceWithout },
     log: config.log,
     secrets: { apiKeys: config.secrets.apiKeys },
   });

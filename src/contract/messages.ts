@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 14;
+export const PROTOCOL_VERSION = 15;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -31,6 +31,8 @@ export interface WorkerPlace {
   log: Pick<LogSettings, 'level' | 'format'>;
   /** For each address of `listen` the descriptor of the inherited, bound socket; null: the primary deals its connections. */
   listenFds: (number | null)[];
+  /** Where it waits for the next primary if this one dies (contract/orphans.ts); null: it ends with this one. */
+  orphanFolder: string | null;
 }
 
 /** Some 1,500 clients, which a worker applies within 1 ms. */

@@ -183,6 +183,8 @@ export interface Settings {
     drainMs: number;
   };
   overload: OverloadSettings;
+  /** How long workers serve on after the death of the primary. */
+  primary: { graceWithoutMs: number };
   log: LogSettings;
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };

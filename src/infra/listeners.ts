@@ -26,7 +26,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
 /**
  * openListener makes a server listen and returns its URL, with the real port where 0 was asked for. Throws what listenFailure makes.
  *
- * @param inheritedFd the socket that the primary bound for this worker; null: the server binds one
+ * @param inheritedFd a socket that another process bound, and that this server closes; null: the server binds one
  */
 export async function openListener(
   server: Server,

@@ -40,6 +40,7 @@ import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
+import { Inheritance, orphanFolder } from './workers/inheritance.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -84,6 +85,7 @@ class Primary {
   #supervisor: Supervisor | null = null;
   #reloader: Reloader | null = null;
   #acme: AcmeService | null = null;
+  #inheritance: Inheritance | null = null;
 
   constructor(options: PrimaryOptions) {
     this.#options = options;
@@ -163,14 +165,12 @@ class Primary {
    */
   async #start(): Promise<void> {
     const { settings, configPath, env } = this.#options;
-    const { listen, accept, admin } = settings;
     const logger = this.#logger;
     const lifecycle = this.#lifecycle;
     const registry = this.#registry;
     const collector = this.#collector;
 
-    const addresses = [...listen, { kind: 'tcp', ...admin } as const];
-    await this.#unlessStopped(waitForFreeAddresses(addresses, logger, () => this.#phase === 'draining'));
+    const inheritance = await this.#unlessStopped(this.#inherit());
     const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
@@ -188,9 +188,7 @@ class Primary {
     const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
     lifecycle.onClose('the warnings of certificates', stopWarnings);
 
-    await this.#unlessStopped(removeDeadSockets(listen, logger));
-    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount });
-    lifecycle.onClose('the listening sockets', () => sockets.close());
+    const sockets = await this.#bind(inheritance);
     if (this.#phase === 'draining') return;
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
@@ -213,16 +211,42 @@ class Primary {
     const tunnels = new TunnelList(() => supervisor.links());
     const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
     const replaceWorkers = () => this.#replaceWorkers();
-    const adminServer = await startAdminServer(admin, { ...parts, replaceWorkers, phase: () => this.#phase });
+    const adminServer = await startAdminServer(settings.admin, {
+      ...parts,
+      replaceWorkers,
+      phase: () => this.#phase,
+    });
     lifecycle.onClose('the admin port', () => adminServer.close());
 
     await this.#unlessStopped(workersServe);
     acme.start();
     sockets.unlock();
     await this.#unlessStopped(firstProbes);
+    inheritance.orphans.drain();
     this.#phase = 'ready';
     this.#sayReady({ addresses: sockets.addresses, admin: adminServer.url, workers: this.#workerCount });
     this.#ready.resolve(reloader);
+  }
+
+  /** Waits until every address is free, or was taken over from the primary before this one. */
+  async #inherit(): Promise<Inheritance> {
+    const { settings } = this.#options;
+    const inheritance = new Inheritance(settings, this.#workerCount, this.#logger);
+    this.#lifecycle.onClose('what an earlier primary left', () => inheritance.close());
+    this.#inheritance = inheritance;
+    const addresses = [...settings.listen, { kind: 'tcp', ...settings.admin } as const];
+    await waitForFreeAddresses(addresses, this.#logger, () => this.#phase === 'draining', inheritance);
+    return inheritance;
+  }
+
+  async #bind({ sockets: given }: Inheritance): Promise<ListenSockets> {
+    const { listen, accept } = this.#options.settings;
+    await this.#unlessStopped(removeDeadSockets(listen, this.#logger));
+    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, given });
+    this.#lifecycle.onClose('the listening sockets', () => sockets.close());
+    // Those that no address wants.
+    given.close();
+    return sockets;
   }
 
   #openTls(briefing: WorkerBriefing): TlsKeeper {
@@ -271,6 +295,7 @@ class Primary {
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
       log: this.#options.settings.log,
+      orphanFolder: orphanFolder(this.#options.settings.database),
       watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',
       inheritedBy: (index) => sockets.inheritedBy(index),
       logger: this.#logger,
@@ -327,6 +352,7 @@ class Primary {
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
     this.#acme?.stopOrders();
+    this.#inheritance?.orphans.drain();
     const drained = await this.#supervisor?.drain({ graceMs, drainMs });
     if (drained !== undefined && drained.killedCount > 0)
       this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');

@@ -4,8 +4,9 @@
  *
  * waiting   no settings yet. The first settings end it.
  * opening   the data plane is built and begins to listen, within a second or so; later settings wait. `ready` or an exit ends it.
- * serving   later settings replace the plan between two requests. #drain ends it: an order of the primary, a stop signal, the
- *           loss of the primary, or an uncaught exception.
+ * serving   later settings replace the plan between two requests. #drain ends it: an order of the primary, a stop signal, or an
+ *           uncaught exception. If the primary dies, the worker serves on as an orphan (orphan.ts), for a while or until there is a
+ *           new primary; then #drain.
  * draining  #ending is true. #leave ends it once all requests are over, or #stop, which cuts those in flight.
  */
 import type { Socket } from 'node:net';
@@ -20,6 +21,7 @@ import {
   type WorkerMessage,
   type WorkerPlace,
 } from '../contract/messages.ts';
+import { listenKeys } from '../contract/orphans.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
@@ -30,6 +32,7 @@ import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { watchLoop } from './loop-watch.ts';
+import { waitForSuccessor } from './orphan.ts';
 import { PrimaryLink } from './primary-link.ts';
 
 const REPORT_EVERY_MS = 1_000;
@@ -74,7 +77,7 @@ class WorkerMain {
   /** start says hello to the primary. @param signals made first of all, so that no early signal ends the process */
   start(signals: ProcessSignals): void {
     attachLog(this.#logger, this.#lines);
-    process.once('disconnect', () => this.#onPrimaryLost());
+    process.once('disconnect', () => void this.#onPrimaryLost());
     process.on('exit', () => {
       this.#lines.application.flushSync();
       this.#lines.access.flushSync();
@@ -256,11 +259,26 @@ class WorkerMain {
     process.exit(1);
   }
 
-  /** Nobody will replace this worker: it finishes what is in flight and exits. */
-  #onPrimaryLost(): void {
-    this.#logger.error('the primary is gone: finishing what is in flight');
+  /** Nobody will replace this worker. */
+  async #onPrimaryLost(): Promise<void> {
     this.#dataPlane?.receive({ type: 'no-more-connections' }, null);
+    if (!this.#ending) await this.#serveOn();
+    this.#logger.error('the primary is gone: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
+  }
+
+  /** Resolves when a new primary needs this worker no more, or when the time without one is over. */
+  async #serveOn(): Promise<void> {
+    const { orphanFolder: folder, listenFds } = this.#place;
+    const settings = this.#dataPlane?.settings;
+    if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return;
+    const { graceWithoutMs: graceMs } = settings.primary;
+    this.#logger.error({ graceMs }, 'the primary is gone: serving on until there is another one');
+    const fds = listenFds.filter((fd) => fd !== null);
+    const keys = listenKeys(settings.listen);
+    const note = { keys, socketCount: fds.length, drainMs: settings.timeouts.drainMs };
+    const isRelieved = await waitForSuccessor({ folder, note, fds, graceMs, logger: this.#logger });
+    if (isRelieved) this.#logger.info('a new primary has taken over');
   }
 
   /** A stop signal begins the drain that the primary would order: a terminal sends it to all processes. Others are the primary's. */

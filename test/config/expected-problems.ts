@@ -230,7 +230,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':7: pools.app.sticky: not supported in this version',
     ':8: pools.app.discovery: not supported in this version',
   ],
-  'not-supported-primary.yaml': [':4: primary: not supported in this version'],
+  'bad-grace-without.yaml': [
+    ':4: primary.graceWithout: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
+  ],
   'not-supported-probe.yaml': [
     ':4: pools.app.healthCheck.host: not supported in this version',
     ':4: pools.app.healthCheck.port: not supported in this version',

@@ -95,6 +95,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       drainMs: 30_000,
     },
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
+    primary: { graceWithoutMs: 30_000 },
     log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
     secrets: { apiKeys: null },
   });
@@ -314,9 +315,10 @@ ${POOL}`);
 });
 
 test('durations and sizes are milliseconds and bytes', () => {
-  const { timeouts, limits } =
+  const { timeouts, limits, primary } =
     settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, writeIdle: 3s, keepAlive: 1m, tunnelIdle: 2h, drain: 1h, drainGrace: 0 }
 limits: { bodyBytes: 1GiB, headerBytes: 32KiB, targetBytes: 2048 }
+primary: { graceWithout: 1m }
 ${POOL}`);
   assert.deepEqual(timeouts, {
     headersMs: 250,
@@ -328,6 +330,7 @@ ${POOL}`);
     drainMs: 3_600_000,
   });
   assert.deepEqual([limits.bodyBytes, limits.headerBytes, limits.targetBytes], [2 ** 30, 32_768, 2048]);
+  assert.equal(primary.graceWithoutMs, 60_000);
 });
 
 test('addresses come out in canonical form', () => {

@@ -7,7 +7,7 @@ import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('when the primary is killed with -9 its workers finish their requests and exit, and a new primary gets the port', async (t) => {
+test('without primary.graceWithout, when the primary is killed with -9 its workers finish their requests and exit, and a new primary gets the port', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = tempFolder(t);
@@ -17,6 +17,7 @@ test('when the primary is killed with -9 its workers finish their requests and e
     workers: 2,
     pools: poolOf([backend]),
     timeouts: { drain: '10s' },
+    primary: { graceWithout: '0s' },
   };
   const first = await startSluice({ config, folder });
   t.after(() => first.child.kill());

@@ -131,6 +131,7 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
     routes: [],
     redis: null,
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
+    primary: { graceWithoutMs: 0 },
     ...more,
     rateLimit: {
       enabled: true,

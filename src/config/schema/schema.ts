@@ -179,7 +179,18 @@ export const configSchema = Key.block('', {
     '0.7',
   ).prefault({}),
   watch: Key.later('Reload when the file changes', false),
-  primary: Key.later('Workers that serve on without a primary'),
+  primary: Key.block(
+    'The primary process.',
+    {
+      graceWithout: Key.duration(
+        '30s',
+        ['0s', '1h'],
+        'When the primary dies, its workers serve on for this long, until a new primary has taken their listening sockets over; then they finish what is in flight. 0s: they finish at once. It needs [a supervisor](operating.md#when-the-primary-dies) that starts the new one. Unix sockets and `accept: round_robin` are refused meanwhile.',
+        '0.7',
+      ),
+    },
+    '0.7',
+  ).prefault({}),
   tracing: Key.later('Spans by OpenTelemetry'),
   audit: Key.block('', {
     adminChanges: Key.later('A row in PostgreSQL per admin write', false),

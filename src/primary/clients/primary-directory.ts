@@ -8,12 +8,11 @@ import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost } from '../../infra/with-deadline.ts';
+import { DATA_FOLDER, dataPath } from '../data-folder.ts';
 import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 
 const SECRET_NAME = 'api-keys.secret';
-/** Of the working folder. A machine with a real database has no better place for the secret. */
-const DATA_FOLDER = './data';
 /** A write waits at most this long for the feed and the workers: nobody is promised a change sooner than within a second. */
 const TOLD_MS = 1_000;
 
@@ -29,10 +28,9 @@ export class PrimaryDirectory {
   constructor(parts: { storage: Storage; settings: Pick<Settings, 'database' | 'secrets'>; logger: Logger }) {
     const { storage, settings, logger } = parts;
     const { database } = storage;
-    const { url, embeddedPath } = settings.database;
     this.#storage = storage;
     // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
-    const path = join(url === null ? embeddedPath : DATA_FOLDER, SECRET_NAME);
+    const path = dataPath(settings.database, SECRET_NAME);
     const formerPath = join(DATA_FOLDER, SECRET_NAME);
     this.#secret = new ApiKeySecret({ configured: settings.secrets.apiKeys, logger, path, formerPath });
     this.clients = new ClientRepository(database);

@@ -34,12 +34,12 @@ export class Dealer {
     this.#waitMs = waitMs;
   }
 
-  /** listen accepts at an address from now on. @returns its URL. Throws LbError listen_failed. */
-  async listen(address: ListenAddress, index: number): Promise<string> {
+  /** listen accepts at an address from now on. @param fd as openListener's. @returns its URL. Throws LbError listen_failed. */
+  async listen(address: ListenAddress, index: number, fd: number | null = null): Promise<string> {
     const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
       this.#accept(socket, index);
     });
-    const url = await openListener(server, address);
+    const url = await openListener(server, address, fd);
     this.servers.push(server);
     return url;
   }

@@ -6,6 +6,8 @@ import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract
 
 /** What the fork of every worker needs; given to the supervisor. */
 export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
+  /** As in WorkerPlace; default null. */
+  orphanFolder?: string;
   /** Absolute path of the worker's entry file; default that of the product. */
   exec?: string;
   /** Node's own arguments for workers; default workerArguments(). */
@@ -31,12 +33,13 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
     workerCount,
     dataPath,
     log,
+    orphanFolder = null,
     inheritedBy,
   } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log, listenFds };
-  const place: WorkerPlace = { workerIndex: index, ...given };
+  const place: WorkerPlace = { workerIndex: index, orphanFolder, ...given };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);

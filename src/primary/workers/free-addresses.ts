@@ -24,17 +24,21 @@ type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
  * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. It logs
  * the busy ones at once, in one line. Throws LbError listen_failed, which names those that are busy after BUSY_MS. The primary's main
  * calls it before it opens anything.
+ *
+ * @param isHeld whether this process has a socket for the address, which it then need not bind; asked before each try
  */
 export async function waitForFreeAddresses(
   addresses: readonly ListenAddress[],
   logger: Pick<Logger, 'warn'>,
   isCalledOff: () => boolean,
-  busyMs = BUSY_MS,
+  { busyMs = BUSY_MS, isHeld = async (_: ListenAddress) => false } = {},
 ): Promise<void> {
   const giveUpAtMs = performance.now() + busyMs;
   let told = false;
   while (!isCalledOff()) {
-    const busy = await busyAmong(addresses);
+    const toBind: ListenAddress[] = [];
+    for (const address of addresses) if (!(await isHeld(address))) toBind.push(address);
+    const busy = await busyAmong(toBind);
     if (busy.length === 0) return;
     const sentence = listenSentence(busy.map(addressText).join(' and '), 'EADDRINUSE', '');
     if (performance.now() + RETRY_MS > giveUpAtMs) throw new LbError('listen_failed', sentence);

@@ -23,6 +23,7 @@ import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import { bindEverywhere, closeListeners, listenFailure, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
+import { GivenSockets, type HeldSocket } from './given-sockets.ts';
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
@@ -30,6 +31,8 @@ export interface ListenSocketsOptions {
   listen: readonly ListenAddress[];
   accept: Settings['accept'];
   workerCount: number;
+  /** Sockets that are there already: of the primary before this one, or of systemd. */
+  given?: GivenSockets;
 }
 
 /** The lower ones are the standard streams and the IPC channel. */
@@ -40,24 +43,31 @@ export class ListenSockets {
   /** URLs in the order of `listen`, with the real ports. */
   readonly addresses: string[] = [];
   /** By address, then by slot. All slots share a group of one; null is an address of the dealer's. */
-  #groups: (net.BoundSocket[] | null)[] = [];
+  #groups: (HeldSocket[] | null)[] = [];
   readonly #locks: net.Server[] = [];
   #letGo: Promise<void> | null = null;
 
   /** open binds the sockets; the primary's main calls it before it forks. Throws LbError listen_failed; see listenFailure. */
-  static async open({ listen, accept, workerCount }: ListenSocketsOptions): Promise<ListenSockets> {
+  static async open({
+    listen,
+    accept,
+    workerCount,
+    given = new GivenSockets(),
+  }: ListenSocketsOptions): Promise<ListenSockets> {
     if (accept === 'reuse_port') assertSupported();
     const sockets = new ListenSockets();
     try {
       if (accept === 'reuse_port') await sockets.#lock(listen);
       const count = accept === 'reuse_port' ? workerCount : 1;
       for (const [index, address] of listen.entries()) {
-        if (accept === 'round_robin' || address.kind === 'unix' || typeof net.BoundSocket !== 'function') {
+        const taken = await given.take(address, count);
+        const canBind = typeof net.BoundSocket === 'function' || taken.length > 0;
+        if (accept === 'round_robin' || address.kind === 'unix' || !canBind) {
           sockets.#groups.push(null);
-          sockets.addresses.push(await sockets.dealer.listen(address, index));
+          sockets.addresses.push(await sockets.dealer.listen(address, index, taken[0]?.fd() ?? null));
           continue;
         }
-        const group = await bindAddress(address, count);
+        const group = await bindAddress(address, count, taken);
         sockets.#groups.push(group);
         sockets.addresses.push(addressUrl(address, group[0]?.address().port ?? 0));
       }
@@ -76,7 +86,7 @@ export class ListenSockets {
   inheritedBy(slot: number): { fds: number[]; listenFds: (number | null)[] } {
     const fds: number[] = [];
     const listenFds = this.#groups.map((group) => {
-      const socket = group?.[group.length === 1 ? 0 : slot];
+      const socket = group?.[slot % group.length];
       return socket === undefined ? null : FIRST_INHERITED_FD - 1 + fds.push(socket.fd());
     });
     return { fds, listenFds };
@@ -139,20 +149,39 @@ async function lockStart(port: number): Promise<net.Server> {
   return lock;
 }
 
-async function bindAddress(address: TcpAddress, count: number): Promise<net.BoundSocket[]> {
+/** @param taken sockets of the address that need not be bound */
+async function bindAddress(
+  address: TcpAddress,
+  count: number,
+  taken: readonly HeldSocket[],
+): Promise<HeldSocket[]> {
+  const missingCount = count - taken.length;
+  if (missingCount === 0) return [...taken];
   try {
     const { host, port } = address;
-    if (host === null) return await bindEverywhere((everywhere) => bindGroup(everywhere, port, count));
-    return bindGroup((await lookup(host)).address, port, count);
+    const bind = (at: string) => [
+      ...taken,
+      ...bindGroup(at, { port, count: missingCount, isFirst: taken.length === 0 }),
+    ];
+    return await (host === null ? bindEverywhere(bind) : bind((await lookup(host)).address));
   } catch (cause) {
+    // Those that were taken over may be without SO_REUSEPORT: then all workers share them.
+    if (taken.length > 0) return [...taken];
     throw listenFailure(address, cause);
   }
 }
 
+interface GroupOptions {
+  port: number;
+  count: number;
+  /** Whether nobody may listen there yet. */
+  isFirst: boolean;
+}
+
 /** Sockets of one port; where that is 0, the first one chooses it. */
-function bindGroup(host: string, port: number, count: number): net.BoundSocket[] {
-  const reusePort = count > 1;
-  if (reusePort && port !== 0) new net.BoundSocket({ host, port }).close();
+function bindGroup(host: string, { port, count, isFirst }: GroupOptions): net.BoundSocket[] {
+  const reusePort = count > 1 || !isFirst;
+  if (reusePort && isFirst && port !== 0) new net.BoundSocket({ host, port }).close();
   const group: net.BoundSocket[] = [];
   try {
     while (group.length < count) {

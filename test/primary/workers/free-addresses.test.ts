@@ -33,7 +33,7 @@ test('all busy addresses are named in one line at once, and in the final error',
     address.kind === 'tcp' ? `127.0.0.1:${address.port}` : '',
   );
   await assert.rejects(
-    waitForFreeAddresses([first.address, unix, free, second.address], logger, running, 900),
+    waitForFreeAddresses([first.address, unix, free, second.address], logger, running, { busyMs: 900 }),
     {
       code: 'listen_failed',
       message: new RegExp(`^cannot listen on ${a} and ${b}: EADDRINUSE: .*is another instance running`),

@@ -1,0 +1,100 @@
+/**
+ * Listening sockets that somebody else has bound: the primary before this one, or systemd. They are taken over for the addresses of
+ * the configuration that they are bound to.
+ */
+import { lookup } from 'node:dns/promises';
+import { fstatSync } from 'node:fs';
+import { type AddressInfo, Socket, type SocketConstructorOpts } from 'node:net';
+import type { ListenAddress } from '../../contract/settings.ts';
+
+/** HeldSocket is a bound socket of this process that workers can inherit; net.BoundSocket is one. */
+export interface HeldSocket {
+  fd(): number;
+  address(): { address: string; port: number };
+  close(): void;
+}
+
+/** The handle of node's that came with a message, or that it makes of a descriptor. */
+export interface SocketHandle {
+  readonly fd: number;
+}
+
+/** What a wildcard is bound to, with and without IPv6. */
+const EVERYWHERE: ReadonlySet<string> = new Set(['::', '0.0.0.0']);
+
+/** GivenSocket holds one of them. */
+export class GivenSocket implements HeldSocket {
+  readonly #fd: number;
+  /** Owns the descriptor. It never reads: that would accept nothing and fail. */
+  readonly #owner: Socket;
+
+  /** @param handle node's, where there is one: two of them must not own one descriptor */
+  constructor(fd: number, handle?: SocketHandle) {
+    this.#fd = fd;
+    const source = handle === undefined ? { fd } : { handle };
+    const options = { ...source, readable: false, writable: false };
+    // Its type knows no handles but those of BoundSocket.
+    this.#owner = new Socket(options as SocketConstructorOpts);
+  }
+
+  fd(): number {
+    return this.#fd;
+  }
+
+  address(): { address: string; port: number } {
+    const { address = '', port = 0 } = this.#owner.address() as Partial<AddressInfo>;
+    return { address, port };
+  }
+
+  /** Whether two descriptors are of one socket. */
+  isSameAs(other: GivenSocket): boolean {
+    return fstatSync(this.#fd).ino === fstatSync(other.#fd).ino;
+  }
+
+  close(): void {
+    this.#owner.destroy();
+  }
+}
+
+/** GivenSockets is made by the primary's main before it binds. */
+export class GivenSockets {
+  #sockets: GivenSocket[] = [];
+
+  /** add takes a socket over, unless it is here already. */
+  add(socket: GivenSocket): void {
+    if (this.#sockets.some((each) => each.isSameAs(socket))) socket.close();
+    else this.#sockets.push(socket);
+  }
+
+  /** count is the number of sockets that are bound to the address. */
+  async count(address: ListenAddress): Promise<number> {
+    return (await this.#of(address)).length;
+  }
+
+  /** take gives away up to `count` sockets of the address; the caller closes them. */
+  async take(address: ListenAddress, count: number): Promise<GivenSocket[]> {
+    const taken = (await this.#of(address)).slice(0, count);
+    this.#sockets = this.#sockets.filter((each) => !taken.includes(each));
+    return taken;
+  }
+
+  /** close closes those that nobody took. @returns where they are bound */
+  close(): { address: string; port: number }[] {
+    return this.#sockets.splice(0).map((socket) => {
+      const bound = socket.address();
+      socket.close();
+      return bound;
+    });
+  }
+
+  async #of(address: ListenAddress): Promise<GivenSocket[]> {
+    // A port of 0 is another one each time.
+    if (address.kind === 'unix' || address.port === 0) return [];
+    const samePort = this.#sockets.filter((socket) => socket.address().port === address.port);
+    if (samePort.length === 0) return [];
+    const { host } = address;
+    if (host === null) return samePort.filter((socket) => EVERYWHERE.has(socket.address().address));
+    const at = (await lookup(host)).address;
+    return samePort.filter((socket) => socket.address().address === at);
+  }
+}

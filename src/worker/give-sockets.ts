@@ -1,0 +1,23 @@
+/**
+ * A program: gives the listening sockets of an orphan to the next primary, and ends. The orphan starts it, because node can send
+ * descriptors by documented means only over the channel with which a process was started (NODE_CHANNEL_FD): here the primary's
+ * connection. It accepts nothing.
+ */
+import { Socket } from 'node:net';
+
+/** The descriptors before them are the standard streams and the channel. */
+export const FIRST_GIVEN_FD = 4;
+export const CHANNEL_FD = 3;
+/** The environment variable with the number of sockets. */
+export const GIVEN_COUNT = 'SLUICE_GIVEN_SOCKETS';
+/** The primary answers each socket within milliseconds. */
+const GIVE_MS = 5_000;
+
+if (import.meta.main) {
+  setTimeout(() => process.exit(1), GIVE_MS).unref();
+  process.once('disconnect', () => process.exit(0));
+  for (let index = 0; index < Number(process.env[GIVEN_COUNT]); index++) {
+    const socket = new Socket({ fd: FIRST_GIVEN_FD + index, readable: false, writable: false });
+    process.send?.({ index }, socket, { keepOpen: true });
+  }
+}

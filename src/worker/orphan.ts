@@ -1,0 +1,96 @@
+/** How a worker whose primary died waits for the next one; contract/orphans.ts has the protocol. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { lstatSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { extname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { toError } from '../contract/errors.ts';
+import { ORPHAN_CONTROL, ORPHAN_DRAIN, ORPHAN_SOCKETS, type OrphanNote } from '../contract/orphans.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { makeFolder } from '../infra/make-folder.ts';
+import { CHANNEL_FD, GIVEN_COUNT } from './give-sockets.ts';
+
+export interface OrphanOptions {
+  /** As in WorkerPlace. */
+  folder: string;
+  note: OrphanNote;
+  /** Descriptors of the listening sockets. */
+  fds: readonly number[];
+  graceMs: number;
+  logger: Logger;
+}
+
+const GIVER = fileURLToPath(new URL(`./give-sockets${extname(import.meta.filename)}`, import.meta.url));
+/** A primary that starts needs one of each. */
+const MAX_CONNECTIONS = 16;
+
+/**
+ * waitForSuccessor is called by the worker's main once. It resolves when a new primary says that this worker may go, or after
+ * graceMs; at once where no primary could find it. Never rejects.
+ *
+ * @returns whether there is a successor
+ */
+export async function waitForSuccessor({
+  folder,
+  note,
+  fds,
+  graceMs,
+  logger,
+}: OrphanOptions): Promise<boolean> {
+  const { promise: relieved, resolve } = Promise.withResolvers<boolean>();
+  const sockets = createServer({ pauseOnConnect: true }, (socket) => give(socket, fds, logger));
+  const control = createServer((socket) => answer(socket, note, () => resolve(true)));
+  const ended = new AbortController();
+  try {
+    makePrivateFolder(folder);
+    // In this order: whoever finds the second finds the first.
+    await listen(sockets, join(folder, `${process.pid}${ORPHAN_SOCKETS}`));
+    await listen(control, join(folder, `${process.pid}${ORPHAN_CONTROL}`));
+    const over = delay(graceMs, false, { signal: ended.signal }).catch(() => false);
+    return await Promise.race([relieved, over]);
+  } catch (thrown) {
+    logger.error({ err: toError(thrown), folder }, 'no new primary could find this worker');
+    return false;
+  } finally {
+    ended.abort();
+    sockets.close();
+    control.close();
+  }
+}
+
+/** Whoever may connect gets the listening sockets: the folder must be this user's alone. */
+function makePrivateFolder(folder: string): void {
+  makeFolder(folder);
+  const { uid, mode } = lstatSync(folder);
+  if (uid !== process.getuid?.() || (mode & 0o077) !== 0)
+    throw new Error(`${folder} must belong to this user alone (0700)`);
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  server.maxConnections = MAX_CONNECTIONS;
+  // Else a worker of a cluster would ask its primary to listen.
+  await once(server.listen({ path, exclusive: true }), 'listening');
+}
+
+function answer(socket: Socket, note: OrphanNote, onDrain: () => void): void {
+  let text = '';
+  socket.on('error', () => socket.destroy());
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
+    text = (text + chunk).slice(-ORPHAN_DRAIN.length);
+    if (text === ORPHAN_DRAIN) onDrain();
+  });
+  socket.write(`${JSON.stringify(note)}\n`);
+}
+
+function give(socket: Socket, fds: readonly number[], logger: Logger): void {
+  const env = { ...process.env, NODE_CHANNEL_FD: String(CHANNEL_FD), [GIVEN_COUNT]: String(fds.length) };
+  const giver = spawn(process.execPath, [GIVER], {
+    stdio: ['ignore', 'inherit', 'inherit', socket, ...fds],
+    env,
+  });
+  giver.on('error', (error) => logger.error({ err: error }, 'the listening sockets cannot be given away'));
+  // It has its own descriptor of the connection now.
+  socket.destroy();
+}
