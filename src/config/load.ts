@@ -64,14 +64,13 @@ export function loadAdmin(
   return { problems: sortProblems([...wrong.map((each) => locate(each, source)), ...problems]) };
 }
 
-/** Only a restart can change these, and log.format: Sluice opens the output of its log once. */
+/** Only a restart can change these. */
 const RESTART_KEYS = ['listen', 'accept', 'workers', 'admin', 'redis', 'database'] as const;
 
 /** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
   const [old, next] = [withoutCertificates(before), withoutCertificates(after)];
-  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(old[key], next[key]));
-  return before.log.format === after.log.format ? changed : [...changed, 'log.format'];
+  return RESTART_KEYS.filter((key) => !isDeepStrictEqual(old[key], next[key]));
 }
 
 /** What is in `tls` may change, but not whether it is there. */

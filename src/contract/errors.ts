@@ -22,6 +22,7 @@ const OTHER_ERRORS = {
   schema_mismatch: { source: 'store', status: 503 },
   folder_locked: { source: 'store', status: 503 },
   config_invalid: { source: 'config', status: 0 },
+  log_file_failed: { source: 'config', status: 0 },
   listen_failed: { source: 'internal', status: 0 },
   admin_refused: { source: 'downstream', status: 0 },
   worker_gone: { source: 'internal', status: 0 },

@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 15;
+export const PROTOCOL_VERSION = 16;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -27,8 +27,8 @@ export interface WorkerPlace {
   /** Whether it replaces a worker that had served. */
   replacement: boolean;
   dataPath: DataPath;
-  /** As at the start of the instance; each settings message brings the level in force. */
-  log: Pick<LogSettings, 'level' | 'format'>;
+  /** As they are now; each settings message brings those in force. */
+  log: Pick<LogSettings, 'level' | 'format' | 'file'>;
   /** For each address of `listen` the descriptor of the inherited, bound socket; null: the primary deals its connections. */
   listenFds: (number | null)[];
   /** Where it waits for the next primary if this one dies (contract/orphans.ts); null: it ends with this one. */
@@ -125,6 +125,8 @@ const PRIMARY_SHAPES = {
   'no-more-connections': {},
   /** Start the thread that logs where this worker hangs, if it does; may come again. */
   'watch-loop': {},
+  /** The log file was moved away: open it anew. */
+  'reopen-logs': {},
   drain: { graceMs: 'number', drainMs: 'number' },
   stop: {},
 } as const;

@@ -147,6 +147,8 @@ export interface OverloadSettings {
 export interface LogSettings {
   level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   format: 'json' | 'pretty';
+  /** Path of the file of both logs; null: standard output. */
+  file: string | null;
   /** sample: share of requests that get a line, 0…1. */
   access: { enabled: boolean; sample: number };
 }

@@ -18,7 +18,8 @@ import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
-import { attachLog, boundedLine, type Logger, makeLogger } from '../infra/logging/logger.ts';
+import { boundedLine } from '../infra/logging/logger.ts';
+import { ProcessLog } from '../infra/logging/process-log.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
 import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
@@ -67,8 +68,8 @@ export function startPrimary(options: PrimaryOptions): Promise<number> {
 
 class Primary {
   readonly #options: PrimaryOptions;
-  readonly #lines = new LineWriter(APPLICATION_LINES);
-  readonly #logger: Logger;
+  readonly #log = new ProcessLog();
+  readonly #logger = this.#log.logger;
   readonly #lifecycle = new Lifecycle();
   readonly #dataPath: DataPath;
   readonly #workerCount: number;
@@ -89,7 +90,6 @@ class Primary {
 
   constructor(options: PrimaryOptions) {
     this.#options = options;
-    this.#logger = makeLogger(options.settings.log, { out: this.#lines });
     this.#dataPath = chooseDataPath(process.version, options.env);
     const { workers } = options.settings;
     this.#workerCount = workers === 'auto' ? availableParallelism() : workers;
@@ -99,8 +99,7 @@ class Primary {
   /** run starts everything, serves until a stop signal has ended the workers, and closes what was opened. Returns the exit code. */
   async run(): Promise<number> {
     const logger = this.#logger;
-    attachLog(logger, { application: this.#lines });
-    process.on('exit', () => this.#lines.flushSync());
+    this.#log.attach();
     process.on('uncaughtException', (error) => {
       // The state of this process is unknown now. Workers see the primary go, finish and exit.
       logger.fatal({ err: error }, 'uncaught exception in the primary');
@@ -108,6 +107,7 @@ class Primary {
     });
     let code = 0;
     try {
+      this.#log.configure(this.#options.settings.log);
       await this.#serve();
     } catch (thrown) {
       const error = toError(thrown);
@@ -131,7 +131,10 @@ class Primary {
       stopNow: (signal) => void this.#stopNow(signal),
       // During the start it waits for the end of the start: the file may have changed since it was read.
       reload: () => void this.#ready.promise.then((reloader) => reloader.reload()),
-      reopenLogs: () => this.#logger.warn('this version has no log file that SIGUSR1 could reopen'),
+      reopenLogs: () => {
+        this.#log.reopen();
+        this.#supervisor?.broadcast({ type: 'reopen-logs' });
+      },
       // During the start it waits, too.
       replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledRoll()),
     });
@@ -183,7 +186,7 @@ class Primary {
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { registry, checker, directory, collector, briefing, acme, tls };
-    const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
+    const reloader = new Reloader({ configPath, env, initial, log: this.#log, storage, ...changed });
     this.#reloader = reloader;
     const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
     lifecycle.onClose('the warnings of certificates', stopWarnings);
@@ -205,7 +208,7 @@ class Primary {
     const { startAdminServer } = await import('./admin/server.ts');
     const buckets = await this.#openBuckets(storage.database, briefing);
     const dataPath = this.#dataPath;
-    const droppedLines = () => this.#lines.droppedCount;
+    const droppedLines = () => this.#log.application.droppedCount;
     const shown = { collector, supervisor, registry, reloader, dataPath, droppedLines, tls, acme };
     const gauges = new PrimaryGauges(shown);
     const tunnels = new TunnelList(() => supervisor.links());
@@ -273,9 +276,12 @@ class Primary {
 
   #sayReady(facts: { addresses: string[]; admin: string; workers: number }): void {
     const { wire, engine } = this.#dataPath;
-    if (this.#settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
-    // JSON whatever the log's format: programs wait for this line.
-    this.#lines.write(boundedLine(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`));
+    const { format, file } = this.#settings.log;
+    if (format === 'pretty' || file !== null) this.#logger.info(facts, 'ready');
+    // JSON on standard output, whatever `log` says: programs wait for this line.
+    new LineWriter(APPLICATION_LINES).write(
+      boundedLine(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`),
+    );
   }
 
   #probed(pool: string, backend: string, result: ProbeResult): void {
@@ -294,7 +300,7 @@ class Primary {
     return new Supervisor({
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
-      log: this.#options.settings.log,
+      log: () => this.#settings.log,
       orphanFolder: orphanFolder(this.#options.settings.database),
       watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',
       inheritedBy: (index) => sockets.inheritedBy(index),

@@ -5,9 +5,10 @@
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
-import { toError } from '../contract/errors.ts';
+import { LbError, toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import type { HealthChecker } from './health/health-checker.ts';
@@ -31,9 +32,9 @@ interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
   initial: Revision;
-  logger: Logger;
+  log: ProcessLog;
   storage: Storage;
-  /** What a revision changes, beside the level of the log. */
+  /** What a revision changes, beside the log. */
   registry: HealthRegistry;
   checker: HealthChecker;
   directory: PrimaryDirectory;
@@ -73,7 +74,7 @@ export class Reloader {
   }
 
   async #reloadOnce(): Promise<ReloadOutcome> {
-    const { logger } = this.#options;
+    const { logger } = this.#options.log;
     const startMs = systemClock.monotonicMs();
     let outcome: ReloadOutcome;
     try {
@@ -93,13 +94,19 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, logger, storage, checker, tls } = this.#options;
+    const { configPath, env, log, storage, checker, tls } = this.#options;
     const loaded = loadConfig(configPath, env, tls.tolerates);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);
     if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
-    logWarnings(logger, loaded.warnings);
+    try {
+      log.configure(settings.log);
+    } catch (thrown) {
+      if (thrown instanceof LbError) return refusal(['log.file'], thrown.message);
+      throw thrown;
+    }
+    logWarnings(log.logger, loaded.warnings);
     const [loadedAtUs] = await Promise.all([storage.nowUs(), checker.prepare(settings.pools)]);
     const { number, policyVersionUs } = this.current;
     this.current = {
@@ -113,9 +120,8 @@ export class Reloader {
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
   #apply(revision: Revision): Promise<number[]> {
-    const { logger, registry, checker, directory, collector, briefing, acme, tls } = this.#options;
+    const { registry, checker, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
-    logger.level = settings.log.level;
     registry.configure(settings.pools);
     void checker.reconfigure(settings.pools);
     directory.configure(settings);

@@ -1,6 +1,7 @@
 /** The thread that loop-watch.ts starts. It imports little before it has something to say: all of it is memory of every worker. */
 import { Session } from 'node:inspector';
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { LogOutput } from '../infra/logging/process-log.ts';
 import { BEAT_MS, type LoopWatchStart } from './loop-watch.ts';
 
 /** Beats of this thread without one of the loop. The primary kills the worker some seconds later (WORKER_TIMINGS). */
@@ -9,9 +10,15 @@ const HANGS_AFTER = 5;
 const STACK_MS = 1_000;
 const MAX_FRAMES = 20;
 
-const { workerIndex, log, beat }: LoopWatchStart = workerData;
+const start: LoopWatchStart = workerData;
+const { workerIndex, beat } = start;
+let { log } = start;
 let seen = -1;
 let missed = 0;
+
+parentPort?.on('message', (changed: LogOutput) => {
+  log = changed;
+});
 
 // Beats are counted, not time: a process that was stopped and goes on has missed none.
 setInterval(() => {
@@ -23,10 +30,11 @@ setInterval(() => {
 
 async function tell(): Promise<void> {
   const stack = await stackOfMain();
-  const { makeLogger } = await import('../infra/logging/logger.ts');
-  const logger = makeLogger(log, { fields: { worker: workerIndex } });
+  const { ProcessLog } = await import('../infra/logging/process-log.ts');
+  const output = new ProcessLog({ fields: { worker: workerIndex } });
+  output.useIfPossible(log);
   const facts = { silentMs: HANGS_AFTER * BEAT_MS, stack };
-  logger.error(facts, stack === null ? 'worker hangs outside of JavaScript' : 'worker hangs');
+  output.logger.error(facts, stack === null ? 'worker hangs outside of JavaScript' : 'worker hangs');
 }
 
 /** Where the main thread is, the innermost frame first; null if it runs no JavaScript. It goes on at once. */

@@ -4,11 +4,13 @@
  */
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { WorkerPlace } from '../contract/messages.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import type { LogOutput } from '../infra/logging/process-log.ts';
 
 /** What the thread is given. */
-export interface LoopWatchStart extends Pick<WorkerPlace, 'workerIndex' | 'log'> {
+export interface LoopWatchStart {
+  workerIndex: number;
+  log: LogOutput;
   /** One number, which the loop raises every BEAT_MS. */
   beat: Int32Array;
 }
@@ -18,15 +20,23 @@ export const BEAT_MS = 1_000;
 const THREAD_ENTRY = new URL(`./loop-watch-thread${extname(import.meta.filename)}`, import.meta.url);
 const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
 
-/** watchLoop starts the thread; main.ts calls it once at most, when the primary says so. */
-export function watchLoop(
-  { workerIndex, log }: Pick<WorkerPlace, 'workerIndex' | 'log'>,
-  logger: Logger,
-): void {
-  const beat = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
-  const workerData: LoopWatchStart = { workerIndex, log, beat };
-  const thread = new Worker(THREAD_ENTRY, { workerData, resourceLimits: THREAD_LIMITS });
-  thread.unref();
-  thread.on('error', (error) => logger.warn({ err: error }, 'nothing watches the event loop any more'));
-  setInterval(() => Atomics.add(beat, 0, 1), BEAT_MS).unref();
+/** LoopWatch starts the thread; main.ts makes one at most, when the primary says so. */
+export class LoopWatch {
+  readonly #thread: Worker;
+
+  constructor(workerIndex: number, log: LogOutput, logger: Logger) {
+    const beat = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const workerData: LoopWatchStart = { workerIndex, log, beat };
+    this.#thread = new Worker(THREAD_ENTRY, { workerData, resourceLimits: THREAD_LIMITS });
+    this.#thread.unref();
+    this.#thread.on('error', (error) =>
+      logger.warn({ err: error }, 'nothing watches the event loop any more'),
+    );
+    setInterval(() => Atomics.add(beat, 0, 1), BEAT_MS).unref();
+  }
+
+  /** useLog tells the thread of other settings of the log. */
+  useLog(log: LogOutput): void {
+    this.#thread.postMessage(log);
+  }
 }

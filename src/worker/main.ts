@@ -24,14 +24,14 @@ import {
 import { listenKeys } from '../contract/orphans.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
-import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
-import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
+import { ACCESS_LINES, LineWriter } from '../infra/logging/line-writer.ts';
+import { type LogOutput, ProcessLog } from '../infra/logging/process-log.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/drain.ts';
-import { watchLoop } from './loop-watch.ts';
+import { LoopWatch } from './loop-watch.ts';
 import { waitForSuccessor } from './orphan.ts';
 import { PrimaryLink } from './primary-link.ts';
 
@@ -45,14 +45,12 @@ class WorkerMain {
   readonly #place = placeOf(process.env[WORKER_PLACE]);
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
-  readonly #lines = {
-    application: new LineWriter(APPLICATION_LINES),
-    access: new LineWriter(ACCESS_LINES),
-  };
-  readonly #logger = makeLogger(this.#place.log, {
+  readonly #accessLines = new LineWriter(ACCESS_LINES);
+  readonly #log = new ProcessLog({
     fields: { worker: this.#place.workerIndex },
-    out: this.#lines.application,
+    access: this.#accessLines,
   });
+  readonly #logger = this.#log.logger;
   readonly #link = new PrimaryLink(this.#logger, (message, connection) => this.#receive(message, connection));
   readonly #timer = new DeadlineTimer({
     clock: systemClock,
@@ -65,7 +63,8 @@ class WorkerMain {
   #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();
   #reportUnsent = false;
-  #loopWatched = false;
+  #logOutput = this.#place.log;
+  #loopWatch: LoopWatch | null = null;
   #dataPlane: DataPlane | null = null;
   /** null where no address has TLS. */
   #tls: TlsMaterial | null = null;
@@ -76,12 +75,9 @@ class WorkerMain {
 
   /** start says hello to the primary. @param signals made first of all, so that no early signal ends the process */
   start(signals: ProcessSignals): void {
-    attachLog(this.#logger, this.#lines);
+    this.#log.attach();
+    this.#configureLog(this.#place.log);
     process.once('disconnect', () => void this.#onPrimaryLost());
-    process.on('exit', () => {
-      this.#lines.application.flushSync();
-      this.#lines.access.flushSync();
-    });
     process.on('uncaughtException', (error) => this.#onUncaught(error));
     setInterval(() => {
       this.#report();
@@ -127,8 +123,10 @@ class WorkerMain {
         break;
       }
       case 'watch-loop':
-        if (!this.#loopWatched) watchLoop(this.#place, this.#logger);
-        this.#loopWatched = true;
+        this.#loopWatch ??= new LoopWatch(this.#place.workerIndex, this.#logOutput, this.#logger);
+        break;
+      case 'reopen-logs':
+        this.#log.reopen();
         break;
       case 'drain':
         this.#drain(message);
@@ -148,12 +146,14 @@ class WorkerMain {
 
   async #onSettings(message: Extract<PrimaryMessage, { type: 'settings' }>): Promise<void> {
     const { revision } = message;
-    this.#logger.level = message.settings.log.level;
+    this.#configureLog(message.settings.log);
     if (this.#dataPlane !== null) {
       this.#dataPlane.applySettings(message);
       this.#link.send({ type: 'applied', revision });
       return;
     }
+    // SIGUSR1 may have come before messages could reach this process.
+    this.#log.reopen();
     this.#timer.start();
     const dataPlane = await DataPlane.open(message, {
       ...this.#place,
@@ -163,7 +163,7 @@ class WorkerMain {
       lookup: this.#directory,
       challenges: this.#challenges,
       tls: this.#tls,
-      accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
+      accessLog: this.#accessLines,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     this.#dataPlane = dataPlane;
@@ -185,6 +185,12 @@ class WorkerMain {
     this.#link.send({ type: 'clients-applied', part });
   }
 
+  #configureLog(output: LogOutput): void {
+    this.#log.useIfPossible(output);
+    this.#logOutput = output;
+    this.#loopWatch?.useLog(output);
+  }
+
   /** The supervisor ends a worker that cannot listen, and may start another one. */
   #cannotServe(thrown: unknown): void {
     const error = toError(thrown);
@@ -202,8 +208,8 @@ class WorkerMain {
     const dataPlane = this.#dataPlane;
     if (dataPlane === null) return;
     this.#reportUnsent = true;
-    this.#metrics.set(this.#droppedLines, this.#lines.application.droppedCount);
-    this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
+    this.#metrics.set(this.#droppedLines, this.#log.application.droppedCount);
+    this.#metrics.set(this.#droppedAccessLines, this.#accessLines.droppedCount);
     const report = { ...dataPlane.report(), ...this.#takeUsage(), metrics: this.#metrics.takeDelta() };
     this.#link.send({ type: 'report', report }, () => {
       this.#reportUnsent = false;

@@ -42,6 +42,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'bad-log.yaml': [
     ':1: log.level: must be one of trace, debug, info, warn, error, fatal, silent',
     ':1: log.format: must be one of json, pretty',
+    ':1: log.file: must be text',
     ':1: log.access.sample: must be a number from 0 to 1',
   ],
   'bad-match.yaml': [
@@ -219,7 +220,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: listen[0].h2c: is HTTP/2 without TLS; with tls http2 offers it',
     ':7: listen[1].http2: needs tls; without it h2c is HTTP/2',
   ],
-  'not-supported-log-file.yaml': [':4: log.file: not supported in this version'],
   'not-supported-outlier.yaml': [
     ':4: pools.app.outlier: not supported in this version',
     ':5: pools.app.slowStart: not supported in this version',

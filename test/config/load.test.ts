@@ -96,7 +96,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
     },
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     primary: { graceWithoutMs: 30_000 },
-    log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
+    log: { level: 'info', format: 'json', file: null, access: { enabled: true, sample: 1 } },
     secrets: { apiKeys: null },
   });
 });
@@ -144,6 +144,7 @@ test('an unquoted value gets its type after variables are replaced, a quoted one
 admin: { token: "\${N}" }
 log:
   format: pr\${E}
+  file: \${N}.log
   access:
     enabled: \${FLAG:-false}
     sample: 0.\${N}
@@ -157,6 +158,7 @@ ${POOL}`;
   assert.deepEqual(settings.log, {
     level: 'info',
     format: 'pretty',
+    file: '4.log',
     access: { enabled: false, sample: 0.4 },
   });
   assert.deepEqual(settings.listen, [plain({ kind: 'tcp', host: '::1', port: 8081 })]);

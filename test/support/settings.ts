@@ -151,6 +151,6 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
       ...more.limits,
     },
     timeouts: { headersMs: 10_000, ...idle, drainGraceMs: 0, drainMs: 5_000, ...more.timeouts },
-    log: { level: 'error', format: 'json', access: { enabled: true, sample: 1 }, ...more.log },
+    log: { level: 'error', format: 'json', file: null, access: { enabled: true, sample: 1 }, ...more.log },
   };
 }

@@ -141,8 +141,13 @@ export const configSchema = Key.block('', {
       'Least severe line that is written.',
     ).prefault('info'),
     format: Key.choice(['json', 'pretty'], 'Form of both logs, the access lines included.', ['ecs']),
-    file: Key.later('Path of a log file in place of standard output', null),
-    access: Key.block('The access log, on standard output.', {
+    file: Key.textOrNone(
+      'path',
+      'Both logs go to this file (0640, appended to) in place of standard output; SIGUSR1 [reopens it](operating.md#the-log-file).',
+      Key.parsePath,
+      { fallback: 'none: standard output', since: '0.7' },
+    ),
+    access: Key.block('The access log, one line per request.', {
       enabled: Key.flag(true, 'Write one line per request.'),
       sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
     }).prefault({}),

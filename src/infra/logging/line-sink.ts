@@ -1,5 +1,5 @@
 /** How to write lines to a descriptor so that a write never waits and lines of several processes never mix. */
-import { constants, fstatSync, openSync } from 'node:fs';
+import { close, constants, fstatSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 /** A line of the application or the access log, without its newline. */
@@ -13,6 +13,8 @@ export const UTF8_BYTES = 3;
 const FILE_BATCH_BYTES = 256 * 1024;
 /** Waking the reader costs 6 µs, a write of 4 KiB 1.7 µs: a batch wakes it once, and leaves half of the pipe (64 KiB) to others. */
 const PIPE_BATCH_BYTES = 32 * 1024;
+const FILE_SIZES = { batchBytes: FILE_BATCH_BYTES, writeBytes: FILE_BATCH_BYTES };
+const PIPE_SIZES = { batchBytes: PIPE_BATCH_BYTES, writeBytes: ATOMIC_WRITE_BYTES };
 /** A stream socket (journald's, or that of a Node.js parent) never splits a write of this size. */
 const SOCKET_WRITE_BYTES = 12 * 1024;
 
@@ -24,6 +26,34 @@ export interface LineSink {
   readonly writeBytes: number;
   /** Called before each write: the write then fails with EAGAIN instead of waiting. null: it may wait, in the thread pool. */
   readonly unblock: (() => void) | null;
+  /** Gives back what was opened for it; null: the descriptor is not its own. */
+  readonly close: (() => void) | null;
+}
+
+const STDOUT_FD = 1;
+/** Who may read a log: its user and its group. */
+const LOG_FILE_MODE = 0o640;
+/** No open may wait, for the reader of a FIFO for example: that fails with ENXIO. */
+const LOG_FILE_FLAGS =
+  constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/** openStdoutSink is openLineSink of standard output. */
+export function openStdoutSink(): LineSink {
+  return openLineSink(STDOUT_FD);
+}
+
+/** openFileSink opens a log file to append to, or makes it. It may be a FIFO. Throws what the file system throws. */
+export function openFileSink(path: string): LineSink {
+  const fd = openSync(path, LOG_FILE_FLAGS, LOG_FILE_MODE);
+  const close = closerOf(fd);
+  if (fstatSync(fd).isFile()) return { ...FILE_SIZES, fd, unblock: null, close };
+  return { ...PIPE_SIZES, fd, unblock: () => undefined, close };
+}
+
+/** Asynchronous, because the close of a file on a network may wait. */
+function closerOf(fd: number): () => void {
+  // A failed close, of a network's file, loses what node cannot write again: nothing is left to do.
+  return () => close(fd, () => undefined);
 }
 
 /**
@@ -35,14 +65,16 @@ export interface LineSink {
  */
 export function openLineSink(fd: number): LineSink {
   const stats = fstatSync(fd);
-  const sizes = { batchBytes: PIPE_BATCH_BYTES, writeBytes: ATOMIC_WRITE_BYTES };
   if (stats.isFIFO() || stats.isCharacterDevice()) {
     const ownFd = reopened(fd);
-    if (ownFd !== null) return { ...sizes, fd: ownFd, unblock: () => undefined };
-    return { ...sizes, fd, unblock: stats.isFIFO() ? unblockerOf(fd) : null };
+    if (ownFd !== null) return { ...PIPE_SIZES, fd: ownFd, unblock: () => undefined, close: closerOf(ownFd) };
+    return { ...PIPE_SIZES, fd, unblock: stats.isFIFO() ? unblockerOf(fd) : null, close: null };
   }
-  if (stats.isSocket()) return { ...sizes, fd, writeBytes: SOCKET_WRITE_BYTES, unblock: unblockerOf(fd) };
-  return { fd, batchBytes: FILE_BATCH_BYTES, writeBytes: FILE_BATCH_BYTES, unblock: null };
+  if (stats.isSocket()) {
+    const writeBytes = SOCKET_WRITE_BYTES;
+    return { ...PIPE_SIZES, fd, writeBytes, unblock: unblockerOf(fd), close: null };
+  }
+  return { ...FILE_SIZES, fd, unblock: null, close: null };
 }
 
 function reopened(fd: number): number | null {

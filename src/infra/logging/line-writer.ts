@@ -2,9 +2,7 @@
 import { write, writeSync } from 'node:fs';
 import { systemCodeOf } from '../../contract/errors.ts';
 import { LineBatch } from './line-batch.ts';
-import { ATOMIC_WRITE_BYTES, type LineSink, openLineSink, UTF8_BYTES } from './line-sink.ts';
-
-const STDOUT_FD = 1;
+import { ATOMIC_WRITE_BYTES, type LineSink, openLineSink, openStdoutSink, UTF8_BYTES } from './line-sink.ts';
 
 /**
  * bufferBytes: memory for lines that nobody reads; further lines are dropped and counted. prompt: whether a line is written at once,
@@ -25,7 +23,7 @@ const LAST_PAUSE_MS = 10;
 const TRANSIENT: ReadonlySet<string | null> = new Set(['EAGAIN', 'EBUSY', 'ENOSPC', 'EDQUOT']);
 
 /**
- * LineWriter writes one log to standard output. The application lines of a process and the access lines of a worker have a
+ * LineWriter writes one log to standard output or a file. The application lines of a process and the access lines of a worker have a
  * writer each, so that a flood of one kind cannot push out the other. An access line costs 1 to 2 µs; with pino's own
  * destination, which writes every 4 KiB in the thread pool, it cost 7. The filling batch joins the queue when it is full, or after
  * FLUSH_EVERY_MS. One batch is written at a time, the oldest first.
@@ -33,11 +31,15 @@ const TRANSIENT: ReadonlySet<string | null> = new Set(['EAGAIN', 'EBUSY', 'ENOSP
 export class LineWriter {
   /** Called with the number of dropped lines once all others are written. */
   onDropsOver: ((lines: number) => void) | null = null;
-  readonly #sink: LineSink;
+  /** What each line becomes before it is written; null: it stays as it is. */
+  shape: ((line: string) => string) | null = null;
+  #sink: LineSink;
+  /** Sinks of before in which a write may still be under way. */
+  readonly #left: LineSink[] = [];
   readonly #traits: typeof ACCESS_LINES;
   /** Batches to be written, the oldest first. */
   readonly #queue: LineBatch[] = [];
-  readonly #queueLimit: number;
+  #queueLimit: number;
   #filling: LineBatch;
   #spare: LineBatch | null = null;
   /** From the start of a write until the queue is empty, pauses between tries included. */
@@ -50,16 +52,34 @@ export class LineWriter {
   /** How many dropped lines onDropsOver has been told of. */
   #toldDropped = 0;
 
-  /** @param fd an open descriptor; it stays open */
-  constructor(traits: typeof ACCESS_LINES, fd: number = STDOUT_FD) {
+  /** @param fd an open descriptor, which stays open; default: standard output */
+  constructor(traits: typeof ACCESS_LINES, fd: number | null = null) {
     this.#traits = traits;
-    this.#sink = openLineSink(fd);
-    this.#queueLimit = Math.floor(traits.bufferBytes / this.#sink.batchBytes) - 1;
+    this.#sink = fd === null ? openStdoutSink() : openLineSink(fd);
+    this.#queueLimit = this.#maxQueued();
     this.#filling = new LineBatch(this.#sink.batchBytes);
   }
 
+  /** redirect sends to another sink what comes from now on, and what waits but for a write that is under way. */
+  redirect(sink: LineSink): void {
+    this.#left.push(this.#sink);
+    this.#sink = sink;
+    this.#queueLimit = this.#maxQueued();
+    this.#spare = null;
+    if (this.#inFlightBytes === 0) this.#closeLeft();
+  }
+
+  #closeLeft(): void {
+    for (const { close } of this.#left.splice(0)) close?.();
+  }
+
+  #maxQueued(): number {
+    return Math.floor(this.#traits.bufferBytes / this.#sink.batchBytes) - 1;
+  }
+
   /** write takes one line with its newline. It drops a line that is longer than ATOMIC_WRITE_BYTES. */
-  write(line: string): void {
+  write(given: string): void {
+    const line = this.shape === null ? given : this.shape(given);
     const isTooLong =
       line.length * UTF8_BYTES > ATOMIC_WRITE_BYTES && Buffer.byteLength(line) > ATOMIC_WRITE_BYTES;
     if (isTooLong || (this.#filling.isFull && !this.#ship())) {
@@ -131,6 +151,7 @@ export class LineWriter {
     this.#inFlightBytes = batch.nextBytes(writeBytes);
     write(fd, batch.buffer, batch.start, this.#inFlightBytes, null, (failure, bytes) => {
       this.#inFlightBytes = 0;
+      this.#closeLeft();
       if (batch !== this.#queue[0]) {
         // A flushSync has written the rest meanwhile.
         this.#resume();

@@ -26,7 +26,7 @@ export function makeLogger(
   const write = (line: string): void => {
     lines ??= new LineWriter(APPLICATION_LINES);
     const bounded = boundedLine(line);
-    lines.write(format === 'pretty' ? prettyLine(bounded) : bounded);
+    lines.write(format === 'pretty' ? prettyLine(bounded, true) : bounded);
   };
   return pino(options, { write });
 }
@@ -69,20 +69,8 @@ function cutValue(value: unknown, room: number): unknown {
   return Array.isArray(value) && value.length > items ? [...value.slice(0, items), '…'] : value;
 }
 
-/**
- * attachLog sends two further things to the log of a process: node's warnings, which node would write to standard error,
- * blocking until somebody reads; and the number of lost lines, once the output takes lines again.
- * @param writers by kind: `application`, and `access` in a worker
- */
-export function attachLog(logger: Logger, writers: Readonly<Record<string, LineWriter>>): void {
+/** warnInto sends node's warnings to the log: node would write them to standard error, blocking until somebody reads. */
+export function warnInto(logger: Logger): void {
   process.removeAllListeners('warning');
   process.on('warning', (warning) => logger.warn({ err: warning }, 'warning of Node.js'));
-  for (const [kind, writer] of Object.entries(writers)) {
-    writer.onDropsOver = (lines) => logger.warn({ kind, lines }, `${lines} log lines dropped`);
-  }
-}
-
-/** accessLogOf is where a worker's access lines go, which are made as JSON. */
-export function accessLogOf(format: LogSettings['format'], out: LineWriter): Pick<LineWriter, 'write'> {
-  return format === 'pretty' ? { write: (line) => out.write(prettyLine(line)) } : out;
 }

@@ -17,8 +17,10 @@ const LEVEL_COLOURS = {
   fatal: 'bgRed',
 } as const;
 
-/** prettyLine turns a JSON line of either log into a line for people. */
-export function prettyLine(line: string): string {
+/** prettyLine turns a JSON line of either log into a line for people. @param toStdout it may go to a terminal, which has colours */
+export function prettyLine(line: string, toStdout: boolean): string {
+  // Not process.stdout.isTTY: the first use of process.stdout changes how others write to the descriptor.
+  const coloured = toStdout && isatty(STDOUT_FD) ? inColour : plain;
   const parsed = JSON.parse(line) as Fields;
   const event = 'level' in parsed ? parsed : accessEvent(parsed);
   const { level, time, msg, pid: _, ...facts } = event;
@@ -35,9 +37,12 @@ function clockOf(time: string): string {
   return `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
-function coloured(colour: Parameters<typeof styleText>[0], text: string): string {
-  // Not process.stdout.isTTY: the first use of process.stdout changes how others write to the descriptor.
-  return isatty(STDOUT_FD) ? styleText(colour, text, { validateStream: false }) : text;
+function inColour(colour: Parameters<typeof styleText>[0], text: string): string {
+  return styleText(colour, text, { validateStream: false });
+}
+
+function plain(_colour: unknown, text: string): string {
+  return text;
 }
 
 function textOf(value: unknown): string {

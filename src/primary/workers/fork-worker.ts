@@ -5,9 +5,11 @@ import { fileURLToPath } from 'node:url';
 import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
-export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
+export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath'> {
   /** As in WorkerPlace; default null. */
   orphanFolder?: string;
+  /** Asked at each fork. */
+  log: () => WorkerPlace['log'];
   /** Absolute path of the worker's entry file; default that of the product. */
   exec?: string;
   /** Node's own arguments for workers; default workerArguments(). */
@@ -38,7 +40,7 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
-  const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log, listenFds };
+  const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log: log(), listenFds };
   const place: WorkerPlace = { workerIndex: index, orphanFolder, ...given };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
