@@ -40,6 +40,8 @@ at \`/\`. This page is made from that description. \`sluice clients\` makes the 
 
 - **Token.** With \`admin.token\`, every call except \`/livez\` and \`/readyz\` needs \`Authorization: Bearer TOKEN\`, else 401. With
   \`admin.publicMetrics\`, \`/metrics\` needs none either.
+- **Wrong tokens.** After five of one address (IPv6: of one /64) within a minute its further wrong tokens get 429 with \`Retry-After\`, for ten seconds at first, twice as long each time, ten
+  minutes at most. The right token is answered all the while, so that nobody can lock you out, and calls without a token are plain 401s. The beginning of each period is logged.
 - **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`. The \`Origin\` of a write must be the
   admin port itself or listed. Else the answer is 403. \`/livez\`, \`/readyz\` and \`/metrics\` accept any name.
 - **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).

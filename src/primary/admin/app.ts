@@ -16,7 +16,7 @@ export type AdminApp = FastifyInstance<
 >;
 
 /** Any call can be refused with these: for its token, its Host or its deadline. */
-const COMMON_PROBLEMS = [401, 403, 503];
+const COMMON_PROBLEMS = [401, 403, 429, 503];
 const BODY_PROBLEMS = [400, 413, 415, 422];
 
 interface CallSchema {

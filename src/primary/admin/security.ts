@@ -5,8 +5,11 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIPv4, isIPv6 } from 'node:net';
+import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
 import { HttpProblem } from './problems.ts';
+import { WrongTokens } from './wrong-tokens.ts';
 
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
 const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
@@ -22,21 +25,46 @@ export class AccessGuard {
   readonly #tokenHash: Buffer | null;
   readonly #publicMetrics: boolean;
   readonly #hosts: ReadonlySet<string>;
+  readonly #wrongTokens: WrongTokens;
+  readonly #logger: Logger;
 
-  constructor({ token, publicMetrics, hosts }: Pick<AdminSettings, 'token' | 'publicMetrics' | 'hosts'>) {
+  constructor(
+    { token, publicMetrics, hosts }: Pick<AdminSettings, 'token' | 'publicMetrics' | 'hosts'>,
+    logger: Logger,
+    clock: Clock = systemClock,
+  ) {
+    this.#wrongTokens = new WrongTokens(clock);
+    this.#logger = logger;
     this.#tokenHash = token === null ? null : hash('sha256', token, 'buffer');
     this.#publicMetrics = publicMetrics;
     this.#hosts = new Set(hosts.map((host) => host.toLowerCase()));
   }
 
-  /** check throws HttpProblem 400, 401 or 403 for a request that may not pass. @param path as sent, without the query */
+  /** check throws HttpProblem 400, 401, 403 or 429 for a request that may not pass. @param path as sent, without the query */
   check(request: IncomingMessage, path: string): void {
     if (!HOST_EXEMPT.has(path)) this.#checkSite(request);
     if (this.#tokenHash === null || ALWAYS_OPEN.has(path)) return;
     if (path === '/metrics' && this.#publicMetrics) return;
-    if (matchesToken(request.headers.authorization, this.#tokenHash)) return;
+    const { authorization } = request.headers;
+    const peer = request.socket.remoteAddress ?? '';
+    if (matchesToken(authorization, this.#tokenHash)) {
+      this.#wrongTokens.forget(peer);
+      return;
+    }
+    // A caller without a token does not guess: a scraper may do so for ever.
+    if (authorization !== undefined) this.#throttle(peer);
     const headers = { 'www-authenticate': 'Bearer realm="sluice admin"' };
     throw new HttpProblem(401, 'the bearer token is missing or wrong', { headers });
+  }
+
+  /** Throws 429 (RFC 6585 §4) for an address that has sent too many wrong tokens; a log line tells once per period. */
+  #throttle(peer: string): void {
+    const { retryAfterSec, first } = this.#wrongTokens.add(peer);
+    if (retryAfterSec === 0) return;
+    if (first)
+      this.#logger.warn({ peer, retryAfterSec }, 'too many wrong admin tokens: calls with others get 429');
+    const headers = { 'retry-after': String(retryAfterSec) };
+    throw new HttpProblem(429, 'too many wrong tokens came from this address', { headers });
   }
 
   #checkSite(request: IncomingMessage): void {

@@ -53,7 +53,7 @@ export async function startAdminServer(
 ) {
   const { handlerMs, requestMs, closeMs } = { ...DEFAULTS, ...deadlines };
   const app = makeApp(parts.logger, requestMs);
-  watchRoutes(app, new AccessGuard(settings), handlerMs);
+  watchRoutes(app, new AccessGuard(settings, parts.logger), handlerMs);
   recordCalls(app, parts);
   await registerDescription(app);
   registerOperation(app, parts);
@@ -152,7 +152,8 @@ function recordCalls(app: AdminApp, { gauges, logger }: AdminParts): void {
     gauges.countAdminRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
     const facts = { requestId: id, peer: ip, method, path: pathOf(raw.url ?? '/'), status };
     if (status === 401 || status === 403) logger.warn(facts, 'admin call refused');
-    else if (method !== 'GET' && method !== 'HEAD') logger.info(facts, 'admin write');
+    // Of those with wrong tokens the first is logged, by security.ts.
+    else if (status !== 429 && method !== 'GET' && method !== 'HEAD') logger.info(facts, 'admin write');
   });
 }
 
