@@ -36,6 +36,8 @@ import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { logWarnings, Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
+import { activatedSockets } from './systemd/activation.ts';
+import { SystemdNotifier } from './systemd/notifier.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
@@ -82,6 +84,7 @@ class Primary {
   readonly #drained = Promise.withResolvers<void>();
   /** Resolves when the phase becomes ready. */
   readonly #ready = Promise.withResolvers<Reloader>();
+  readonly #notifier: SystemdNotifier;
   #phase: Phase = 'starting';
   #supervisor: Supervisor | null = null;
   #reloader: Reloader | null = null;
@@ -94,6 +97,8 @@ class Primary {
     const { workers } = options.settings;
     this.#workerCount = workers === 'auto' ? availableParallelism() : workers;
     this.#stopping.promise.catch(() => undefined);
+    this.#notifier = new SystemdNotifier(options.env, this.#logger);
+    this.#lifecycle.onClose('messages to systemd', () => this.#notifier.close());
   }
 
   /** run starts everything, serves until a stop signal has ended the workers, and closes what was opened. Returns the exit code. */
@@ -130,7 +135,7 @@ class Primary {
       stop: (signal) => void this.#drain(signal),
       stopNow: (signal) => void this.#stopNow(signal),
       // During the start it waits for the end of the start: the file may have changed since it was read.
-      reload: () => void this.#ready.promise.then((reloader) => reloader.reload()),
+      reload: () => void this.#ready.promise.then((reloader) => this.#signalledReload(reloader)),
       reopenLogs: () => {
         this.#log.reopen();
         this.#supervisor?.broadcast({ type: 'reopen-logs' });
@@ -225,8 +230,10 @@ class Primary {
     acme.start();
     sockets.unlock();
     await this.#unlessStopped(firstProbes);
-    inheritance.orphans.drain();
+    await inheritance.relieve();
     this.#phase = 'ready';
+    this.#notifier.ready(this.#status());
+    this.#notifier.startWatchdog(() => this.#phase !== 'ready' || supervisor.counts().serving > 0);
     this.#sayReady({ addresses: sockets.addresses, admin: adminServer.url, workers: this.#workerCount });
     this.#ready.resolve(reloader);
   }
@@ -237,6 +244,7 @@ class Primary {
     const inheritance = new Inheritance(settings, this.#workerCount, this.#logger);
     this.#lifecycle.onClose('what an earlier primary left', () => inheritance.close());
     this.#inheritance = inheritance;
+    for (const socket of activatedSockets(this.#options.env)) inheritance.sockets.add(socket);
     const addresses = [...settings.listen, { kind: 'tcp', ...settings.admin } as const];
     await waitForFreeAddresses(addresses, this.#logger, () => this.#phase === 'draining', inheritance);
     return inheritance;
@@ -244,11 +252,13 @@ class Primary {
 
   async #bind({ sockets: given }: Inheritance): Promise<ListenSockets> {
     const { listen, accept } = this.#options.settings;
-    await this.#unlessStopped(removeDeadSockets(listen, this.#logger));
+    const held = await Promise.all(listen.map((address) => given.count(address)));
+    const toBind = listen.filter((_, index) => held[index] === 0);
+    await this.#unlessStopped(removeDeadSockets(toBind, this.#logger));
     const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, given });
     this.#lifecycle.onClose('the listening sockets', () => sockets.close());
-    // Those that no address wants.
-    given.close();
+    for (const bound of given.close())
+      this.#logger.warn({ bound }, 'a listening socket that was passed on is not in `listen`, and is closed');
     return sockets;
   }
 
@@ -318,6 +328,18 @@ class Primary {
     return this.#supervisor?.replaceWorkers(this.#settings.timeouts.drainMs) ?? null;
   }
 
+  async #signalledReload(reloader: Reloader): Promise<void> {
+    this.#notifier.reloading();
+    await reloader.reload();
+    this.#notifier.ready(this.#status());
+  }
+
+  /** For `systemctl status`. */
+  #status(): string {
+    const { number, settings } = this.#reloader?.current ?? { number: 1, settings: this.#settings };
+    return `serving ${settings.listen.length} addresses with ${this.#workerCount} workers, revision ${number}`;
+  }
+
   #signalledRoll(): void {
     if (this.#replaceWorkers() === null)
       this.#logger.warn('SIGUSR2 is ignored: workers are being replaced already');
@@ -357,6 +379,7 @@ class Primary {
     this.#phase = 'draining';
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
+    this.#notifier.stopping();
     this.#acme?.stopOrders();
     this.#inheritance?.orphans.drain();
     const drained = await this.#supervisor?.drain({ graceMs, drainMs });

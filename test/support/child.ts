@@ -15,6 +15,8 @@ export interface SpawnOptions {
   cwd?: string;
   /** Added to the test's own environment without NODE_TEST_CONTEXT; undefined removes a variable. */
   env?: Record<string, string | undefined>;
+  /** Descriptors of this process that it inherits, from 3 on. */
+  fds?: number[];
   uid?: number;
   gid?: number;
   /** The signal that ends it when it does not stop; default: SIGKILL. */
@@ -46,7 +48,7 @@ export class Child {
       uid: options.uid,
       gid: options.gid,
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],
     });
     collectLines(this.#process.stdout, this.stdout);
     collectLines(this.#process.stderr, this.stderr);

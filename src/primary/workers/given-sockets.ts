@@ -3,8 +3,9 @@
  * the configuration that they are bound to.
  */
 import { lookup } from 'node:dns/promises';
-import { fstatSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { type AddressInfo, Socket, type SocketConstructorOpts } from 'node:net';
+import { addressText } from '../../contract/addresses.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 
 /** HeldSocket is a bound socket of this process that workers can inherit; net.BoundSocket is one. */
@@ -46,6 +47,20 @@ export class GivenSocket implements HeldSocket {
     return { address, port };
   }
 
+  /** path is where a Unix socket is bound; null for another one. Node does not tell it; Linux does, by its inode. */
+  path(): string | null {
+    if (this.address().port !== 0) return null;
+    const line = new RegExp(`^(?:\\S+ +){6}${fstatSync(this.#fd).ino} (.*)$`, 'm');
+    return line.exec(readFileSync('/proc/net/unix', 'utf8'))?.[1] ?? null;
+  }
+
+  /** bound names it in a message. */
+  bound(): string {
+    const { address, port } = this.address();
+    const path = this.path();
+    return addressText(path === null ? { kind: 'tcp', host: address, port } : { kind: 'unix', path });
+  }
+
   /** Whether two descriptors are of one socket. */
   isSameAs(other: GivenSocket): boolean {
     return fstatSync(this.#fd).ino === fstatSync(other.#fd).ino;
@@ -79,17 +94,18 @@ export class GivenSockets {
   }
 
   /** close closes those that nobody took. @returns where they are bound */
-  close(): { address: string; port: number }[] {
+  close(): string[] {
     return this.#sockets.splice(0).map((socket) => {
-      const bound = socket.address();
+      const bound = socket.bound();
       socket.close();
       return bound;
     });
   }
 
   async #of(address: ListenAddress): Promise<GivenSocket[]> {
+    if (address.kind === 'unix') return this.#sockets.filter((socket) => socket.path() === address.path);
     // A port of 0 is another one each time.
-    if (address.kind === 'unix' || address.port === 0) return [];
+    if (address.port === 0) return [];
     const samePort = this.#sockets.filter((socket) => socket.address().port === address.port);
     if (samePort.length === 0) return [];
     const { host } = address;

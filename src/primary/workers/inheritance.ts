@@ -51,6 +51,13 @@ export class Inheritance {
     return false;
   };
 
+  /** relieve lets the orphans go: this primary serves. Never rejects. */
+  async relieve(): Promise<void> {
+    // On a busy machine some may have been late.
+    await this.orphans.look();
+    this.orphans.drain();
+  }
+
   close(): void {
     this.sockets.close();
     this.orphans.close();
