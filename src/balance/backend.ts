@@ -33,6 +33,9 @@ export class Backend {
   fullRank: Rank = 0;
   /** Requests at this backend now, tunnels included. */
   inFlight = 0;
+  /** When it last answered this worker without an error, and its errors in a row since; monotonic, kept by LiveResults. */
+  lastOkMs = Number.NEGATIVE_INFINITY;
+  readonly errorsMs: number[] = [];
   /** Is told when it can take a request after a time in which it could not; set by the proxy. */
   onRoom: (() => void) | null = null;
 
@@ -43,6 +46,7 @@ export class Backend {
   #standing: Standing;
   #panic: Panic = 'no';
   #trial: Trial = 'none';
+  #doubted = false;
 
   constructor(settings: BackendSettings, standing: Standing) {
     this.id = settings.id;
@@ -60,13 +64,15 @@ export class Backend {
     this.#judge();
   }
 
-  /** What the primary says of it. */
+  /** What the primary says of it. Its word ends a doubt, and errors from before it do not count any more. */
   get standing(): Standing {
     return this.#standing;
   }
 
   set standing(standing: Standing) {
     this.#standing = standing;
+    this.#doubted = false;
+    this.errorsMs.length = 0;
     this.#judge();
   }
 
@@ -82,6 +88,16 @@ export class Backend {
 
   set trial(trial: Trial) {
     this.#trial = trial;
+    this.#rerank();
+  }
+
+  /** Whether this worker would not use it where there is another one; see LiveResults. */
+  get doubted(): boolean {
+    return this.#doubted;
+  }
+
+  set doubted(doubted: boolean) {
+    this.#doubted = doubted;
     this.#rerank();
   }
 
@@ -134,7 +150,8 @@ export class Backend {
 
   #rankNow(): Rank {
     const planned = this.plannedRank;
-    if (this.#standing === 'up' || planned === 0) return planned;
+    if (planned === 0) return 0;
+    if (this.#standing === 'up') return this.#doubted ? 3 : planned;
     if (this.#standing === 'off' || this.#panic === 'no') return 0;
     return this.#trial === 'free' || this.#trial === 'passed' ? 1 : 3;
   }
@@ -166,7 +183,7 @@ export function keepBackends(pool: PoolSettings, previous: readonly Backend[]): 
       return new Backend(settings, checked ? 'off' : 'up');
     }
     known.configure(settings);
-    if (!checked) known.standing = 'up';
+    if (!checked && known.standing === 'off') known.standing = 'up';
     return known;
   });
 }

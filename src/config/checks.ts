@@ -155,7 +155,7 @@ function* checkRedis({ redis }: ConfigDraft): Findings {
 
 function* checkPools({ pools = {} }: ConfigDraft): Findings {
   for (const [name, pool = {}] of Object.entries(pools)) {
-    const { backends = [], healthCheck = {}, protocol, proxyProtocol = 'off' } = pool;
+    const { backends = [], healthCheck = {}, outlier = {}, protocol, proxyProtocol = 'off' } = pool;
     const ids = new Set<string>();
     for (const [index, { id: given, url } = {}] of backends.entries()) {
       const id = given ?? (url && hostPort(url.host, url.port));
@@ -168,6 +168,12 @@ function* checkPools({ pools = {} }: ConfigDraft): Findings {
       const message = 'must be off with protocol: h2, whose connections carry requests of many clients';
       yield { path: ['pools', name, 'proxyProtocol'], message };
     }
+    const { baseEjection = 0, maxEjection = Number.POSITIVE_INFINITY } = outlier;
+    if (baseEjection > maxEjection)
+      yield {
+        path: ['pools', name, 'outlier', 'maxEjection'],
+        message: 'must not be shorter than baseEjection',
+      };
     const { timeout = 0, interval = Number.POSITIVE_INFINITY } = healthCheck;
     const path = ['pools', name, 'healthCheck', 'timeout'];
     if (timeout > interval) yield { path, message: 'must not be longer than the interval' };

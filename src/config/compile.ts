@@ -95,7 +95,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'
 }
 
 function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['pools'][number] {
-  const { balance, backends, healthCheck, panicThresholdPercent, timeouts, protocol } = pool;
+  const { balance, backends, healthCheck, outlier, panicThresholdPercent, timeouts, protocol } = pool;
   return {
     name,
     balance,
@@ -105,6 +105,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
       ...rest,
     })),
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
+    outlier: outlier === undefined ? null : compileOutlier(outlier),
     panicThresholdPercent,
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     retry: compileRetry(pool.retry),
@@ -113,6 +114,10 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     protocol,
     proxyProtocol: pool.proxyProtocol,
   };
+}
+
+function compileOutlier({ baseEjection, maxEjection, ...rest }: NonNullable<FilePool['outlier']>) {
+  return { ...rest, baseEjectionMs: baseEjection, maxEjectionMs: maxEjection };
 }
 
 /** TLS without a block. */

@@ -7,7 +7,7 @@ import type { Fitting, Typed } from './shape.ts';
 /** unknown: no probe result yet, and no traffic until one passes; only of pools with a healthCheck. */
 export type Health = 'unknown' | 'up' | 'down';
 
-/** up: it takes requests; out: it is down, and takes some only while its pool panics; off: it is drained, or has no result yet. */
+/** up: it takes requests; out: it is down or ejected, and takes some only while its pool panics; off: it is drained, or has no result yet. */
 export type Standing = 'up' | 'out' | 'off';
 
 /**
@@ -28,6 +28,9 @@ export interface ProbeResult {
   inconclusive?: boolean;
 }
 
+/** state, in the order in which they win: draining, unknown or down by its probes, ejected, up. */
+export const BACKEND_STATES = ['up', 'down', 'ejected', 'draining', 'unknown'] as const;
+
 /** BackendState is kept by the primary per (pool, backend id) and survives reloads. */
 export interface BackendState {
   pool: string;
@@ -37,6 +40,9 @@ export interface BackendState {
   enabled: boolean;
   /** Whether it takes no new requests because of the operator, or of a weight of 0. */
   draining: boolean;
+  /** Wall clock; null: it is not ejected. */
+  ejectedUntilMs: number | null;
+  state: (typeof BACKEND_STATES)[number];
   /** Why it is in this state; null for a fresh one. */
   reason: string | null;
   consecutivePasses: number;

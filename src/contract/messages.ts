@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 16;
+export const PROTOCOL_VERSION = 17;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -96,6 +96,8 @@ const PRIMARY_SHAPES = {
   },
   /** Of the backends and the pools for which it has changed. */
   backends: { states: STATES, panics: PANICS },
+  /** Asks what this worker has seen of a backend. */
+  'ask-backend': { id: 'number', pool: 'string', backend: 'string' },
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',
@@ -146,6 +148,10 @@ const WORKER_SHAPES = {
   'no-more-connections': {},
   /** Why the worker cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
+  /** A backend of a pool with `outlier` has failed a request; streak: so many in a row in this worker. At most a few per second. */
+  'backend-error': { pool: 'string', backend: 'string', streak: 'number', detail: 'string' },
+  /** Answers `ask-backend`. okAgoMs: since its last success, null: none yet; errorsAgoMs: since each of the errors in a row. */
+  'backend-results': { id: 'number', okAgoMs: { nullOr: 'number' }, errorsAgoMs: { listOf: 'number' } },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
   /** Answers `list-tunnels`. more: there are tunnels with higher numbers. */
   tunnels: { id: 'number', items: { listOf: TUNNEL_VIEW }, more: 'boolean' },

@@ -34,14 +34,15 @@ const ROWS = {
   'histogram sluice_upstream_connect_seconds pool backend':
     'Time to open a connection to a backend, the TLS handshake included.',
   'gauge sluice_backend_up pool backend':
-    '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator or a weight of 0 (GET /api/v1/pools says which).',
+    '1 while a backend takes new requests. 0: down by its health check, ejected, not probed yet, or drained (sluice_backend_state says which).',
+  'gauge sluice_backend_state pool backend state':
+    '1 for the state that a backend is in, 0 for the others: up, down, ejected, draining, unknown (not probed yet).',
   'gauge sluice_backend_in_flight pool backend': 'Requests at a backend now.',
   'counter sluice_probes_total pool backend result': 'Health checks by result (pass, fail).',
   'gauge sluice_probe_duration_seconds pool backend': 'Duration of the last health check.',
   'counter sluice_retries_total pool reason':
     'Second and later attempts of requests, by what went before: connect (no backend has processed it), reused_socket and reset (the connection was lost, one that had served before or another), timeout, status (of retry.onStatus).',
-  'counter sluice_ejections_total pool backend':
-    'Backends taken out because of failing traffic. No series in this version.',
+  'counter sluice_ejections_total pool backend': 'Ejections of backends because of failing traffic.',
   'gauge sluice_panic pool':
     '1 while so few backends of a pool are healthy (panicThresholdPercent) that those that are down are used too.',
   'counter sluice_ratelimit_decisions_total policy result source': 'Decisions of the limiter.',

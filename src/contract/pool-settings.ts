@@ -67,12 +67,24 @@ export interface RetrySettings {
   perTryMs: number | null;
 }
 
+/** OutlierSettings: when a backend that fails live traffic is ejected, and for how long. */
+export interface OutlierSettings {
+  consecutiveErrors: number;
+  /** The first ejection; the nth takes n times as long. */
+  baseEjectionMs: number;
+  maxEjectionMs: number;
+  /** Of the pool's backends. */
+  maxEjectedPercent: number;
+}
+
 export interface PoolSettings {
   name: string;
   balance: 'round_robin' | 'least_requests';
   backends: BackendSettings[];
   /** null: all backends count as healthy. */
   healthCheck: HealthCheckSettings | null;
+  /** null: no backend is ejected. */
+  outlier: OutlierSettings | null;
   /** The pool panics while fewer of its backends are healthy; 0: never. */
   panicThresholdPercent: number;
   /** responseMs: from the first attempt to the head of the answer, all attempts included. */

@@ -28,6 +28,7 @@ import { AcmeService } from './acme/acme-service.ts';
 import type { Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
+import { Ejections } from './health/ejections.ts';
 import { HealthChecker } from './health/health-checker.ts';
 import { HealthRegistry } from './health/health-registry.ts';
 import { tellHealth } from './health/health-telling.ts';
@@ -76,6 +77,7 @@ class Primary {
   readonly #dataPath: DataPath;
   readonly #workerCount: number;
   readonly #registry = new HealthRegistry();
+  readonly #ejections: Ejections;
   readonly #collector = new MetricsCollector();
   /** Where the buckets are without Redis. */
   readonly #memory = new MemoryBucketStore(systemClock);
@@ -96,6 +98,9 @@ class Primary {
     this.#dataPath = chooseDataPath(process.version, options.env);
     const { workers } = options.settings;
     this.#workerCount = workers === 'auto' ? availableParallelism() : workers;
+    const links = () => this.#supervisor?.links() ?? [];
+    const [registry, collector, logger] = [this.#registry, this.#collector, this.#logger];
+    this.#ejections = new Ejections({ registry, collector, links, logger });
     this.#stopping.promise.catch(() => undefined);
     this.#notifier = new SystemdNotifier(options.env, this.#logger);
     this.#lifecycle.onClose('messages to systemd', () => this.#notifier.close());
@@ -175,7 +180,7 @@ class Primary {
     const { settings, configPath, env } = this.#options;
     const logger = this.#logger;
     const lifecycle = this.#lifecycle;
-    const registry = this.#registry;
+    const [registry, ejections] = [this.#registry, this.#ejections];
     const collector = this.#collector;
 
     const inheritance = await this.#unlessStopped(this.#inherit());
@@ -190,7 +195,7 @@ class Primary {
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
-    const changed = { registry, checker, directory, collector, briefing, acme, tls };
+    const changed = { registry, ejections, checker, directory, collector, briefing, acme, tls };
     const reloader = new Reloader({ configPath, env, initial, log: this.#log, storage, ...changed });
     this.#reloader = reloader;
     const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
@@ -201,9 +206,7 @@ class Primary {
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.#supervisor = supervisor;
-    tellHealth(registry, logger, (message) => supervisor.broadcast(message));
-    registry.configure(settings.pools);
-    const firstProbes = checker.reconfigure(settings.pools);
+    const firstProbes = this.#openHealth(checker, supervisor);
     // Their certificates are part of what workers are told first.
     await this.#unlessStopped(acme.configure(settings));
     const workersServe = supervisor.start();
@@ -294,18 +297,25 @@ class Primary {
     );
   }
 
+  /** Begins to probe and to eject. Resolves when each backend has had a result, after a few seconds at the latest. */
+  #openHealth(checker: HealthChecker, supervisor: Supervisor): Promise<unknown> {
+    const [registry, ejections, logger] = [this.#registry, this.#ejections, this.#logger];
+    const { pools } = this.#settings;
+    tellHealth(registry, logger, (message) => supervisor.broadcast(message));
+    registry.configure(pools);
+    ejections.configure(pools);
+    this.#lifecycle.onClose('the ejections', () => ejections.close());
+    return checker.reconfigure(pools);
+  }
+
   #probed(pool: string, backend: string, result: ProbeResult): void {
     this.#collector.count('sluice_probes_total', [pool, backend, result.ok ? 'pass' : 'fail']);
     this.#registry.record(pool, backend, result);
   }
 
   #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing): Supervisor {
-    const [collector, registry, memory, logger] = [
-      this.#collector,
-      this.#registry,
-      this.#memory,
-      this.#logger,
-    ];
+    const [collector, memory, logger] = [this.#collector, this.#memory, this.#logger];
+    const [registry, ejections] = [this.#registry, this.#ejections];
     const isDraining = () => this.#phase === 'draining';
     return new Supervisor({
       workerCount: this.#workerCount,
@@ -319,7 +329,7 @@ class Primary {
         void link.exited.then(() => this.#collector.forget(link.pid));
         return briefing.brief(link);
       },
-      onMessage: receiverOf({ sockets, collector, registry, memory, logger, isDraining }),
+      onMessage: receiverOf({ sockets, collector, registry, ejections, memory, logger, isDraining }),
     });
   }
 

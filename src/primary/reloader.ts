@@ -11,6 +11,7 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
+import type { Ejections } from './health/ejections.ts';
 import type { HealthChecker } from './health/health-checker.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
@@ -36,6 +37,7 @@ interface ReloaderOptions {
   storage: Storage;
   /** What a revision changes, beside the log. */
   registry: HealthRegistry;
+  ejections: Ejections;
   checker: HealthChecker;
   directory: PrimaryDirectory;
   collector: MetricsCollector;
@@ -120,9 +122,10 @@ export class Reloader {
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
   #apply(revision: Revision): Promise<number[]> {
-    const { registry, checker, directory, collector, briefing, acme, tls } = this.#options;
+    const { registry, ejections, checker, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
     registry.configure(settings.pools);
+    ejections.configure(settings.pools);
     void checker.reconfigure(settings.pools);
     directory.configure(settings);
     collector.keepOnly(liveSeries(settings));

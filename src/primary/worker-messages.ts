@@ -3,6 +3,7 @@ import type { WorkerMessage } from '../contract/messages.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { answerTakes } from './buckets/answer-takes.ts';
+import type { Ejections } from './health/ejections.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
@@ -11,6 +12,7 @@ import type { WorkerLink } from './workers/worker-link.ts';
 interface Receivers {
   collector: MetricsCollector;
   registry: HealthRegistry;
+  ejections: Ejections;
   memory: MemoryBucketStore;
   sockets: ListenSockets;
   logger: Logger;
@@ -20,7 +22,7 @@ interface Receivers {
 
 /** receiverOf makes the supervisor's `onMessage`; for the primary's main. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
-  const { collector, registry, memory, sockets, logger } = receivers;
+  const { collector, registry, ejections, memory, sockets, logger } = receivers;
   return (link, message) => {
     switch (message.type) {
       case 'report':
@@ -33,6 +35,9 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
       }
       case 'backend-failure':
         registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+        break;
+      case 'backend-error':
+        ejections.noteError(message);
         break;
       case 'ready':
         sockets.dealer.add(link);

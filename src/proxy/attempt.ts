@@ -35,9 +35,10 @@ export class Attempt {
 
   /** answered: the response head came. */
   answered(status: number): void {
-    this.upstreamMs = systemClock.monotonicMs() - this.startMs;
+    const nowMs = systemClock.monotonicMs();
+    this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
-    this.target.results.answered(status);
+    this.target.results.answered(status, nowMs);
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */

@@ -33,6 +33,17 @@ export interface PoolDeps extends AlgorithmOptions {
   onFault: (error: Error) => void;
   /** A connection to a backend could not be opened, and this machine was not the cause. */
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
+  /** Bounded by LiveResults. */
+  onBackendError: (error: BackendError) => void;
+}
+
+/** BackendError is a request that a backend of a pool with `outlier` has failed. */
+export interface BackendError {
+  pool: string;
+  backend: string;
+  /** Errors in a row in this worker. */
+  streak: number;
+  detail: string;
 }
 
 /** PlannedBackend is a backend with its connections. */
@@ -87,7 +98,9 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     const before = known.get(backend);
     const transport = { timeouts: times, tls: backend.tls ? tls : null, protocol, proxyProtocol };
     const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
-    return isSame ? before : planBackend(pool.name, backend, transport, deps);
+    const each = isSame ? before : planBackend(pool.name, backend, transport, deps);
+    each.results.outlier = pool.outlier;
+    return each;
   });
   const cellOf = (reason: RetryReason) =>
     [reason, metrics.series('sluice_retries_total', pool.name, reason)] as const;
@@ -147,7 +160,9 @@ function planBackend(
     backend,
     connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
     stats: backendCounters(metrics, poolName, id),
-    results: new LiveResults(backend, timer),
+    results: new LiveResults(backend, timer, (streak, detail) =>
+      deps.onBackendError({ pool: poolName, backend: id, streak, detail }),
+    ),
     transport,
     authority: hostPort(host, port),
   };

@@ -123,6 +123,11 @@ export class Plan {
     }
   }
 
+  /** find is the backend with this id, if this plan has it. */
+  find(pool: string, id: string): Backend | undefined {
+    return this.#backends.get(backendKey(pool, id));
+  }
+
   *backends(): Generator<PlannedBackend> {
     for (const pool of this.#pools.values()) yield* pool.byBackend.values();
   }

@@ -45,7 +45,7 @@ type TrafficMessage = Exclude<
 
 interface DataPlaneOptions
   extends WorkerPlace,
-    Omit<PlanDeps, 'wires' | 'onFault' | 'onBackendFailure'>,
+    Omit<PlanDeps, 'wires' | 'onFault' | 'onBackendFailure' | 'onBackendError'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
@@ -112,6 +112,7 @@ export class DataPlane {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
+      onBackendError: (error) => send({ type: 'backend-error', ...error }),
     };
     this.#plan = this.#makePlan(first, null);
     const plan = (): Plan => this.#plan;
@@ -166,6 +167,9 @@ export class DataPlane {
       case 'backends':
         this.#plan.learn(message);
         break;
+      case 'ask-backend':
+        this.#options.send({ type: 'backend-results', id: message.id, ...this.#resultsOf(message) });
+        break;
       case 'bucket-replies':
         if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
         break;
@@ -178,6 +182,13 @@ export class DataPlane {
       case 'store-workers':
         this.#limiter.shareAmong(message.count);
     }
+  }
+
+  #resultsOf({ pool, backend }: { pool: string; backend: string }) {
+    const { lastOkMs = Number.NEGATIVE_INFINITY, errorsMs = [] } = this.#plan.find(pool, backend) ?? {};
+    const nowMs = systemClock.monotonicMs();
+    const okAgoMs = Number.isFinite(lastOkMs) ? nowMs - lastOkMs : null;
+    return { okAgoMs, errorsAgoMs: errorsMs.map((atMs) => nowMs - atMs) };
   }
 
   /** tunnels is a page of the list of open tunnels. */

@@ -9,7 +9,11 @@ const MAX_TYPE_CHARS = 50;
 /** Messages that may wait for a primary that does not read: the takes of some busy 100 ms. */
 const MAX_UNSENT_MESSAGES = 2_000;
 /** What may be lost: the limiter decides alone, and probes see what traffic saw. All others answer the primary, or come once. */
-const DISPENSABLE: ReadonlySet<WorkerMessage['type']> = new Set(['bucket-takes', 'backend-failure']);
+const DISPENSABLE: ReadonlySet<WorkerMessage['type']> = new Set([
+  'bucket-takes',
+  'backend-failure',
+  'backend-error',
+]);
 
 export class PrimaryLink {
   readonly #logger: Logger;

@@ -60,6 +60,11 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':7: routes[0].name: must be a name of 1–64 of A–Z a–z 0–9 . _ -',
     ':8: routes[0].pool: must be a name of 1–64 of A–Z a–z 0–9 . _ -',
   ],
+  'bad-outlier.yaml': [
+    ':4: pools.app.outlier.consecutiveErrors: must be a whole number from 1 to 100',
+    ':4: pools.app.outlier.maxEjectedPercent: must be a whole number from 0 to 100',
+    ':7: pools.other.outlier.maxEjection: must not be shorter than baseEjection',
+  ],
   'bad-overload.yaml': [
     ':5: overload.eventLoopDelay: must be a duration from 1ms to 1h, written like 250ms, 2s, 1m or 1h',
     ':6: overload.heapPercent.soften: must not be above shed',
@@ -220,10 +225,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: listen[0].h2c: is HTTP/2 without TLS; with tls http2 offers it',
     ':7: listen[1].http2: needs tls; without it h2c is HTTP/2',
   ],
-  'not-supported-outlier.yaml': [
-    ':4: pools.app.outlier: not supported in this version',
-    ':5: pools.app.slowStart: not supported in this version',
-  ],
+  'not-supported-outlier.yaml': [':4: pools.app.slowStart: not supported in this version'],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',
     ':4: pools.app.hashOn: not supported in this version',

@@ -39,6 +39,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
           { id: '127.0.0.1:8081', host: '127.0.0.1', port: 8081, tls: false, weight: 1, backup: false },
         ],
         healthCheck: null,
+        outlier: null,
         panicThresholdPercent: 50,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         retry: {
@@ -389,6 +390,23 @@ test('the threshold of panic is read, and 0 turns it off', () => {
     settingsOf(`pools: { app: { backends: [{ url: "http://a" }], panicThresholdPercent: ${text} } }`).pools[0]
       ?.panicThresholdPercent;
   assert.deepEqual([threshold('0'), threshold('70')], [0, 70]);
+});
+
+test('outlier is off until it is written, and then has defaults', () => {
+  const outlierOf = (text: string) =>
+    settingsOf(`pools: { app: { backends: [{ url: "http://a" }], outlier: ${text} } }`).pools[0]?.outlier;
+  const defaults = {
+    consecutiveErrors: 5,
+    baseEjectionMs: 30_000,
+    maxEjectionMs: 300_000,
+    maxEjectedPercent: 50,
+  };
+  assert.deepEqual(outlierOf('{}'), defaults);
+  assert.deepEqual(outlierOf('{ consecutiveErrors: 3, baseEjection: 1s }'), {
+    ...defaults,
+    consecutiveErrors: 3,
+    baseEjectionMs: 1_000,
+  });
 });
 
 test('a route without a policy has `default`, or no limit if that is not defined', () => {

@@ -24,6 +24,7 @@ import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';
+import type { BackendError } from '../../src/proxy/plan-pool.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { wireEngine } from '../../src/worker/inbound/http1/wire-engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
@@ -94,6 +95,8 @@ export interface TestProxy {
   /** Access lines so far. */
   lines: AccessRecord[];
   failures: { pool: string; backend: string; detail: string }[];
+  /** What `outlier` counts. */
+  errors: BackendError[];
   server: InboundServer;
   handler: Handler;
   /** Not overloaded; tests set it. */
@@ -182,7 +185,9 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const failures: TestProxy['failures'] = [];
   const onBackendFailure = (poolName: string, backend: string, detail: string) =>
     failures.push({ pool: poolName, backend, detail });
-  const deps = { timer, metrics, lookup, wires, onFault, onBackendFailure, ...worker };
+  const errors: TestProxy['errors'] = [];
+  const onBackendError = (error: BackendError) => errors.push(error);
+  const deps = { timer, metrics, lookup, wires, onFault, onBackendFailure, onBackendError, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit, 1);
@@ -239,6 +244,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     url,
     lines,
     failures,
+    errors,
     server,
     handler,
     overload,

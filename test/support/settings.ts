@@ -47,6 +47,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     balance: 'round_robin',
     backends: [],
     healthCheck: null,
+    outlier: null,
     panicThresholdPercent: 50,
     timeouts,
     retry: retrySettings(),

@@ -103,7 +103,24 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     ),
     idle: Key.duration('60s', ['1ms', '24h'], 'Silence inside the body of an answer; then it is cut.'),
   }).prefault({}),
-  outlier: Key.later('Ejection of backends that fail live traffic'),
+  outlier: Key.block(
+    'Ejection of backends that fail live traffic, whatever their probes say ([more](health.md#ejections)). Absent: none is ejected.',
+    {
+      consecutiveErrors: Key.integer(
+        5,
+        [1, 100],
+        'Errors in a row, in all workers together: statuses of 500 and above, failed connections, resets, time-outs.',
+      ),
+      baseEjection: Key.duration('30s', ['10ms', '1h'], 'The first ejection; the nth takes n times as long.'),
+      maxEjection: Key.duration('300s', ['10ms', '24h'], 'The longest ejection; at least `baseEjection`.'),
+      maxEjectedPercent: Key.integer(
+        50,
+        [0, 100],
+        'Part of the backends that may be ejected at the same time: one at least, but never the last one that is up. 0: none.',
+      ),
+    },
+    '0.7',
+  ).optional(),
   panicThresholdPercent: Key.integer(
     50,
     [0, 100],

@@ -114,7 +114,7 @@ function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, '
   return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
 }
 
-function poolOf({ backends, healthCheck, tls, ...rest }: Omit<PoolSettings, 'name'>): View {
+function poolOf({ backends, healthCheck, outlier, tls, ...rest }: Omit<PoolSettings, 'name'>): View {
   return {
     ...fileWords(rest),
     backends: backends.map(({ id, weight, backup, ...address }) => ({
@@ -124,6 +124,7 @@ function poolOf({ backends, healthCheck, tls, ...rest }: Omit<PoolSettings, 'nam
       url: backendUrl(address),
     })),
     ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
+    ...(outlier && { outlier: fileWords(outlier) }),
     ...(tls && { tls: tlsOf(tls) }),
   };
 }

@@ -1,7 +1,7 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
-import { backendKey } from '../../contract/health.ts';
+import { BACKEND_STATES, backendKey } from '../../contract/health.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
@@ -22,12 +22,13 @@ const backendView = z.object({
   url: z.string(),
   weight: z.int().min(0),
   backup: z.boolean(),
-  state: z.enum(['up', 'down', 'unknown', 'draining']),
+  state: z.enum(BACKEND_STATES),
   reason: z
     .string()
     .nullable()
     .meta({ description: 'Why it is in this state; null: it has not changed yet' }),
   enabled: z.boolean().meta({ description: 'false: an operator has drained it' }),
+  ejectedUntil: z.iso.datetime().nullable().meta({ description: 'null: it is not ejected' }),
   lastProbe: lastProbeView.nullable(),
   consecutivePasses: count,
   consecutiveFailures: count,
@@ -72,12 +73,12 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
     backends: backends.flatMap(({ id, weight, backup, ...address }) => {
       const known = registry.state(name, id);
       if (known === null) return [];
-      const { health, lastProbe } = known;
+      const { lastProbe, ejectedUntilMs } = known;
       const url = backendUrl(address);
-      const state = known.draining ? 'draining' : health;
+      const ejectedUntil = ejectedUntilMs === null ? null : new Date(ejectedUntilMs).toISOString();
       const inFlight = counts.get(backendKey(name, id)) ?? 0;
       const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
-      return [{ ...known, id, url, weight, backup, state, lastProbe: probeView, inFlight }];
+      return [{ ...known, id, url, weight, backup, ejectedUntil, lastProbe: probeView, inFlight }];
     }),
   }));
 }

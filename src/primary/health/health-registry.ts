@@ -12,7 +12,7 @@
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
  * the check makes it up.
  *
- * What a pool does with backends that are down: panic.ts.
+ * What a pool does with backends that are down: panic.ts. Which ones are ejected: ejections.ts.
  */
 import type {
   BackendAvailability,
@@ -30,8 +30,16 @@ import {
 } from '../../contract/pool-settings.ts';
 import { type PanicView, panicOf } from './panic.ts';
 
-/** Why a state changed. resolver: the backend's name no longer resolves, or resolves again. */
-type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';
+/** Ejection of a backend, by ejections.ts; wall clock. */
+export interface Ejection {
+  ejectionReason: string | null;
+  ejectedUntilMs: number | null;
+}
+
+const NOT_EJECTED: Ejection = { ejectionReason: null, ejectedUntilMs: null };
+
+/** Why a state changed. outlier: an ejection, or its end; resolver: the backend's name no longer resolves, or resolves again. */
+type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver' | 'outlier';
 
 export interface HealthChange {
   cause: HealthCause;
@@ -54,7 +62,7 @@ interface Results {
   unresolved: boolean;
 }
 
-interface Entry extends Results {
+interface Entry extends Results, Ejection {
   readonly pool: string;
   readonly backend: string;
   readonly host: string;
@@ -97,9 +105,12 @@ export class HealthRegistry {
    */
   configure(pools: readonly PoolSettings[]): void {
     const next = new Map<string, Pool>();
-    for (const { name, panicThresholdPercent, healthCheck, backends } of pools) {
+    for (const { name, panicThresholdPercent, healthCheck, outlier, backends } of pools) {
       const entries = backends.map((backend) => this.#entryFor(name, healthCheck, backend));
-      for (const entry of entries) entry.standing = standingOf(entry);
+      for (const entry of entries) {
+        if (outlier === null) Object.assign(entry, NOT_EJECTED);
+        entry.standing = standingOf(entry);
+      }
       const { panic = 'no', healthy = 0, known = 0 } = this.#pools.get(name) ?? {};
       const byId = new Map(entries.map((entry) => [entry.backend, entry]));
       next.set(name, { name, entries: byId, panicThresholdPercent, panic, healthy, known });
@@ -137,6 +148,14 @@ export class HealthRegistry {
     return stateOf(entry);
   }
 
+  /** setEjection ejects a backend, or ends its ejection (null); for ejections.ts. */
+  setEjection(pool: string, backend: string, ejection: Ejection | null): void {
+    const entry = this.#find(pool, backend);
+    if (entry === null) return;
+    Object.assign(entry, ejection ?? NOT_EJECTED);
+    this.#emit(entry, 'outlier');
+  }
+
   /** states is a copy of every backend's state, in the order of the configuration. */
   states(): BackendState[] {
     return this.#entries().map(stateOf);
@@ -171,7 +190,7 @@ export class HealthRegistry {
     const known = this.#find(pool, id);
     if (known === null || !isSameServer(known, backend)) {
       const enabled = known?.enabled ?? true;
-      const facts = { pool, backend: id, host, port, tls, check, weight, backup, enabled };
+      const facts = { pool, backend: id, host, port, tls, check, weight, backup, enabled, ...NOT_EJECTED };
       return { ...facts, standing: 'off', ...noResults(check === null ? 'up' : 'unknown') };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
@@ -234,7 +253,7 @@ export class HealthRegistry {
 
 function standingOf(entry: Entry): Standing {
   if (drainOf(entry) !== null || entry.health === 'unknown') return 'off';
-  return entry.health === 'up' ? 'up' : 'out';
+  return stateNameOf(entry) === 'up' ? 'up' : 'out';
 }
 
 function availabilityOf({ pool, backend, standing }: Entry): BackendAvailability {
@@ -253,6 +272,11 @@ function noResults(health: Health): Results {
   };
 }
 
+function stateNameOf(entry: Entry): BackendState['state'] {
+  if (drainOf(entry) !== null) return 'draining';
+  return entry.health === 'up' && entry.ejectedUntilMs !== null ? 'ejected' : entry.health;
+}
+
 /** Who drains it, in words; null: nobody. */
 function drainOf({ enabled, weight }: Pick<Entry, 'enabled' | 'weight'>): string | null {
   if (!enabled) return 'drained by operator';
@@ -266,7 +290,9 @@ function stateOf(entry: Entry): BackendState {
     health: entry.health,
     enabled: entry.enabled,
     draining: drainOf(entry) !== null,
-    reason: drainOf(entry) ?? entry.healthReason,
+    ejectedUntilMs: entry.ejectedUntilMs,
+    state: stateNameOf(entry),
+    reason: drainOf(entry) ?? (entry.health === 'up' ? entry.ejectionReason : null) ?? entry.healthReason,
     consecutivePasses: entry.consecutivePasses,
     consecutiveFailures: entry.consecutiveFailures,
     lastProbe: entry.lastProbe,

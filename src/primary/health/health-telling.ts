@@ -19,10 +19,12 @@ export function tellHealth(
 }
 
 function logChange(logger: Logger, { state, cause }: HealthChange): void {
-  const { pool, backend, health, enabled, reason, lastProbe } = state;
-  const level = health === 'down' || cause === 'resolver' ? 'warn' : 'info';
+  const { pool, backend, health, enabled, reason, lastProbe, ejectedUntilMs: untilMs } = state;
+  const isBad = state.state === 'down' || state.state === 'ejected' || cause === 'resolver';
+  const ejectedUntil = untilMs === null ? {} : { ejectedUntil: new Date(untilMs).toISOString() };
   const resolverError = cause === 'resolver' ? { resolverError: lastProbe?.resolverError ?? null } : {};
-  logger[level]({ pool, backend, health, enabled, reason, cause, ...resolverError }, 'backend state changed');
+  const facts = { pool, backend, state: state.state, health, enabled, reason, cause, ...ejectedUntil };
+  logger[isBad ? 'warn' : 'info']({ ...facts, ...resolverError }, 'backend state changed');
 }
 
 function logPanic(logger: Logger, pool: string, { panic, healthy, known: backends }: PanicView): void {

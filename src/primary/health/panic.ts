@@ -8,13 +8,13 @@ import type { BackendSettings } from '../../contract/pool-settings.ts';
 /** PanicView is why. */
 export interface PanicView {
   panic: Panic;
-  /** Backends that are up and not drained. */
+  /** Backends that are up, neither ejected nor drained. */
   healthy: number;
   /** Backends that are not drained, and have had a result that counts. */
   known: number;
 }
 
-type Seen = Pick<BackendState, 'health' | 'lastProbe' | 'enabled'> &
+type Seen = Pick<BackendState, 'health' | 'lastProbe' | 'enabled' | 'ejectedUntilMs'> &
   Pick<BackendSettings, 'weight' | 'backup'>;
 
 /**
@@ -27,14 +27,14 @@ export function panicOf(backends: Iterable<Seen>, thresholdPercent: number, befo
   let healthyBackups = 0;
   let known = 0;
   let isPending = false;
-  for (const { health, lastProbe, enabled, weight, backup } of backends) {
+  for (const { health, ejectedUntilMs, lastProbe, enabled, weight, backup } of backends) {
     if (!enabled || weight === 0) continue;
     if (health === 'unknown') {
       isPending ||= lastProbe === null;
       continue;
     }
     known++;
-    if (health === 'down') continue;
+    if (health === 'down' || ejectedUntilMs !== null) continue;
     healthy++;
     if (backup) healthyBackups++;
   }

@@ -1,7 +1,7 @@
 /** What each scrape sets: all gauges, those of the workers from their last reports, and the primary's own counters. */
 import { CONNECTION_PROTOCOLS } from '../../contract/connection-protocol.ts';
 import type { DataPath } from '../../contract/data-path.ts';
-import { backendKey } from '../../contract/health.ts';
+import { BACKEND_STATES, backendKey } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import { liveSeries, type MetricName } from '../../contract/metrics.ts';
 import { OVERLOAD_LEVELS } from '../../contract/overload.ts';
@@ -135,16 +135,19 @@ export class PrimaryGauges {
   #setBackends(): void {
     const { collector, supervisor, registry } = this.#sources;
     const up: SeriesValue[] = [];
+    const states: SeriesValue[] = [];
     const inFlight: SeriesValue[] = [];
     const probes: SeriesValue[] = [];
     const counts = backendsInFlight(supervisor);
-    for (const { pool, backend, health, draining, lastProbe } of registry.states()) {
+    for (const { pool, backend, state, lastProbe } of registry.states()) {
       const labels = [pool, backend];
-      up.push([labels, health === 'up' && !draining ? 1 : 0]);
+      up.push([labels, state === 'up' ? 1 : 0]);
+      for (const each of BACKEND_STATES) states.push([[...labels, each], state === each ? 1 : 0]);
       inFlight.push([labels, counts.get(backendKey(pool, backend)) ?? 0]);
       if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
     }
     collector.replace('sluice_backend_up', up);
+    collector.replace('sluice_backend_state', states);
     collector.replace(
       'sluice_panic',
       registry.panics().map(({ pool, panic }): SeriesValue => [[pool], panic === 'no' ? 0 : 1]),

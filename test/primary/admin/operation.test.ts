@@ -53,6 +53,7 @@ test('pools are shown with the state of every backend', async (t) => {
   const fresh = {
     reason: null,
     enabled: true,
+    ejectedUntil: null,
     lastProbe: null,
     consecutivePasses: 0,
     consecutiveFailures: 0,

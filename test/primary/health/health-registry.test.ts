@@ -97,6 +97,8 @@ test('states have reasons, counters and the last probe, and changes have a cause
     health: 'unknown',
     enabled: true,
     draining: false,
+    ejectedUntilMs: null,
+    state: 'unknown',
     reason: null,
     consecutivePasses: 0,
     consecutiveFailures: 0,

@@ -1,0 +1,154 @@
+/**
+ * Ejections: backends that fail live traffic are out for a while (B4), whatever their probes say. A worker that has seen enough errors
+ * in a row stops using the backend at once, for a moment (src/proxy/live-results.ts); here it is decided for the whole machine.
+ *
+ * A backend of a pool with `outlier` is in one of these states:
+ * - in: workers tell errors. As many as would do, or a worker that has seen so many in a row, lead to asking.
+ * - asking: all workers say when it failed them, and when it last did not. Enough failures since its last success on this machine
+ *   lead to ejected, if enough other backends are left; else back to in, and workers that had doubts are told to go on.
+ * - ejected: for `baseEjection` × the times ejected. Then in. One time is forgotten for each `baseEjection` that it stays in.
+ * The probes go on meanwhile: one that has gone down stays out after its ejection.
+ */
+import { systemClock } from '../../contract/clock.ts';
+import type { BackendState } from '../../contract/health.ts';
+import type { WorkerMessage } from '../../contract/messages.ts';
+import type { BackendSettings, OutlierSettings, PoolSettings } from '../../contract/pool-settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { MetricsCollector } from '../metrics/metrics-collector.ts';
+import type { HealthRegistry } from './health-registry.ts';
+import { type AskedWorker, askWorkers } from './live-views.ts';
+
+type BackendError = Extract<WorkerMessage, { type: 'backend-error' }>;
+
+interface EjectionsOptions {
+  registry: Pick<HealthRegistry, 'states' | 'availability' | 'setEjection'>;
+  /** Of the workers that may have used a backend. */
+  links: () => readonly AskedWorker[];
+  collector: Pick<MetricsCollector, 'count'>;
+  logger: Logger;
+}
+
+interface Backend {
+  readonly pool: string;
+  readonly id: string;
+  outlier: OutlierSettings;
+  /** Errors told since it was last asked about. */
+  errors: number;
+  isAsked: boolean;
+  timesEjected: number;
+  /** When it came back; null while it is ejected. */
+  inSinceMs: number | null;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Ejections is made once by the primary's main; bounded by the configuration. */
+export class Ejections {
+  readonly #options: EjectionsOptions;
+  /** By address: one that has moved begins anew. */
+  #backends = new Map<string, Backend>();
+
+  constructor(options: EjectionsOptions) {
+    this.#options = options;
+  }
+
+  /** configure takes the pools of a revision, after the registry has. A pool without `outlier` has no ejected backend any more. */
+  configure(pools: readonly PoolSettings[]): void {
+    const next = new Map<string, Backend>();
+    for (const { name, backends, outlier } of pools) {
+      for (const backend of backends) {
+        // Counters begin at 0.
+        this.#options.collector.count('sluice_ejections_total', [name, backend.id], 0);
+        if (outlier === null) continue;
+        const key = keyOf(name, backend);
+        const fresh = { pool: name, id: backend.id, errors: 0, isAsked: false, timesEjected: 0 };
+        const known = this.#backends.get(key) ?? { ...fresh, outlier, inSinceMs: 0, timer: undefined };
+        next.set(key, Object.assign(known, { outlier }));
+      }
+    }
+    for (const [key, { timer }] of this.#backends) if (!next.has(key)) clearTimeout(timer);
+    this.#backends = next;
+  }
+
+  /** noteError takes a worker's `backend-error`. */
+  noteError({ pool, backend: id, streak, detail }: Omit<BackendError, 'type'>): void {
+    const backend = [...this.#backends.values()].find((each) => each.pool === pool && each.id === id);
+    if (backend === undefined || backend.inSinceMs === null) return;
+    backend.errors += 1;
+    const isEnough = Math.max(backend.errors, streak) >= backend.outlier.consecutiveErrors;
+    if (!isEnough || backend.isAsked) return;
+    backend.isAsked = true;
+    void this.#judge(backend, detail);
+  }
+
+  /** close ends the timers. */
+  close(): void {
+    this.configure([]);
+  }
+
+  async #judge(backend: Backend, detail: string): Promise<void> {
+    const { pool, id, outlier } = backend;
+    const views = await askWorkers(this.#options.links(), pool, id);
+    backend.isAsked = false;
+    if (![...this.#backends.values()].includes(backend)) return;
+    const okAtMs = Math.max(...views.map(({ okAtMs: atMs }) => atMs));
+    const errors = views.flatMap(({ errorsAtMs }) => errorsAtMs).filter((atMs) => atMs > okAtMs);
+    backend.errors = errors.length;
+    if (errors.length >= outlier.consecutiveErrors) {
+      const problem = problemOf(this.#options.registry.states(), backend);
+      if (problem === null) {
+        this.#eject(backend, `${errors.length} consecutive errors: ${detail}`);
+        return;
+      }
+      this.#options.logger.warn({ pool, backend: id, detail, problem }, 'a failing backend is not ejected');
+    } else if (!views.some(({ errorsAtMs }) => errorsAtMs.length >= outlier.consecutiveErrors)) return;
+    backend.errors = 0;
+    this.#refuse(pool, id);
+  }
+
+  /** Workers that had doubts go on, and begin to count anew. */
+  #refuse(pool: string, id: string): void {
+    const { registry, links } = this.#options;
+    const states = registry.availability().filter((each) => each.pool === pool && each.backend === id);
+    for (const link of links()) link.send({ type: 'backends', states, panics: [] });
+  }
+
+  #eject(backend: Backend, reason: string): void {
+    const { outlier, inSinceMs } = backend;
+    const inMs = systemClock.monotonicMs() - (inSinceMs ?? 0);
+    const forgotten = Math.floor(inMs / outlier.baseEjectionMs);
+    backend.timesEjected = Math.max(0, backend.timesEjected - forgotten) + 1;
+    const forMs = Math.min(outlier.baseEjectionMs * backend.timesEjected, outlier.maxEjectionMs);
+    this.#options.collector.count('sluice_ejections_total', [backend.pool, backend.id]);
+    this.#begin(backend, reason, forMs);
+  }
+
+  #begin(backend: Backend, reason: string, forMs: number): void {
+    const { pool, id } = backend;
+    backend.inSinceMs = null;
+    backend.errors = 0;
+    backend.timer = setTimeout(() => this.#end(backend), forMs);
+    this.#options.registry.setEjection(pool, id, {
+      ejectionReason: reason,
+      ejectedUntilMs: systemClock.wallMs() + forMs,
+    });
+  }
+
+  #end(backend: Backend): void {
+    backend.inSinceMs = systemClock.monotonicMs();
+    this.#options.registry.setEjection(backend.pool, backend.id, null);
+  }
+}
+
+/** Why a backend cannot be ejected; null: it can (B5). One of several always can, whatever the percentage; 0 is none. */
+function problemOf(states: readonly BackendState[], { pool, id, outlier }: Backend): string | null {
+  const others = states.filter((each) => each.pool === pool && each.backend !== id && !each.draining);
+  if (!others.some(({ state }) => state === 'up')) return 'no other backend is up';
+  const percent = outlier.maxEjectedPercent;
+  const allowed = percent === 0 ? 0 : Math.max(1, Math.floor(((others.length + 1) * percent) / 100));
+  const ejected = others.filter(({ ejectedUntilMs }) => ejectedUntilMs !== null).length;
+  return ejected < allowed ? null : `${ejected} are ejected already (maxEjectedPercent ${percent})`;
+}
+
+function keyOf(pool: string, { id, host, port, tls }: BackendSettings): string {
+  return JSON.stringify([pool, id, host, port, tls]);
+}
