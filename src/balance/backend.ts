@@ -26,8 +26,10 @@ export class Backend {
   readonly port: number;
   /** `https://`. */
   readonly tls: boolean;
-  /** Its part of the requests, relative to others of its rank. */
+  /** Its part of the requests now, relative to others of its rank. */
   weight = 0;
+  /** Its part when it has risen (slow start). */
+  fullWeight = 0;
   rank: Rank = 0;
   /** Its rank if it were not full; 0: it is not. */
   fullRank: Rank = 0;
@@ -59,6 +61,7 @@ export class Backend {
 
   /** configure takes over what a reload may change; for keepBackends. */
   configure({ weight, backup }: BackendSettings): void {
+    this.fullWeight = weight;
     this.weight = weight;
     this.#backup = backup;
     this.#judge();
@@ -74,6 +77,11 @@ export class Backend {
     this.#doubted = false;
     this.errorsMs.length = 0;
     this.#judge();
+  }
+
+  /** How far it has risen, 0.1 to 1; for SlowStart. */
+  set share(share: number) {
+    this.weight = this.fullWeight * share;
   }
 
   /** What the primary says of its pool. */
@@ -103,7 +111,7 @@ export class Backend {
 
   /** Its rank while nothing is wrong with it. */
   get plannedRank(): Rank {
-    if (this.weight === 0) return 0;
+    if (this.fullWeight === 0) return 0;
     return this.#backup ? 2 : 1;
   }
 

@@ -44,8 +44,9 @@ export class SmoothWeightedRoundRobin {
       const backend = backends[i]!;
       if (rank === null ? backend.plannedRank !== 1 : backend.rank !== rank) continue;
       if (tried.length > 0 && tried.includes(backend)) continue;
-      total += backend.weight;
-      claims[i]! += backend.weight;
+      const weight = rank === null ? backend.fullWeight : backend.weight;
+      total += weight;
+      claims[i]! += weight;
       if (best < 0 || claims[i]! > claims[best]!) best = i;
     }
     if (best < 0) return null;
@@ -55,7 +56,9 @@ export class SmoothWeightedRoundRobin {
 
   /** Plays part of a round as if all could be picked, because the primary has not said yet which can. */
   #skip(startShare: number): void {
-    const weights = this.#backends.filter((each) => each.plannedRank === 1).map(({ weight }) => weight);
+    const weights = this.#backends
+      .filter((each) => each.plannedRank === 1)
+      .map(({ fullWeight }) => fullWeight);
     if (weights.length < 2) return;
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     const round = total / weights.reduce(greatestCommonDivisor);

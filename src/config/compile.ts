@@ -107,6 +107,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     outlier: outlier === undefined ? null : compileOutlier(outlier),
     panicThresholdPercent,
+    slowStartMs: pool.slowStart,
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     retry: compileRetry(pool.retry),
     limits: compileLimits(pool.limits),

@@ -58,6 +58,8 @@ export const BACKEND_AVAILABILITY = {
     pool: 'string',
     backend: 'string',
     standing: 'string' as Typed<'string', Standing>,
+    /** How long its slow start has lasted; null: it has none, or has risen. */
+    rampedMs: { nullOr: 'number' },
   },
 } as const;
 

@@ -87,6 +87,8 @@ export interface PoolSettings {
   outlier: OutlierSettings | null;
   /** The pool panics while fewer of its backends are healthy; 0: never. */
   panicThresholdPercent: number;
+  /** In which a backend that takes requests again rises to its weight; 0: at once. */
+  slowStartMs: number;
   /** responseMs: from the first attempt to the head of the answer, all attempts included. */
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
   retry: RetrySettings;

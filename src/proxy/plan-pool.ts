@@ -65,6 +65,7 @@ type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProt
 export interface PlannedPool {
   algorithm: Algorithm;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
+  slowStartMs: number;
   retry: RetrySettings;
   /** Statuses that are retried; null: none, as nearly always. */
   onStatus: ReadonlySet<number> | null;
@@ -114,6 +115,7 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const shedCell = metrics.series('sluice_shed_total', 'queue');
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
+    slowStartMs: pool.slowStartMs,
     byBackend: new Map(planned.map((each) => [each.backend, each])),
     retry,
     onStatus: retry.onStatus.length === 0 ? null : new Set(retry.onStatus),

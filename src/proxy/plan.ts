@@ -1,4 +1,5 @@
 import type { Backend } from '../balance/backend.ts';
+import type { SlowStart } from '../balance/slow-start.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { type BackendAvailability, backendKey, type PoolPanic } from '../contract/health.ts';
 import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
@@ -16,6 +17,7 @@ import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
 export interface PlanDeps extends PoolDeps {
+  slowStart: SlowStart;
   lookup: ClientLookup & ApiKeyLookup;
 }
 
@@ -53,6 +55,7 @@ export class Plan {
   readonly #pools = new Map<string, PlannedPool>();
   /** By backendKey. */
   readonly #backends = new Map<string, Backend>();
+  readonly #slowStart: SlowStart;
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
   #doomed: BackendConnections[] | null = null;
@@ -63,6 +66,7 @@ export class Plan {
    */
   constructor(settings: WorkerSettings, previous: Plan | null, deps: PlanDeps) {
     const { metrics, lookup } = deps;
+    this.#slowStart = deps.slowStart;
     this.limits = settings.limits;
     this.timeouts = settings.timeouts;
     this.accessLog = settings.log.access;
@@ -117,9 +121,11 @@ export class Plan {
   learn({ states, panics }: { states: readonly BackendAvailability[]; panics: readonly PoolPanic[] }): void {
     for (const { pool, panic } of panics)
       for (const backend of this.#pools.get(pool)?.byBackend.keys() ?? []) backend.panic = panic;
-    for (const { pool, backend, standing } of states) {
+    for (const { pool, backend, standing, rampedMs } of states) {
       const known = this.#backends.get(backendKey(pool, backend));
-      if (known !== undefined) known.standing = standing;
+      if (known === undefined) continue;
+      known.standing = standing;
+      this.#slowStart.set(known, rampedMs, this.#pools.get(pool)?.slowStartMs ?? 0);
     }
   }
 

@@ -1,5 +1,6 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
+import { SlowStart } from '../balance/slow-start.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { backendKey } from '../contract/health.ts';
@@ -45,7 +46,7 @@ type TrafficMessage = Exclude<
 
 interface DataPlaneOptions
   extends WorkerPlace,
-    Omit<PlanDeps, 'wires' | 'onFault' | 'onBackendFailure' | 'onBackendError'>,
+    Omit<PlanDeps, 'wires' | 'slowStart' | 'onFault' | 'onBackendFailure' | 'onBackendError'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
@@ -111,6 +112,7 @@ export class DataPlane {
     this.#planDeps = {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
+      slowStart: new SlowStart(options.timer),
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
       onBackendError: (error) => send({ type: 'backend-error', ...error }),
     };

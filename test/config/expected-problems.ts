@@ -74,6 +74,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':4: pools.app.panicThresholdPercent: must be a whole number from 0 to 100',
     ':7: pools.other.panicThresholdPercent: must be a whole number from 0 to 100',
   ],
+  'bad-slow-start.yaml': [
+    ':4: pools.app.slowStart: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
+  ],
   'bad-policy.yaml': [
     ':7: rateLimit.policies.a.capacity: must be a whole number from 1 to 1000000000',
     ':8: rateLimit.policies.b.capacity: must be a whole number from 1 to 1000000000',
@@ -225,7 +228,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: listen[0].h2c: is HTTP/2 without TLS; with tls http2 offers it',
     ':7: listen[1].http2: needs tls; without it h2c is HTTP/2',
   ],
-  'not-supported-outlier.yaml': [':4: pools.app.slowStart: not supported in this version'],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',
     ':4: pools.app.hashOn: not supported in this version',

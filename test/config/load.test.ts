@@ -41,6 +41,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         healthCheck: null,
         outlier: null,
         panicThresholdPercent: 50,
+        slowStartMs: 0,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         retry: {
           attempts: 1,
@@ -390,6 +391,13 @@ test('the threshold of panic is read, and 0 turns it off', () => {
     settingsOf(`pools: { app: { backends: [{ url: "http://a" }], panicThresholdPercent: ${text} } }`).pools[0]
       ?.panicThresholdPercent;
   assert.deepEqual([threshold('0'), threshold('70')], [0, 70]);
+});
+
+test('slowStart is a duration, 0 by default', () => {
+  const of = (text: string) =>
+    settingsOf(`pools: { app: { backends: [{ url: "http://a" }], slowStart: ${text} } }`).pools[0]
+      ?.slowStartMs;
+  assert.deepEqual([of('30s'), of('0'), of('0s')], [30_000, 0, 0]);
 });
 
 test('outlier is off until it is written, and then has defaults', () => {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Backend } from '../../src/balance/backend.ts';
+import { SlowStart } from '../../src/balance/slow-start.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { EngineName } from '../../src/contract/data-path.ts';
@@ -187,7 +188,18 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     failures.push({ pool: poolName, backend, detail });
   const errors: TestProxy['errors'] = [];
   const onBackendError = (error: BackendError) => errors.push(error);
-  const deps = { timer, metrics, lookup, wires, onFault, onBackendFailure, onBackendError, ...worker };
+  const slowStart = new SlowStart(timer);
+  const deps = {
+    timer,
+    slowStart,
+    metrics,
+    lookup,
+    wires,
+    onFault,
+    onBackendFailure,
+    onBackendError,
+    ...worker,
+  };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit, 1);

@@ -49,6 +49,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     healthCheck: null,
     outlier: null,
     panicThresholdPercent: 50,
+    slowStartMs: 0,
     timeouts,
     retry: retrySettings(),
     limits: limitsSettings(),

@@ -127,7 +127,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     'While a smaller part of the backends is healthy, those that are down are used too ([more](health.md#panic)). 0: never.',
     '0.7',
   ),
-  slowStart: Key.later('Less traffic for a backend that has just come up', 0, '0s'),
+  slowStart: Key.duration(
+    '0s',
+    ['0s', '1h'],
+    'A backend that recovers, is enabled again or is new rises from 10 % to all of its weight in this time; not at the start of Sluice. 0: at once.',
+    '0.7',
+  ),
   sticky: Key.later('Sessions by cookie'),
   adaptive: Key.later('A limit of concurrency that follows latency', 'off'),
   protocol: Key.choice(

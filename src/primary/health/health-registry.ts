@@ -14,6 +14,7 @@
  *
  * What a pool does with backends that are down: panic.ts. Which ones are ejected: ejections.ts.
  */
+import { type Clock, systemClock } from '../../contract/clock.ts';
 import type {
   BackendAvailability,
   BackendState,
@@ -75,19 +76,30 @@ interface Entry extends Results, Ejection {
   enabled: boolean;
   /** What workers know. */
   standing: Standing;
+  /** Since when it takes requests, on the monotonic clock; null: it does not, or has since the start of this process. */
+  upSinceMs: number | null;
+  /** It is there since the start, and has had no result yet. */
+  isFirst: boolean;
 }
 
 interface Pool extends PanicView {
   readonly name: string;
   readonly entries: ReadonlyMap<string, Entry>;
   readonly panicThresholdPercent: number;
+  readonly slowStartMs: number;
 }
 
 /** HealthRegistry is built once by the primary; bounded by the configuration. Synchronous throughout. */
 export class HealthRegistry {
+  readonly #clock: Clock;
   #pools = new Map<string, Pool>();
+  #isConfigured = false;
   #listener: (change: HealthChange) => void = () => undefined;
   #panicListener: (pool: string, view: PanicView) => void = () => undefined;
+
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+  }
 
   /** onChange calls back at every change, see HealthCause; there is one listener. */
   onChange(listener: (change: HealthChange) => void): void {
@@ -105,17 +117,18 @@ export class HealthRegistry {
    */
   configure(pools: readonly PoolSettings[]): void {
     const next = new Map<string, Pool>();
-    for (const { name, panicThresholdPercent, healthCheck, outlier, backends } of pools) {
+    for (const { name, panicThresholdPercent, slowStartMs, healthCheck, outlier, backends } of pools) {
       const entries = backends.map((backend) => this.#entryFor(name, healthCheck, backend));
       for (const entry of entries) {
         if (outlier === null) Object.assign(entry, NOT_EJECTED);
-        entry.standing = standingOf(entry);
+        this.#stand(entry);
       }
       const { panic = 'no', healthy = 0, known = 0 } = this.#pools.get(name) ?? {};
       const byId = new Map(entries.map((entry) => [entry.backend, entry]));
-      next.set(name, { name, entries: byId, panicThresholdPercent, panic, healthy, known });
+      next.set(name, { name, entries: byId, panicThresholdPercent, slowStartMs, panic, healthy, known });
     }
     this.#pools = next;
+    this.#isConfigured = true;
     for (const pool of next.values()) this.#refreshPanic(pool);
   }
 
@@ -169,7 +182,7 @@ export class HealthRegistry {
 
   /** availability is that of all backends, for a worker's settings. */
   availability(): BackendAvailability[] {
-    return this.#entries().map(availabilityOf);
+    return this.#entries().map((entry) => this.#availabilityOf(entry));
   }
 
   /** panics says of every pool whether it panics. */
@@ -191,7 +204,13 @@ export class HealthRegistry {
     if (known === null || !isSameServer(known, backend)) {
       const enabled = known?.enabled ?? true;
       const facts = { pool, backend: id, host, port, tls, check, weight, backup, enabled, ...NOT_EJECTED };
-      return { ...facts, standing: 'off', ...noResults(check === null ? 'up' : 'unknown') };
+      return {
+        ...facts,
+        standing: 'off',
+        upSinceMs: null,
+        isFirst: !this.#isConfigured,
+        ...noResults(check === null ? 'up' : 'unknown'),
+      };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));
@@ -234,12 +253,27 @@ export class HealthRegistry {
 
   #emit(entry: Entry, cause: HealthCause): void {
     const before = entry.standing;
-    entry.standing = standingOf(entry);
+    this.#stand(entry);
     const pool = this.#pools.get(entry.pool);
     const hasChanged = pool !== undefined && this.#refreshPanic(pool);
     const panics = hasChanged ? [{ pool: pool.name, panic: pool.panic }] : [];
-    const states = entry.standing === before ? [] : [availabilityOf(entry)];
+    const states = entry.standing === before ? [] : [this.#availabilityOf(entry)];
     this.#listener({ cause, state: stateOf(entry), changed: { states, panics } });
+  }
+
+  /** Brings up to date where it stands. A slow start begins here, but not with the process (B7). */
+  #stand(entry: Entry): void {
+    const standing = standingOf(entry);
+    if (standing !== entry.standing)
+      entry.upSinceMs = standing === 'up' && !entry.isFirst ? this.#clock.monotonicMs() : null;
+    entry.standing = standing;
+    if (entry.health !== 'unknown') entry.isFirst = false;
+  }
+
+  #availabilityOf({ pool, backend, standing, upSinceMs }: Entry): BackendAvailability {
+    const slowStartMs = this.#pools.get(pool)?.slowStartMs ?? 0;
+    const rampedMs = this.#clock.monotonicMs() - (upSinceMs ?? Number.NEGATIVE_INFINITY);
+    return { pool, backend, standing, rampedMs: rampedMs < slowStartMs ? rampedMs : null };
   }
 
   /** @returns whether the pool does another thing now with backends that are out */
@@ -254,10 +288,6 @@ export class HealthRegistry {
 function standingOf(entry: Entry): Standing {
   if (drainOf(entry) !== null || entry.health === 'unknown') return 'off';
   return stateNameOf(entry) === 'up' ? 'up' : 'out';
-}
-
-function availabilityOf({ pool, backend, standing }: Entry): BackendAvailability {
-  return { pool, backend, standing };
 }
 
 function noResults(health: Health): Results {

@@ -129,7 +129,7 @@ test('B5: the last backend that is up is not ejected, nor more than half of the 
   assert.equal(state('c')?.state, 'up');
   assert.deepEqual(worker.told.at(-1), {
     type: 'backends',
-    states: [{ pool: 'app', backend: 'c', standing: 'up' }],
+    states: [{ pool: 'app', backend: 'c', standing: 'up', rampedMs: null }],
     panics: [],
   });
   assert.equal(lines.at(-1)?.problem, '2 are ejected already (maxEjectedPercent 50)');

@@ -123,7 +123,9 @@ test('an operator drains and enables independently of health, and only changes a
   play(registry, 'p');
   assert.equal(registry.setEnabled('app', 'b0', false)?.reason, 'drained by operator');
   registry.setEnabled('app', 'b0', false);
-  assert.deepEqual(registry.availability(), [{ pool: 'app', backend: 'b0', standing: 'off' }]);
+  assert.deepEqual(registry.availability(), [
+    { pool: 'app', backend: 'b0', standing: 'off', rampedMs: null },
+  ]);
   play(registry, 'fff');
   const enabled = registry.setEnabled('app', 'b0', true);
   assert.ok(enabled);

@@ -136,7 +136,7 @@ for (const [what, size, count] of [
     assert.equal(processAlive(link.pid), false);
   });
 }
-const state = { pool: 'app', backend: 'b0', standing: 'up' as const };
+const state = { pool: 'app', backend: 'b0', standing: 'up' as const, rampedMs: null };
 
 test('an exception in a message handler is logged, and the other handlers get the message', async (t) => {
   const { link, lines } = forkWorker(t);

@@ -32,7 +32,7 @@ test('B4: a worker stops using a backend at once after five errors in a row, and
     proxy.errors,
     [1, 2, 3, 4, 5].map((streak) => ({ pool: 'app', backend, streak, detail: 'status 500' })),
   );
-  proxy.plan().learn({ states: [{ pool: 'app', backend, standing: 'up' }], panics: [] });
+  proxy.plan().learn({ states: [{ pool: 'app', backend, standing: 'up', rampedMs: null }], panics: [] });
   assert.equal(countOf(await statuses(proxy, 12), 500), 5, 'the primary has refused: it is used again');
   await waitFor('the end of the doubt', async () => countOf(await statuses(proxy, 2), 500) > 0);
 });

@@ -10,6 +10,7 @@ function learn(proxy: TestProxy, panic: Panic, standings: Record<number, Standin
     pool: 'app',
     backend: `127.0.0.1:${port}`,
     standing,
+    rampedMs: null,
   }));
   proxy.plan().learn({ states, panics: [{ pool: 'app', panic }] });
 }
