@@ -41,7 +41,6 @@ export class Backend {
   /** Is told when it can take a request after a time in which it could not; set by the proxy. */
   onRoom: (() => void) | null = null;
 
-  /** Requests that count against the limit. */
   #busy = 0;
   #limit = Number.POSITIVE_INFINITY;
   #backup = false;
@@ -126,6 +125,11 @@ export class Backend {
   set limit(limit: number) {
     this.#limit = limit;
     this.#rerank();
+  }
+
+  /** Requests that count against the limit: without tunnels. */
+  get busy(): number {
+    return this.#busy;
   }
 
   /** enter is called with each attempt. */

@@ -111,6 +111,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     retry: compileRetry(pool.retry),
     limits: compileLimits(pool.limits),
+    adaptive: pool.adaptive,
     tls: compileTls(pool, files),
     protocol,
     proxyProtocol: pool.proxyProtocol,

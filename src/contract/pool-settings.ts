@@ -94,6 +94,8 @@ export interface PoolSettings {
   retry: RetrySettings;
   /** Per machine. maxConcurrentPerBackend: requests at one backend at once. queue: requests that wait for a backend, queueTimeoutMs at most; 0: none. */
   limits: { maxConcurrentPerBackend: number; queue: number; queueTimeoutMs: number };
+  /** latency: fewer requests at one backend than `limits` allows, as its latency says. */
+  adaptive: 'off' | 'latency';
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;
   protocol: 'http1' | 'h2';

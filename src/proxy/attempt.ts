@@ -9,6 +9,7 @@ import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
 const END_MS = 1_000;
+const FIRST_FAILURE_STATUS = 500;
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
@@ -39,6 +40,9 @@ export class Attempt {
     this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
+    // A quick failure says nothing of how busy the backend is.
+    if (this.target.adaptive !== null && status < FIRST_FAILURE_STATUS)
+      this.target.adaptive.sample(this.upstreamMs);
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */
@@ -60,6 +64,8 @@ export class Attempt {
     if (!this.end()) return false;
     if (this.upstreamMs === null) this.target.stats.count(NO_STATUS, null);
     this.target.results.failed(error);
+    if (error.code === 'upstream_timeout' && this.upstreamMs === null)
+      this.target.adaptive?.sample(systemClock.monotonicMs() - this.startMs);
     return true;
   }
 

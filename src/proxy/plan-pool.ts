@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
 import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
+import { systemClock } from '../contract/clock.ts';
 import type { PoolSettings, RetrySettings } from '../contract/pool-settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { BackendTls } from '../infra/wire/backend-tls.ts';
@@ -15,6 +16,7 @@ import { processBodyBuffers } from '../memory/body-buffers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { H2Pool } from '../upstream/h2/h2-pool.ts';
+import { AdaptiveLimit } from './adaptive-limit.ts';
 import { LiveResults } from './live-results.ts';
 import { RequestQueue } from './request-queue.ts';
 import { backendCounters, type TimedCounters } from './request-stats.ts';
@@ -23,6 +25,8 @@ import { RETRY_REASONS, type RetryReason } from './retry-policy.ts';
 import { shareOf } from './share.ts';
 
 const SECOND_MS = 1000;
+/** A longer queue in front of a backend that is as busy as it can be helps nobody: those that are served waited, too. */
+const ADAPTIVE_WAIT_MS = 100;
 
 /** PoolDeps is what the worker gives to all pools. */
 export interface PoolDeps extends AlgorithmOptions {
@@ -53,6 +57,8 @@ export interface PlannedBackend {
   connections: BackendConnections;
   stats: TimedCounters;
   results: LiveResults;
+  /** null: the limit of the settings holds. */
+  adaptive: AdaptiveLimit | null;
   /** What the connections were made with. */
   transport: Transport;
   /** Value of Host where a client sent none. */
@@ -109,9 +115,19 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const budget = previous?.budget ?? new RetryBudget();
   budget.configure(retry, deps);
   const queue = previous?.queue ?? new RequestQueue();
-  queue.configure(limits, deps);
+  const isAdaptive = pool.adaptive === 'latency';
+  const waitMs = isAdaptive ? ADAPTIVE_WAIT_MS : Number.POSITIVE_INFINITY;
+  queue.configure({ ...limits, queueTimeoutMs: Math.min(limits.queueTimeoutMs, waitMs) }, deps);
   const limit = shareOf(limits.maxConcurrentPerBackend, deps);
-  for (const backend of backends) Object.assign(backend, { limit, onRoom: () => queue.wake() });
+  for (const target of planned) {
+    const { backend } = target;
+    backend.onRoom = () => queue.wake();
+    target.adaptive = isAdaptive
+      ? (known.get(backend)?.adaptive ?? new AdaptiveLimit(backend, systemClock))
+      : null;
+    if (target.adaptive === null) backend.limit = limit;
+    else target.adaptive.configure(limit);
+  }
   const shedCell = metrics.series('sluice_shed_total', 'queue');
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
@@ -165,6 +181,7 @@ function planBackend(
     results: new LiveResults(backend, timer, (streak, detail) =>
       deps.onBackendError({ pool: poolName, backend: id, streak, detail }),
     ),
+    adaptive: null,
     transport,
     authority: hostPort(host, port),
   };

@@ -121,6 +121,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':5: pools.app.limits.maxConcurrentPerBackend: must be a whole number from 1 to 1000000',
     ':6: pools.app.limits.queue: must be a whole number from 0 to 1000000',
     ':7: pools.app.limits.queueTimeout: must be a duration from 0 to 1h, written like 250ms, 2s, 1m or 1h',
+    ':8: pools.app.adaptive: must be one of off, latency',
   ],
   'bad-redirect.yaml': [
     ':1: pools: is missing',
@@ -244,7 +245,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':4: pools.app.healthCheck.headers: not supported in this version',
     ':4: pools.app.healthCheck.expectBody: not supported in this version',
   ],
-  'not-supported-queue.yaml': [':4: pools.app.adaptive: not supported in this version'],
   'not-supported-rest.yaml': [
     ':5: secrets.cookies: not supported in this version',
     ':6: audit.adminChanges: not supported in this version',

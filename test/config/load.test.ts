@@ -52,6 +52,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
           perTryMs: null,
         },
         limits: { maxConcurrentPerBackend: 1024, queue: 1024, queueTimeoutMs: 1000 },
+        adaptive: 'off',
         tls: null,
         protocol: 'http1',
         proxyProtocol: 'off',
@@ -302,9 +303,11 @@ test('the limits of a pool, and a queue of none', () => {
   app:
     backends: [{ url: http://a }]
     limits: { maxConcurrentPerBackend: 8, queue: 0, queueTimeout: 250ms }
+    adaptive: latency
 `,
   ).pools;
   assert.deepEqual(pool?.limits, { maxConcurrentPerBackend: 8, queue: 0, queueTimeoutMs: 250 });
+  assert.equal(pool?.adaptive, 'latency');
 });
 
 test('the protocols of a route come out in lower case, once each; an empty list is none', () => {

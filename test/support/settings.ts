@@ -53,6 +53,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     timeouts,
     retry: retrySettings(),
     limits: limitsSettings(),
+    adaptive: 'off',
     tls: null,
     protocol: 'http1',
     proxyProtocol: 'off',

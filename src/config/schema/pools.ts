@@ -134,7 +134,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     '0.7',
   ),
   sticky: Key.later('Sessions by cookie'),
-  adaptive: Key.later('A limit of concurrency that follows latency', 'off'),
+  adaptive: Key.choice(
+    ['off', 'latency'],
+    '`latency` lowers `limits.maxConcurrentPerBackend` to what each backend can do without a queue, as its latency shows ([more](retries.md#limits-that-follow-latency)).',
+    [],
+    '0.7',
+  ),
   protocol: Key.choice(
     ['http1', 'h2'],
     'How Sluice talks to the backends; `h2` is HTTP/2, by ALPN over TLS, else by prior knowledge.',

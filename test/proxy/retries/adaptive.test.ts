@@ -1,0 +1,39 @@
+/** The limit that follows latency, between a client and a backend. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { limitsSettings } from '../../support/settings.ts';
+import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+
+test('with `adaptive: latency` a backend has few requests until its latency is known, and the excess is 503 after 100 ms', async (t) => {
+  const held: (() => void)[] = [];
+  let isQuick = false;
+  const backend = await startCapturingBackend(t, (_request, socket) => {
+    if (isQuick) return ok('ok');
+    held.push(() => socket.write(ok('ok')));
+    return null;
+  });
+  const app = { adaptive: 'latency', limits: limitsSettings({ queueTimeoutMs: 10_000 }) } as const;
+  const proxy = await startProxy(t, { backends: [backend], app });
+  const clients = await Promise.all(Array.from({ length: 10 }, () => proxy.connect()));
+  for (const client of clients) client.write(GET);
+  await waitFor('the excess to be refused', () => proxy.metric('sluice_shed_total', 'queue') === 7);
+  assert.equal(held.length, 3);
+  for (const answer of held) answer();
+  const statuses = await Promise.all(clients.map(async (client) => (await client.readResponse()).status));
+  assert.deepEqual(statuses.sort(), [200, 200, 200, 503, 503, 503, 503, 503, 503, 503]);
+  isQuick = true;
+  const { limit: before } = proxy.plan().backends().next().value?.adaptive ?? { limit: 0 };
+  await waitFor('the limit to grow with its use', async () => {
+    for (const client of clients) client.write(GET);
+    for (const client of clients) assert.equal((await client.readResponse()).status, 200);
+    return (proxy.plan().backends().next().value?.adaptive?.limit ?? 0) > before;
+  });
+  proxy.reload({ backends: [backend], app: { adaptive: 'latency', limits: limitsSettings() } });
+  assert.ok((proxy.plan().backends().next().value?.adaptive?.limit ?? 0) > before, 'a reload keeps it');
+  proxy.reload({ backends: [backend] });
+  assert.equal(proxy.plan().backends().next().value?.adaptive, null);
+});
