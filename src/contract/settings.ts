@@ -188,12 +188,14 @@ export interface Settings {
   /** How long workers serve on after the death of the primary. */
   primary: { graceWithoutMs: number };
   log: LogSettings;
+  /** Whether a change of the configuration file is a reload. */
+  watch: boolean;
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };
 }
 
 /** WorkerSettings is the part that workers need; it has no admin token, no database address and no authority. */
-export type WorkerSettings = Omit<Settings, 'acme' | 'admin' | 'database' | 'secrets'>;
+export type WorkerSettings = Omit<Settings, 'acme' | 'admin' | 'database' | 'secrets' | 'watch'>;
 
 /** The label `route` of requests without a route. */
 export const UNMATCHED_ROUTE = '_none';

@@ -139,8 +139,7 @@ class Primary {
     this.#options.signals.handle({
       stop: (signal) => void this.#drain(signal),
       stopNow: (signal) => void this.#stopNow(signal),
-      // During the start it waits for the end of the start: the file may have changed since it was read.
-      reload: () => void this.#ready.promise.then((reloader) => this.#signalledReload(reloader)),
+      reload: () => void this.#reload(),
       reopenLogs: () => {
         this.#log.reopen();
         this.#supervisor?.broadcast({ type: 'reopen-logs' });
@@ -196,8 +195,11 @@ class Primary {
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { registry, ejections, checker, directory, collector, briefing, acme, tls };
-    const reloader = new Reloader({ configPath, env, initial, log: this.#log, storage, ...changed });
+    const onFileChange = () => void this.#reload();
+    const read = { configPath, env, initial, onFileChange };
+    const reloader = new Reloader({ ...read, log: this.#log, storage, ...changed });
     this.#reloader = reloader;
+    lifecycle.onClose('the watch of the configuration', () => reloader.close());
     const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
     lifecycle.onClose('the warnings of certificates', stopWarnings);
 
@@ -338,7 +340,9 @@ class Primary {
     return this.#supervisor?.replaceWorkers(this.#settings.timeouts.drainMs) ?? null;
   }
 
-  async #signalledReload(reloader: Reloader): Promise<void> {
+  /** During the start it waits for the end of the start: the file may have changed since it was read. */
+  async #reload(): Promise<void> {
+    const reloader = await this.#ready.promise;
     this.#notifier.reloading();
     await reloader.reload();
     this.#notifier.ready(this.#status());

@@ -11,6 +11,7 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
+import { ConfigWatch } from './config-watch.ts';
 import type { Ejections } from './health/ejections.ts';
 import type { HealthChecker } from './health/health-checker.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
@@ -44,11 +45,14 @@ interface ReloaderOptions {
   briefing: WorkerBriefing;
   acme: AcmeService;
   tls: TlsKeeper;
+  /** `watch` is on and the file has changed. */
+  onFileChange: () => void;
 }
 
 /** Reloader is made once by the primary's main. */
 export class Reloader {
   readonly #options: ReloaderOptions;
+  readonly #watch: ConfigWatch;
   /** The revision in force. */
   current: Revision;
   /**
@@ -63,9 +67,17 @@ export class Reloader {
   constructor(options: ReloaderOptions) {
     this.#options = options;
     this.current = options.initial;
+    const { configPath: path, log, initial, onFileChange: onChange } = options;
+    this.#watch = new ConfigWatch({ path, logger: log.logger, onChange });
+    this.#watch.configure(initial.settings.watch);
   }
 
-  /** reload is called by SIGHUP and the admin API; never rejects. */
+  /** close ends the watch of the file. */
+  close(): void {
+    this.#watch.close();
+  }
+
+  /** reload is called by SIGHUP, the admin API and the watch; never rejects. */
   reload(): Promise<ReloadOutcome> {
     this.#waiting ??= this.#running.then(() => {
       this.#waiting = null;
@@ -124,6 +136,7 @@ export class Reloader {
   #apply(revision: Revision): Promise<number[]> {
     const { registry, ejections, checker, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
+    this.#watch.configure(settings.watch);
     registry.configure(settings.pools);
     ejections.configure(settings.pools);
     void checker.reconfigure(settings.pools);

@@ -146,7 +146,14 @@ export class WorkerBriefing {
  *   win over a client's own limits in a bucket that other machines share.
  */
 function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClients: boolean) {
-  const { acme: _acme, admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
+  const {
+    acme: _acme,
+    admin: _admin,
+    database: _database,
+    secrets: _secrets,
+    watch: _watch,
+    ...workerSettings
+  } = settings;
   // Certificates come in a message of their own.
   const listen = settings.listen.map(({ tls, ...rest }) => ({
     ...rest,

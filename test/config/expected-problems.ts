@@ -44,6 +44,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':1: log.format: must be one of json, pretty',
     ':1: log.file: must be text',
     ':1: log.access.sample: must be a number from 0 to 1',
+    ':2: watch: must be true or false',
   ],
   'bad-match.yaml': [
     ':8: routes[0].match.host: must not have a port',
@@ -255,7 +256,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: routes[0].mirror: not supported in this version',
     ':11: routes[1].split: not supported in this version',
   ],
-  'not-supported-watch.yaml': [':4: watch: not supported in this version'],
   'not-supported-yet.yaml': [
     ':2: listen[0].h2c: must be true or false',
     ':3: acme.directory: is missing',

@@ -100,6 +100,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     primary: { graceWithoutMs: 30_000 },
     log: { level: 'info', format: 'json', file: null, access: { enabled: true, sample: 1 } },
+    watch: false,
     secrets: { apiKeys: null },
   });
 });

@@ -182,3 +182,26 @@ test('a reload names a worker that has not applied it', async (t) => {
     (await workersOf(sluice.adminUrl)).every(({ revision }) => revision === 2),
   );
 });
+
+test('B37: with watch: true a change of the file is a reload, and a mistake in it changes nothing until it is mended', async (t) => {
+  const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
+  t.after(() => a.close());
+  t.after(() => b.close());
+  const configOf = (backend: { url: string }, more: object = {}) => ({
+    workers: 1,
+    watch: true,
+    pools: poolOf([backend]),
+    ...more,
+  });
+  const sluice = await startSluice({ config: configOf(a) });
+  t.after(() => sluice.stop());
+  const answer = async () => (await ask(sluice.proxyUrl)).text;
+  sluice.configure(configOf(b));
+  await waitFor('the new backend', async () => (await answer()) === 'b');
+  sluice.configure(configOf(a, { nonsense: 1 }));
+  await waitFor('the refusal', () => sluice.jsonLines(({ msg }) => /reload refused/.test(String(msg))).at(0));
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_config_last_reload_success'), 0);
+  assert.equal(await answer(), 'b');
+  sluice.configure(configOf(a, { watch: false }));
+  await waitFor('the mended file', async () => (await answer()) === 'a');
+});

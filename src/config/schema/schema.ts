@@ -183,7 +183,7 @@ export const configSchema = Key.block('', {
     },
     '0.7',
   ).prefault({}),
-  watch: Key.later('Reload when the file changes', false),
+  watch: Key.flag(false, 'Reload when this file changes ([how it is noticed](operating.md#reload)).', '0.7'),
   primary: Key.block(
     'The primary process.',
     {
