@@ -132,6 +132,11 @@ export class Backend {
     return this.#busy;
   }
 
+  /** Whether it has half of the requests that it may have at once. */
+  get isHalfFull(): boolean {
+    return this.#busy * 2 >= this.#limit;
+  }
+
   /** enter is called with each attempt. */
   enter(): void {
     this.inFlight += 1;
@@ -167,6 +172,17 @@ export class Backend {
     if (this.#standing === 'off' || this.#panic === 'no') return 0;
     return this.#trial === 'free' || this.#trial === 'passed' ? 1 : 3;
   }
+}
+
+/** areBusy: whether there are backends that take requests, and each of them has half of what it may have at once, or all of it. */
+export function areBusy(backends: Iterable<Backend>): boolean {
+  let found = false;
+  for (const { rank, fullRank, isHalfFull } of backends) {
+    if (rank === 0 && fullRank === 0) continue;
+    if (!isHalfFull) return false;
+    found = true;
+  }
+  return found;
 }
 
 /** hasFull: whether a backend would be picked if it were not full. @param rank null: of any */

@@ -74,6 +74,8 @@ export interface Downstream {
   readonly client: ClientFacts;
   /** Whether the head of the answer was handed over. */
   readonly started: boolean;
+  /** Whether a body of known length has come whole, together with the head; false where that is not known. */
+  readonly bodyIsHere: boolean;
 
   /** listen sets who hears of this request; called once, before anything else. */
   listen(listener: DownstreamListener): void;

@@ -1,6 +1,7 @@
 /**
  * The request body on its way from the client to a backend. It is read once the backend's connection is open, counted against the
  * limit before a byte goes on (B18), stopped while the backend takes no more, and given up if the client pauses too long (B14) or is too slow.
+ * Where backends are busy, a body that has not come yet is gathered first, so that slow clients do not occupy them all.
  */
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
@@ -32,6 +33,8 @@ export class RequestBody {
   #exchange: Exchange | null = null;
   #isRead = false;
   #answering = false;
+  /** null: it is not gathered, or not any more. */
+  #onGathered: (() => void) | null = null;
 
   constructor(downstream: Downstream, kept: KeptBody | null, plan: Plan, owner: BodyOwner) {
     this.#kept = kept;
@@ -53,6 +56,29 @@ export class RequestBody {
     return !this.#isRead || this.#kept?.isWhole === true;
   }
 
+  /**
+   * gather awaits the body before a backend is looked for: all of it, or so much that it was sent in earnest. It must be kept (mayGather). The rest
+   * follows as ever.
+   */
+  gather(onGathered: () => void): void {
+    this.#onGathered = onGathered;
+    this.#kept?.wait();
+    this.#read();
+  }
+
+  #read(): void {
+    this.#isRead = true;
+    this.#downstream.continueBody();
+    this.#armIdle();
+    this.#downstream.readBody();
+  }
+
+  #endGathering(): void {
+    const onGathered = this.#onGathered;
+    this.#onGathered = null;
+    onGathered?.();
+  }
+
   /** flowTo is called with the exchange of each attempt, and again when it is connected: then it has sent what was read before. */
   flowTo(exchange: Exchange): void {
     if (!exchange.connected) return;
@@ -61,10 +87,7 @@ export class RequestBody {
       this.resume();
       return;
     }
-    this.#isRead = true;
-    this.#downstream.continueBody();
-    this.#armIdle();
-    this.#downstream.readBody();
+    this.#read();
   }
 
   /** suspend is called between two attempts: what the client may still send is kept. */
@@ -112,6 +135,12 @@ export class RequestBody {
   #keep(chunk: Buffer): void {
     if (this.#kept?.isFull === false) this.#kept.add(chunk);
     else this.#owner.giveUp(OUTCOMES.internal_error);
+    if (this.#onGathered === null) return;
+    this.#armIdle();
+    if (this.#kept?.isGathered !== true) return;
+    this.#rest();
+    this.#downstream.pauseBody();
+    this.#endGathering();
   }
 
   /** resume is called when the backend takes bytes again. */
@@ -127,6 +156,7 @@ export class RequestBody {
     this.#close();
     if (this.#exchange === null) this.#kept?.end(rawTrailers);
     else this.#exchange.endBody(rawTrailers);
+    this.#endGathering();
   }
 
   /** stop gives the rest up; it has no effect on a body that is done. */

@@ -11,6 +11,7 @@
  *
  * The first three may end in a refusal, which is an answer of our own. Every state before `over` may end in the loss of the client.
  */
+import { areBusy } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener, ResponseStart } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
@@ -22,8 +23,8 @@ import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import { KeptBody } from '../upstream/kept-body.ts';
-import type { ResponseHead } from '../upstream/upstream-request.ts';
+import { KeptBody, mayGather } from '../upstream/kept-body.ts';
+import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
 import { Admission } from './admission.ts';
 import type { Attempt } from './attempt.ts';
@@ -34,6 +35,7 @@ import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { Overload } from './overload.ts';
 import type { Plan } from './plan.ts';
+import type { PlannedPool } from './plan-pool.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TimedCounters } from './request-stats.ts';
@@ -180,7 +182,9 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const isGrpc = this.#grpc !== null;
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
-    const kept = head.hasBody && (pool.mayGiveBack || mayRepeat(method, pool.retry)) ? new KeptBody() : null;
+    const gathers = head.hasBody && mayGather(bodyLength) && this.#isSlow(pool);
+    const keeps = head.hasBody && (gathers || pool.mayGiveBack || mayRepeat(method, pool.retry));
+    const kept = keeps ? new KeptBody() : null;
     const request = {
       method,
       target,
@@ -192,9 +196,28 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
       kept,
     };
     if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
+    if (gathers) this.body?.gather(() => this.#beginLate(pool, request));
+    else this.#begin(pool, request);
+  }
+
+  /** Whether its body may occupy a backend that others need. */
+  #isSlow({ byBackend }: PlannedPool): boolean {
+    return !this.#downstream.bodyIsHere && areBusy(byBackend.keys());
+  }
+
+  #begin(pool: PlannedPool, request: UpstreamRequest): void {
     this.#attempts = new Attempts(this.#admission, pool, request, this);
     const noRoom = this.#attempts.next();
     if (noRoom !== null) this.#refuse(noRoom);
+  }
+
+  /** The body has come, in a turn of its own perhaps. */
+  #beginLate(pool: PlannedPool, request: UpstreamRequest): void {
+    try {
+      this.#begin(pool, request);
+    } catch (thrown) {
+      this.crash(thrown);
+    }
   }
 
   get #attempt(): Attempt | null {

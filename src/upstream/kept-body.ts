@@ -13,6 +13,11 @@ export function keptTotalBytes(): number {
   return totalBytes;
 }
 
+/** mayGather tells whether a body may be awaited before a backend is looked for. One without a length may be a dialogue. @param bodyLength of UpstreamRequest */
+export function mayGather(bodyLength: number): boolean {
+  return bodyLength > 0 && totalBytes < KEPT_TOTAL_MAX_BYTES;
+}
+
 /**
  * KeptBody holds copies of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it lets go of all, so that a
  * large upload costs no copy from then on. The transaction makes it for a request that may be sent twice; the carrier of each
@@ -54,6 +59,11 @@ export class KeptBody {
     totalBytes += copy.length;
     if (this.#pieces.push(copy) === PIECES_MAX) this.#pieces = [Buffer.concat(this.#pieces)];
     return copy;
+  }
+
+  /** Whether no more of it should be awaited: it has KEPT_MAX_BYTES, or all bodies together have what they may. */
+  get isGathered(): boolean {
+    return this.takenBytes >= KEPT_MAX_BYTES || totalBytes >= KEPT_TOTAL_MAX_BYTES;
   }
 
   end(rawTrailers: string[]): void {

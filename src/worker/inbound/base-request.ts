@@ -37,6 +37,10 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
     this.client = owner.client;
   }
 
+  get bodyIsHere(): boolean {
+    return false;
+  }
+
   listen(listener: DownstreamListener): void {
     this.listener = listener;
   }

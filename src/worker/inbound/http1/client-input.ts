@@ -30,7 +30,7 @@ export abstract class ClientInput extends Http1Connection<ClientRequest> impleme
   protected readBytes = 0;
   protected readonly pending: PendingBytes;
   /** Bytes after the head or the piece of body that was read last, without empty lines (RFC 9112 §2.2). */
-  protected restBytes = 0;
+  restBytes = 0;
   /** A FIN has come; it is handled after the pending bytes. */
   protected endWaits = false;
 

@@ -12,6 +12,8 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 /** WireRequestOwner is what a request needs of its connection; implemented by ClientConnection. */
 export interface WireRequestOwner extends RequestOwner {
   readonly wire: Wire;
+  /** Bytes that have come and are not parsed yet. */
+  readonly restBytes: number;
   /** See ClientBody; null before the first request that has one. */
   readonly body: { ask(): boolean; pause(): boolean; resume(): boolean; drop(): boolean } | null;
   mustClose(): boolean;
@@ -25,6 +27,10 @@ export interface WireRequestOwner extends RequestOwner {
 export class ClientRequest extends Http1Request<WireRequestOwner> {
   /** The head of an answer in pieces, until it is written. */
   #headText = '';
+
+  override get bodyIsHere(): boolean {
+    return this.owner.restBytes >= this.head.bodyLength;
+  }
 
   readBody(): void {
     if (!this.over && this.owner.body?.ask()) this.owner.advancePending();

@@ -19,6 +19,7 @@ function framed(
     client: { address: '', scheme: 'http' as const, certSubject: null, acceptedMs: 0, ends: {} },
     wire,
     body: null,
+    restBytes: 0,
     mustClose: () => false,
     advancePending: () => undefined,
     switchTo: () => assert.fail('no tunnel here'),
