@@ -31,7 +31,7 @@ PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--base
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
-	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
+	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node
 	@rm -rf dist
 	node_modules/.bin/tsc -p tsconfig.build.json
 	@$(NODE) scripts/prepare-data.ts
+	@$(NODE) scripts/sbom.ts
+
+sbom: $(RUN_STAMP) ## the list of all packages of the product (CycloneDX), into dist/sbom.cdx.json
+	@$(NODE) scripts/sbom.ts
 
 bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_SEC=5)
 	@$(NODE) bench/run.ts $(SCENARIO) $(PACE)
@@ -122,7 +126,7 @@ peers: # installs the other balancers: from Debian as root, and from npm into be
 
 # Each run prints its seed, its counts and the undecided differences.
 fuzz: $(STAMP) ## compare with node and undici on generated traffic (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
-	@for kind in responses requests writer frames sessions; do \
+	@for kind in responses requests writer frames sessions injected-requests injected-answers; do \
 	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \
 	done
 	@FUZZ_COUNT="$${FUZZ_COUNT:-200000}" $(NODE) test/fuzz/parser.test.ts
