@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 17;
+export const PROTOCOL_VERSION = 18;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -23,6 +23,7 @@ export interface WorkerPlace {
   protocol: number;
   /** 0…workerCount - 1; a replacement has the index of the worker before it. */
   workerIndex: number;
+  /** At the fork; the settings have the number in force. */
   workerCount: number;
   /** Whether it replaces a worker that had served. */
   replacement: boolean;

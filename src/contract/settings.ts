@@ -195,7 +195,13 @@ export interface Settings {
 }
 
 /** WorkerSettings is the part that workers need; it has no admin token, no database address and no authority. */
-export type WorkerSettings = Omit<Settings, 'acme' | 'admin' | 'database' | 'secrets' | 'watch'>;
+export type WorkerSettings = Omit<
+  Settings,
+  'workers' | 'acme' | 'admin' | 'database' | 'secrets' | 'watch'
+> & {
+  /** How many there are. */
+  workers: number;
+};
 
 /** The label `route` of requests without a route. */
 export const UNMATCHED_ROUTE = '_none';

@@ -38,8 +38,8 @@ interface InstanceHeartbeatOptions {
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
   prefix: string;
-  /** Of this instance. */
-  workers: number;
+  /** Of this instance; asked at each beat. */
+  workers: () => number;
   /** Assumed until the store answers: `rateLimit.instances` × workers. */
   assumedWorkers: () => number;
   /** Called at each change with the workers of all instances. */
@@ -54,7 +54,7 @@ interface InstanceHeartbeatOptions {
 export class InstanceHeartbeat {
   readonly #options: Required<InstanceHeartbeatOptions>;
   readonly #key: string;
-  readonly #member: string;
+  readonly #id = randomBytes(ID_BYTES).toString('hex');
   #storeWorkers: number | null = null;
   /** Since when each beat was answered with a smaller sum; null: the last one was not. */
   #smallerSinceMs: number | null = null;
@@ -65,7 +65,11 @@ export class InstanceHeartbeat {
   constructor(options: InstanceHeartbeatOptions) {
     this.#options = { everyMs: BEAT_EVERY_MS, goneAfterMs: GONE_AFTER_MS, ...options };
     this.#key = instancesKey(options.prefix);
-    this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
+  }
+
+  /** With another number of workers it is another one, and the one before is forgotten like an instance that has gone. */
+  get #member(): string {
+    return `${this.#id} ${this.#options.workers()}`;
   }
 
   /** The last sum that counted, also while the store is away; null: the store has never answered. */

@@ -7,7 +7,6 @@
  * - ready: requests are answered. Leads to draining by a stop signal.
  * - draining: workers end. Nothing leads out of it but the end of the process.
  */
-import { availableParallelism } from 'node:os';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
@@ -41,7 +40,7 @@ import { activatedSockets } from './systemd/activation.ts';
 import { SystemdNotifier } from './systemd/notifier.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
-import { WorkerBriefing } from './worker-briefing.ts';
+import { WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { Inheritance, orphanFolder } from './workers/inheritance.ts';
@@ -75,7 +74,6 @@ class Primary {
   readonly #logger = this.#log.logger;
   readonly #lifecycle = new Lifecycle();
   readonly #dataPath: DataPath;
-  readonly #workerCount: number;
   readonly #registry = new HealthRegistry();
   readonly #ejections: Ejections;
   readonly #collector = new MetricsCollector();
@@ -96,8 +94,6 @@ class Primary {
   constructor(options: PrimaryOptions) {
     this.#options = options;
     this.#dataPath = chooseDataPath(process.version, options.env);
-    const { workers } = options.settings;
-    this.#workerCount = workers === 'auto' ? availableParallelism() : workers;
     const links = () => this.#supervisor?.links() ?? [];
     const [registry, collector, logger] = [this.#registry, this.#collector, this.#logger];
     this.#ejections = new Ejections({ registry, collector, links, logger });
@@ -162,6 +158,10 @@ class Primary {
     return this.#reloader?.current.settings ?? this.#options.settings;
   }
 
+  get #workerCount(): number {
+    return workerCountOf(this.#settings);
+  }
+
   #logStart(): void {
     const { configPath, env, warnings } = this.#options;
     const facts = { version: sluiceVersion(), config: configPath, node: process.version, ...this.#dataPath };
@@ -196,7 +196,8 @@ class Primary {
     const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { registry, ejections, checker, directory, collector, briefing, acme, tls };
     const onFileChange = () => void this.#reload();
-    const read = { configPath, env, initial, onFileChange };
+    const resize = (count: number, drainMs: number) => this.#supervisor?.resize(count, drainMs);
+    const read = { configPath, env, initial, onFileChange, resize };
     const reloader = new Reloader({ ...read, log: this.#log, storage, ...changed });
     this.#reloader = reloader;
     lifecycle.onClose('the watch of the configuration', () => reloader.close());
@@ -320,7 +321,7 @@ class Primary {
     const [registry, ejections] = [this.#registry, this.#ejections];
     const isDraining = () => this.#phase === 'draining';
     return new Supervisor({
-      workerCount: this.#workerCount,
+      workerCount: () => this.#workerCount,
       dataPath: this.#dataPath,
       log: () => this.#settings.log,
       orphanFolder: orphanFolder(this.#options.settings.database),
@@ -363,7 +364,7 @@ class Primary {
   async #openBuckets(database: Database, briefing: WorkerBriefing): Promise<OperatorBuckets> {
     const { redis } = this.#settings;
     const logger = this.#logger;
-    const workers = this.#workerCount;
+    const workers = () => this.#workerCount;
     const broadcast = (message: PrimaryMessage) => this.#supervisor?.broadcast(message);
     const policies = () => this.#settings.rateLimit.policies;
     const memory = this.#memory;
@@ -374,7 +375,7 @@ class Primary {
       connection: buckets.connection,
       prefix: redis.prefix,
       workers,
-      assumedWorkers: () => this.#settings.rateLimit.instances * workers,
+      assumedWorkers: () => this.#settings.rateLimit.instances * workers(),
       onChange: (count) => {
         briefing.storeWorkers = count;
         broadcast({ type: 'store-workers', count });

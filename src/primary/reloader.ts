@@ -18,7 +18,7 @@ import type { HealthRegistry } from './health/health-registry.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { Storage } from './storage.ts';
 import type { TlsKeeper } from './tls/tls-keeper.ts';
-import type { Revision, WorkerBriefing } from './worker-briefing.ts';
+import { type Revision, type WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 
 /** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
 export type ReloadOutcome =
@@ -45,6 +45,8 @@ interface ReloaderOptions {
   briefing: WorkerBriefing;
   acme: AcmeService;
   tls: TlsKeeper;
+  /** Makes the number of workers this one; see Supervisor. */
+  resize: (count: number, drainMs: number) => void;
   /** `watch` is on and the file has changed. */
   onFileChange: () => void;
 }
@@ -129,7 +131,10 @@ export class Reloader {
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
-    return { ok: true, revision: number + 1, pendingWorkers: await this.#apply(this.current) };
+    const pendingWorkers = await this.#apply(this.current);
+    // The workers of now have their new shares by then.
+    this.#options.resize(workerCountOf(settings), settings.timeouts.drainMs);
+    return { ok: true, revision: number + 1, pendingWorkers };
   }
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */

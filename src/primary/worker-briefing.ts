@@ -7,6 +7,7 @@
  * - waiting: brief() is at work. A reload sends it no settings, which would make it listen too early.
  * - briefed: it has settings. apply() sends it each new revision.
  */
+import { availableParallelism } from 'node:os';
 import { type AcmeChallenge, MAX_ACME_CHALLENGES } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
@@ -139,6 +140,11 @@ export class WorkerBriefing {
   }
 }
 
+/** workerCountOf is the number of workers that the settings ask for. */
+export function workerCountOf({ workers }: Pick<Settings, 'workers'>): number {
+  return workers === 'auto' ? availableParallelism() : workers;
+}
+
 /**
  * settingsOf is what a worker needs of a revision.
  *
@@ -162,6 +168,6 @@ function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClient
   return {
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
-    settings: { ...workerSettings, listen },
+    settings: { ...workerSettings, workers: workerCountOf(settings), listen },
   };
 }

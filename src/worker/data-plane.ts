@@ -267,8 +267,8 @@ export class DataPlane {
     const { settings, policyVersionUs, storeWorkers } = message;
     // Before the plan: its first request needs the new limits.
     this.#limiter.configure(settings.rateLimit, policyVersionUs);
-    this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * this.#options.workerCount);
-    const plan = new Plan(settings, previous, this.#planDeps);
+    this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * settings.workers);
+    const plan = new Plan(settings, previous, { ...this.#planDeps, workerCount: settings.workers });
     plan.learn(message);
     return plan;
   }

@@ -295,7 +295,7 @@ class WorkerMain {
         const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
         // Then nobody else accepts from its sockets until it is replaced.
-        const alone = settings?.accept === 'reuse_port' || this.#place.workerCount === 1;
+        const alone = settings?.accept === 'reuse_port' || settings?.workers === 1;
         this.#drain({ graceMs, drainMs, alone });
       },
       stopNow: () => this.#stop(),

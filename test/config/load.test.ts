@@ -541,11 +541,12 @@ pools: { other: { backends: [{ url: "http://a" }] } }
   assert.deepEqual(changedRestartKeys(before, after), [
     'listen',
     'accept',
-    'workers',
     'admin',
     'redis',
     'database',
+    'workers',
   ]);
+  assert.deepEqual(changedRestartKeys(before, settingsOf(`workers: 3\n${POOL}`)), []);
 });
 
 test('a complaint of the YAML parser about a colon is said whole', () => {

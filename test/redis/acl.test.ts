@@ -76,7 +76,7 @@ async function useAll(t: TestContext, servers: RedisServers) {
   const heartbeat = new InstanceHeartbeat({
     connection,
     prefix: 'sluice',
-    workers: 2,
+    workers: () => 2,
     assumedWorkers: () => 1,
     onChange: (workers) => heard.push(workers),
     logger: silent,

@@ -26,7 +26,7 @@ function join(t: TestContext, url: string, { workers, instances = 1, goneAfterMs
   const heartbeat = new InstanceHeartbeat({
     connection,
     prefix: 'sluice',
-    workers,
+    workers: () => workers,
     assumedWorkers: () => instances * workers,
     onChange: (count) => heard.push(count),
     logger,

@@ -81,7 +81,7 @@ test('B32: without Redis a worker keeps to its share among the workers of all in
   const other = new InstanceHeartbeat({
     connection,
     prefix: 'sluice',
-    workers: 3,
+    workers: () => 3,
     assumedWorkers: () => 3,
     onChange: () => undefined,
     logger: makeLogger({ level: 'silent', format: 'json' }),

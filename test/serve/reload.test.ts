@@ -64,10 +64,10 @@ test('a change that needs a restart is refused with 422 and names the key', asyn
   t.after(() => backend.close());
   const sluice = await startSluice({ config: { workers: 1, pools: poolOf([backend]) } });
   t.after(() => sluice.stop());
-  sluice.configure({ workers: 2, pools: poolOf([backend]) });
+  sluice.configure({ accept: 'round_robin', pools: poolOf([backend]) });
   const refused = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
   assert.equal(refused.status, 422);
-  assert.match(JSON.stringify(refused.body), /workers/);
+  assert.match(JSON.stringify(refused.body), /accept/);
   assert.equal((await ask(sluice.proxyUrl)).status, 200);
   assert.deepEqual(
     (await workersOf(sluice.adminUrl)).map((w) => w.revision),

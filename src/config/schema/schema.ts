@@ -65,7 +65,11 @@ export const configSchema = Key.block('', {
   listen: listenSchema,
   acme: acmeSchema.optional(),
   admin: adminSchema.prefault({}),
-  workers: Key.integerOrAuto([1, 1024], 'Worker processes. Changes need a restart.', 'one per available CPU'),
+  workers: Key.integerOrAuto(
+    [1, 1024],
+    'Worker processes. With `accept: reuse_port` changes need a restart.',
+    'one per available CPU',
+  ),
   accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),
   trustedProxies: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
     type: 'list of CIDRs',

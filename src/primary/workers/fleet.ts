@@ -42,6 +42,19 @@ export class Fleet {
     return before;
   }
 
+  /** resize makes slots or drops the highest ones, which are beside the fleet then. @returns what it made and what it dropped */
+  resize(count: number): { made: WorkerSlot[]; dropped: WorkerSlot[] } {
+    const dropped = this.slots.splice(count);
+    for (const slot of dropped) this.#beside.add(slot);
+    const made: WorkerSlot[] = [];
+    while (this.slots.length < count) {
+      const slot = this.#makeSlot(this.slots.length);
+      this.slots.push(slot);
+      made.push(slot);
+    }
+    return { made, dropped };
+  }
+
   /** forget drops a slot that is beside the fleet and has ended. */
   forget(slot: WorkerSlot): void {
     this.#beside.delete(slot);

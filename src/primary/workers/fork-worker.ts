@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
-export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath'> {
+export interface ForkOptions extends Pick<WorkerPlace, 'dataPath'> {
+  /** How many workers are wanted; asked at each fork. */
+  workerCount: () => number;
   /** As in WorkerPlace; default null. */
   orphanFolder?: string;
   /** Asked at each fork. */
@@ -40,8 +42,8 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
-  const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log: log(), listenFds };
-  const place: WorkerPlace = { workerIndex: index, orphanFolder, ...given };
+  const given = { protocol: PROTOCOL_VERSION, replacement, dataPath, log: log(), listenFds };
+  const place: WorkerPlace = { workerCount: workerCount(), workerIndex: index, orphanFolder, ...given };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);

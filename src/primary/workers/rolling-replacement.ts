@@ -52,6 +52,11 @@ async function replaceAll(
       fleet.forget(next);
       throw new LbError('worker_gone', `worker ${next.index} was not replaced: ${failure}`);
     }
+    if (!fleet.isWanted(wanted)) {
+      await next.shutDown({ type: 'drain', graceMs: 0, drainMs }, drainMs + marginMs);
+      fleet.forget(next);
+      continue;
+    }
     const old = fleet.replace(next);
     const facts = { worker: next.index, workerPid: next.view().pid, oldPid: old?.view().pid ?? null };
     logger.info(facts, 'worker replaced');

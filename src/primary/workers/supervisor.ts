@@ -66,7 +66,7 @@ export class Supervisor {
     const onStateChange = (slot: WorkerSlot) => this.#changed(slot);
     const onDeath = (slot: WorkerSlot, death: WorkerDeath) => this.#afterDeath(slot, death);
     const slotOptions = { ...options, timings, onStateChange, onDeath };
-    this.#fleet = new Fleet(options.workerCount, (index) => new WorkerSlot(index, slotOptions));
+    this.#fleet = new Fleet(options.workerCount(), (index) => new WorkerSlot(index, slotOptions));
     // Whoever stops the fleet during the start waits for it no more; the rejection must not end the process.
     this.#started.promise.catch(() => undefined);
   }
@@ -133,6 +133,19 @@ export class Supervisor {
     return roll;
   }
 
+  /** resize starts further workers, or drains the highest ones. @param drainMs how long these may take to finish */
+  resize(count: number, drainMs: number): void {
+    if (this.#phase !== 'running') return;
+    const { made, dropped } = this.#fleet.resize(count);
+    for (const slot of made) void slot.start();
+    const timeoutMs = drainMs + this.#timings.drainMarginMs;
+    for (const slot of dropped) {
+      void slot
+        .shutDown({ type: 'drain', graceMs: 0, drainMs }, timeoutMs)
+        .then(() => this.#fleet.forget(slot));
+    }
+  }
+
   /**
    * drain ends all workers gently: each serves on for graceMs, then finishes what is in flight, drainMs at most. No worker is
    * replaced from now on.
@@ -187,7 +200,7 @@ export class Supervisor {
     const toldToGo = from === 'draining' && exit.code === 0;
     if (!this.#fleet.isWanted(slot)) {
       this.#fleet.forget(slot);
-      if (toldToGo) logger.info(facts, 'replaced worker ended');
+      if (toldToGo) logger.info(facts, 'worker that is wanted no more ended');
       else logger.error(facts, 'worker died, and is not started again');
       return;
     }

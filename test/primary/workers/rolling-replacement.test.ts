@@ -30,7 +30,7 @@ test('workers are replaced one by one: each old one drains once its replacement 
   );
   assert.ok(after.every(({ pid }) => !before.includes(pid)));
   assert.equal(supervisor.restartCount, 0);
-  assert.equal(logged('replaced worker ended').length, 2);
+  assert.equal(logged('worker that is wanted no more ended').length, 2);
   assert.equal(logged('worker died').length, 0);
   assert.ok(supervisor.replaceWorkers(DRAIN_MS) !== null, 'the next may begin');
 });
