@@ -59,6 +59,8 @@ export class Attempts implements QueuedRequest {
   #failure: Outcome = OUTCOMES.internal_error;
   #retryAfterMs = 0;
   #hasPermit = false;
+  /** The answer that a retry is to replace, while it may still pass on. */
+  #held: { head: ResponseHead; body: string } | null = null;
   #wait: NodeJS.Timeout | null = null;
   /** null: it is not in the queue. */
   #queuedMs: number | null = null;
@@ -117,6 +119,7 @@ export class Attempts implements QueuedRequest {
     const target = this.#pool.byBackend.get(backend);
     if (target === undefined) throw new Error('a backend of another pool was picked');
     this.#tried.push(backend);
+    this.#held = null;
     if (this.isRetry) this.#countRetry();
     this.#start(target, { fresh: this.#reason === 'reused_socket' });
   }
@@ -147,32 +150,35 @@ export class Attempts implements QueuedRequest {
 
   /**
    * answered: a head came. Afterwards the attempt may have ended, and another one follows, or the head passes on.
-   * @param isWhole whether the exchange is over with it
+   * @param body see ResponseSink.onHead
    * @param mayRetry false: the client has something of this answer
    * @returns whether the head passes on
    */
-  answered(head: ResponseHead, isWhole: boolean, mayRetry: boolean): boolean {
+  answered(head: ResponseHead, body: string | null, mayRetry: boolean): boolean {
     const attempt = this.current;
-    if (attempt === null) return true;
+    if (attempt === null || this.#held !== null) return true;
     attempt.answered(head.status);
-    if (isWhole) attempt.end();
+    if (body !== null) attempt.end();
     if (this.#deadline !== null) this.#settle();
     const { onStatus } = this.#pool;
     if (onStatus === null || !mayRetry || !onStatus.has(head.status)) return true;
-    return !this.#retryStatus(attempt, head);
+    return !this.#retryStatus(attempt, head, body);
   }
 
-  #retryStatus(attempt: Attempt, { lines }: ResponseHead): boolean {
+  #retryStatus(attempt: Attempt, head: ResponseHead, body: string | null): boolean {
     const { retry, budget } = this.#pool;
-    const afterMs = Policy.retryAfterMs(lines);
+    const afterMs = Policy.retryAfterMs(head.lines);
     const mayWait = afterMs <= Policy.RETRY_AFTER_MAX_MS && this.#hasTime(afterMs);
     const isIntact = this.#repeatable && this.#bodyIntact && this.#request.upgrade === '';
-    // An answer that is there is better than a wait for a permit.
-    if (!mayWait || !isIntact || this.#retries >= retry.attempts || !budget.take()) return false;
-    this.#hasPermit = true;
+    if (!mayWait || !isIntact || this.#retries >= retry.attempts) return false;
+    // Only an answer that came whole can wait for a permit, and pass on if there is none.
+    this.#hasPermit = budget.take();
+    if (!this.#hasPermit && (body === null || !budget.wait(this))) return false;
     attempt.cancel({ memoryIsFree: false });
+    if (body !== null) this.#held = { head, body };
     this.#expect('status', OUTCOMES.no_backend, afterMs);
-    this.#backOff();
+    if (this.#hasPermit) this.#backOff();
+    else this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
     return true;
   }
 
@@ -298,15 +304,16 @@ export class Attempts implements QueuedRequest {
   }
 
   #giveUp(outcome: Outcome): void {
-    this.#endWait();
-    this.#owner.giveUp(outcome);
+    this.#settle();
+    if (this.#held !== null) this.#owner.onHead(this.#held.head, this.#held.body);
+    else this.#owner.giveUp(outcome);
   }
 
   /** The time for all attempts is over. */
   #onDue(): void {
     const { current } = this;
     if (current?.failed(noHead(this.#pool.responseMs))) current.exchange.destroy({ memoryIsFree: false });
-    this.#owner.giveUp(OUTCOMES.upstream_timeout);
+    this.#giveUp(OUTCOMES.upstream_timeout);
   }
 
   /** Ends what only a further attempt has. */

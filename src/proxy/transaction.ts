@@ -238,7 +238,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   onHead(head: ResponseHead, completeBody: string | null): void {
-    if (this.#attempts?.answered(head, completeBody !== null, !this.#informed) === false) return;
+    if (this.#attempts?.answered(head, completeBody, !this.#informed) === false) return;
     if (this.#admission.upgrade !== '' && this.#looksSwitched(head)) {
       this.giveUp(OUTCOMES.upstream_invalid);
       return;
@@ -277,7 +277,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void {
     const attempt = this.#attempt;
     if (attempt === null) return;
-    this.#attempts?.answered(head, false, false);
+    this.#attempts?.answered(head, null, false);
     const { upgrade: token, headerLines } = this.#admission;
     const { requestId } = this.#record;
     const problem = switchProblem(token, headerLines, head);

@@ -86,7 +86,7 @@ export function startGrpcProxy(
   options: Omit<ProxyOptions, 'pools'> = {},
 ): Promise<TestProxy> {
   const timeouts = { connectMs: 5_000, responseMs: 10_000, idleMs: 10_000, ...options.poolTimeouts };
-  const app = pool('app', ports, { protocol: 'h2', timeouts });
+  const app = pool('app', ports, { protocol: 'h2', timeouts, ...options.app });
   return startProxy(t, { pools: [app], h2c: true, ...options });
 }
 

@@ -1,8 +1,10 @@
 /** Bodies of requests that are sent again. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { KEPT_MAX_BYTES, keptTotalBytes } from '../../../src/upstream/kept-body.ts';
 import { startH2Backend } from '../../support/h2-backends.ts';
+import { connectH2 } from '../../support/h2-client.ts';
 import { poolSettings, retrySettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
@@ -57,6 +59,22 @@ test('B8: of a body, 64 KiB are kept; with one byte more the request is not sent
     if (status === 200) assert.ok(good.requests[0]?.body === body);
     assert.equal(keptTotalBytes(), 0);
   }
+});
+
+test('B8: a PUT of a client with HTTP/2 is sent again, too', async (t) => {
+  const dying = await startDying(t, 3);
+  const good = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [dying, good], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const stream = session.request({ ':method': 'PUT', ':path': '/', ':authority': 'a' });
+  stream.write('abc');
+  await waitFor('the other backend', () => good.received[0]?.includes('abc') === true);
+  stream.end('def');
+  const [headers] = await once(stream, 'response');
+  assert.equal(headers[':status'], 200);
+  stream.resume();
+  await once(stream, 'close');
+  assert.equal(good.requests[0]?.body, 'abcdef');
 });
 
 test('B8: a POST keeps nothing towards HTTP/1.1, and a PUT lets go when its answer begins', async (t) => {

@@ -5,7 +5,7 @@ import { RetryBudget } from '../../../src/proxy/retry-budget.ts';
 import { shareOf } from '../../../src/proxy/share.ts';
 import { retrySettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
-import { startCapturingBackend } from '../capturing-backend.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
 const GET = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
@@ -76,6 +76,35 @@ test('B9: with every backend failing, at most 3 or 20 % of the requests are retr
   assert.ok(retried >= 8 && retried < 40, `${retried} retried`);
   const slowest = Math.max(...proxy.lines.map(({ totalMs }) => totalMs));
   assert.ok(slowest < 3_000, `${slowest} ms`);
+});
+
+test('B9: an answer with a status that is retried waits for its turn, and passes on if that does not come', async (t) => {
+  const seen = new Map<string, number>();
+  let isBetter = true;
+  const backend = await startCapturingBackend(t, ({ target }, socket) => {
+    const attempt = (seen.get(target) ?? 0) + 1;
+    seen.set(target, attempt);
+    if (attempt === 1) return 'HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy';
+    if (isBetter) setTimeout(() => socket.write(ok('well')), 10);
+    return null;
+  });
+  const retry = retrySettings({ onStatus: [503], budgetPercent: 0, minConcurrent: 1 });
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    app: { retry },
+    poolTimeouts: { responseMs: 900 },
+  });
+  const clients = await Promise.all(Array.from({ length: 8 }, () => proxy.connect()));
+  const ask = async (prefix: string) => {
+    for (const [i, client] of clients.entries()) client.write(GET(`${prefix}${i}`));
+    return Promise.all(clients.map(async (client) => (await client.readResponse()).body.toString()));
+  };
+  assert.deepEqual(new Set(await ask('/one/')), new Set(['well']));
+  isBetter = false;
+  const answers = await ask('/two/');
+  assert.equal(answers.filter((body) => body === 'busy').length, 7);
+  assert.equal(proxy.lines.filter(({ status, attempts }) => status === 503 && attempts === 1).length, 7);
+  assert.equal(proxy.metric('sluice_retries_total', 'status'), 9);
 });
 
 test('failed connections are replaced at once, whatever the budget', async (t) => {
