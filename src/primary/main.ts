@@ -24,6 +24,7 @@ import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { AcmeService } from './acme/acme-service.ts';
+import { AdminPort } from './admin/admin-port.ts';
 import type { Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
@@ -36,15 +37,14 @@ import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { logWarnings, Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
-import { activatedSockets } from './systemd/activation.ts';
+import { type Predecessor, Succession } from './succession.ts';
 import { SystemdNotifier } from './systemd/notifier.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
-import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { Inheritance, orphanFolder } from './workers/inheritance.ts';
-import { ListenSockets } from './workers/listen-sockets.ts';
+import type { ListenSockets } from './workers/listen-sockets.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { TunnelList } from './workers/tunnel-list.ts';
@@ -89,6 +89,7 @@ class Primary {
   #supervisor: Supervisor | null = null;
   #reloader: Reloader | null = null;
   #acme: AcmeService | null = null;
+  #succession: Succession | null = null;
   #inheritance: Inheritance | null = null;
 
   constructor(options: PrimaryOptions) {
@@ -107,7 +108,7 @@ class Primary {
     const logger = this.#logger;
     this.#log.attach();
     process.on('uncaughtException', (error) => {
-      // The state of this process is unknown now. Workers see the primary go, finish and exit.
+      // The state of this process is unknown now. Workers see the primary go, and serve on for a while.
       logger.fatal({ err: error }, 'uncaught exception in the primary');
       process.exit(1);
     });
@@ -141,7 +142,7 @@ class Primary {
         this.#supervisor?.broadcast({ type: 'reopen-logs' });
       },
       // During the start it waits, too.
-      replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledRoll()),
+      replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledReplacement()),
     });
     this.#logStart();
     try {
@@ -182,7 +183,10 @@ class Primary {
     const [registry, ejections] = [this.#registry, this.#ejections];
     const collector = this.#collector;
 
-    const inheritance = await this.#unlessStopped(this.#inherit());
+    const inheritance = new Inheritance(settings, this.#workerCount, logger);
+    lifecycle.onClose('what an earlier primary left', () => inheritance.close());
+    this.#inheritance = inheritance;
+    await this.#unlessStopped(inheritance.claim(env, () => this.#phase === 'draining'));
     const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
@@ -204,7 +208,8 @@ class Primary {
     const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
     lifecycle.onClose('the warnings of certificates', stopWarnings);
 
-    const sockets = await this.#bind(inheritance);
+    const sockets = await inheritance.bind();
+    lifecycle.onClose('the listening sockets', () => sockets.close());
     if (this.#phase === 'draining') return;
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
@@ -215,8 +220,6 @@ class Primary {
     const workersServe = supervisor.start();
     directory.start();
 
-    // Imported only now: the workers start while this process loads the admin server, which takes as long.
-    const { startAdminServer } = await import('./admin/server.ts');
     const buckets = await this.#openBuckets(storage.database, briefing);
     const dataPath = this.#dataPath;
     const droppedLines = () => this.#log.application.droppedCount;
@@ -225,12 +228,11 @@ class Primary {
     const tunnels = new TunnelList(() => supervisor.links());
     const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
     const replaceWorkers = () => this.#replaceWorkers();
-    const adminServer = await startAdminServer(settings.admin, {
-      ...parts,
-      replaceWorkers,
-      phase: () => this.#phase,
-    });
-    lifecycle.onClose('the admin port', () => adminServer.close());
+    const phase = () => this.#phase;
+    const admin = new AdminPort(settings.admin, { ...parts, replaceWorkers, phase });
+    lifecycle.onClose('the admin port', () => admin.close());
+    await admin.open();
+    this.#succession = new Succession({ sockets, storage, admin, logger });
 
     await this.#unlessStopped(workersServe);
     acme.start();
@@ -238,34 +240,9 @@ class Primary {
     await this.#unlessStopped(firstProbes);
     await inheritance.relieve();
     this.#phase = 'ready';
-    this.#notifier.ready(this.#status());
-    this.#notifier.startWatchdog(() => this.#phase !== 'ready' || supervisor.counts().serving > 0);
-    this.#sayReady({ addresses: sockets.addresses, admin: adminServer.url, workers: this.#workerCount });
+    this.#tellSystemd(inheritance.predecessor);
+    this.#sayReady({ addresses: sockets.addresses, admin: admin.url, workers: this.#workerCount });
     this.#ready.resolve(reloader);
-  }
-
-  /** Waits until every address is free, or was taken over from the primary before this one. */
-  async #inherit(): Promise<Inheritance> {
-    const { settings } = this.#options;
-    const inheritance = new Inheritance(settings, this.#workerCount, this.#logger);
-    this.#lifecycle.onClose('what an earlier primary left', () => inheritance.close());
-    this.#inheritance = inheritance;
-    for (const socket of activatedSockets(this.#options.env)) inheritance.sockets.add(socket);
-    const addresses = [...settings.listen, { kind: 'tcp', ...settings.admin } as const];
-    await waitForFreeAddresses(addresses, this.#logger, () => this.#phase === 'draining', inheritance);
-    return inheritance;
-  }
-
-  async #bind({ sockets: given }: Inheritance): Promise<ListenSockets> {
-    const { listen, accept } = this.#options.settings;
-    const held = await Promise.all(listen.map((address) => given.count(address)));
-    const toBind = listen.filter((_, index) => held[index] === 0);
-    await this.#unlessStopped(removeDeadSockets(toBind, this.#logger));
-    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, given });
-    this.#lifecycle.onClose('the listening sockets', () => sockets.close());
-    for (const bound of given.close())
-      this.#logger.warn({ bound }, 'a listening socket that was passed on is not in `listen`, and is closed');
-    return sockets;
   }
 
   #openTls(briefing: WorkerBriefing): TlsKeeper {
@@ -288,6 +265,13 @@ class Primary {
   /** Waits for a step of the start, and rejects at once when a stop signal comes. */
   #unlessStopped<T>(step: Promise<T>): Promise<T> {
     return Promise.race([this.#stopping.promise, step]);
+  }
+
+  #tellSystemd(predecessor: Predecessor | null): void {
+    // Only then may the old primary end: systemd watches this one.
+    void this.#notifier.ready(this.#status()).then(() => predecessor?.ready());
+    const isWell = () => this.#phase !== 'ready' || (this.#supervisor?.counts().serving ?? 0) > 0;
+    this.#notifier.startWatchdog(isWell);
   }
 
   #sayReady(facts: { addresses: string[]; admin: string; workers: number }): void {
@@ -346,13 +330,26 @@ class Primary {
     const reloader = await this.#ready.promise;
     this.#notifier.reloading();
     await reloader.reload();
-    this.#notifier.ready(this.#status());
+    void this.#notifier.ready(this.#status());
   }
 
   /** For `systemctl status`. */
   #status(): string {
     const { number, settings } = this.#reloader?.current ?? { number: 1, settings: this.#settings };
     return `serving ${settings.listen.length} addresses with ${this.#workerCount} workers, revision ${number}`;
+  }
+
+  /** Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too. */
+  async #signalledReplacement(): Promise<void> {
+    const succession = this.#succession;
+    if (!this.#notifier.isUsed || !succession?.isPossible) this.#signalledRoll();
+    else if ((await succession.replace()) && this.#phase === 'ready') {
+      this.#logger.info('another primary serves: draining');
+      this.#phase = 'draining';
+      this.#notifier.fallSilent();
+      this.#acme?.stopOrders();
+      await this.#endWorkers(0);
+    }
   }
 
   #signalledRoll(): void {
@@ -395,8 +392,14 @@ class Primary {
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
     this.#notifier.stopping();
+    void this.#succession?.abandon();
     this.#acme?.stopOrders();
     this.#inheritance?.orphans.drain();
+    await this.#endWorkers(graceMs);
+  }
+
+  async #endWorkers(graceMs: number): Promise<void> {
+    const { drainMs } = this.#settings.timeouts;
     const drained = await this.#supervisor?.drain({ graceMs, drainMs });
     if (drained !== undefined && drained.killedCount > 0)
       this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');
@@ -405,6 +408,7 @@ class Primary {
 
   async #stopNow(signal: NodeJS.Signals): Promise<void> {
     this.#logger.warn({ signal }, 'second signal: stopping at once');
+    await this.#succession?.abandon();
     await this.#supervisor?.stopNow();
     // Without the clean-up, which may take long: whoever signals twice wants an end.
     process.exit(1);

@@ -15,6 +15,10 @@ export interface Storage {
   readonly ready: Promise<void>;
   /** Whether nobody has ever used the embedded database: the first statement creates it. */
   readonly isUnused: boolean;
+  /** lend lets another process have the embedded database. Meanwhile statements fail with database_starting. */
+  lend(): Promise<void>;
+  /** takeBack ends that. Throws LbError folder_locked while the other one has it. */
+  takeBack(): void;
   close(): Promise<void>;
 }
 
@@ -35,6 +39,9 @@ export function openStorage(
     nowUs: clockOf(database, logger),
     ready: Promise.resolve(),
     isUnused: false,
+    // A server has room for both.
+    lend: async () => undefined,
+    takeBack: () => undefined,
     close: () => database.close(),
   };
 }

@@ -9,6 +9,7 @@
  * - starting: #start makes the data where there is none, starts the thread and migrates. Leads to serving, or to broken.
  * - serving: statements pass. Leads to broken when the thread ends, by itself or because statements stall.
  * - broken: after a pause #run leads to starting.
+ * - lent: by lend(), to another process that takes this one's place. takeBack() leads to where it came from: unused, or starting.
  * - closed: by close(), for good.
  */
 import { execFile } from 'node:child_process';
@@ -90,13 +91,14 @@ export class EmbeddedPostgres {
   readonly ready = this.#firstStart.promise;
   readonly #firstStartEnded = this.ready.catch(() => undefined);
   /** Ends pauses and the process that makes data. */
-  readonly #closing = new AbortController();
+  #closing = new AbortController();
   /** Gives the folder back; null: unused. */
   #unlock: (() => void) | null = null;
   #loop: Promise<void> = Promise.resolve();
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
   #serving = false;
+  #lent = false;
   #closed = false;
 
   /**
@@ -144,6 +146,27 @@ export class EmbeddedPostgres {
     this.#unlock();
   }
 
+  /** As Storage.lend. */
+  async lend(): Promise<void> {
+    this.#lent = true;
+    this.#closing.abort();
+    await this.#stopThread();
+    await this.#loop;
+    this.database.hold(STARTING);
+    if (this.#unlock === null) return;
+    rmSync(this.#socketFolder, { recursive: true, force: true });
+    this.#unlock();
+  }
+
+  /** As Storage.takeBack. */
+  takeBack(): void {
+    const wasUnused = this.#unlock === null;
+    this.#unlock = null;
+    this.#closing = new AbortController();
+    this.#lent = false;
+    if (!wasUnused) this.#leaveUnused();
+  }
+
   /** killThread ends the thread as a crash would; for one that answers nobody, and for tests. */
   killThread(): void {
     void this.#thread?.terminate();
@@ -151,7 +174,7 @@ export class EmbeddedPostgres {
 
   /** Called by each statement while the database is held. Resolves when the first start has ended, or after FIRST_USE_MS. */
   async #awaken(): Promise<void> {
-    if (this.#options.lazy !== true || this.#closed) return;
+    if (this.#options.lazy !== true || this.#isEnding) return;
     this.#leaveUnused();
     await atMost(this.#firstStartEnded, FIRST_USE_MS);
   }
@@ -163,10 +186,14 @@ export class EmbeddedPostgres {
     this.#loop = this.#run();
   }
 
+  get #isEnding(): boolean {
+    return this.#closed || this.#lent;
+  }
+
   async #run(): Promise<void> {
     let retryMs = MIN_RETRY_MS;
     let lastReason = '';
-    while (!this.#closed) {
+    while (!this.#isEnding) {
       try {
         const server = await this.#start();
         retryMs = MIN_RETRY_MS;
@@ -174,14 +201,14 @@ export class EmbeddedPostgres {
         this.#firstStart.resolve();
         const reason = await server.ended;
         this.database.hold(this.#closed ? this.#startError(null) : STARTING);
-        if (!this.#closed)
+        if (!this.#isEnding)
           this.#logger.error({ err: reason }, 'the embedded database ended; starting it again');
       } catch (thrown) {
         const error = this.#startError(thrown);
         this.#firstStart.reject(error);
         this.database.hold(error);
         const level = error.message === lastReason ? 'debug' : 'error';
-        if (!this.#closed)
+        if (!this.#isEnding)
           this.#logger[level]({ err: error }, 'the embedded database did not start; trying again');
         lastReason = error.message;
       }
@@ -193,6 +220,7 @@ export class EmbeddedPostgres {
 
   #startError(thrown: unknown): LbError {
     if (this.#closed) return new LbError('database_unavailable', 'the embedded database was closed');
+    if (this.#lent) return STARTING;
     if (thrown instanceof LbError) return thrown;
     const { message } = toError(thrown);
     return new LbError('database_unavailable', `the embedded database does not start: ${message}`, {
@@ -206,7 +234,7 @@ export class EmbeddedPostgres {
     await this.#makeData();
     rmSync(this.#socketFolder, { recursive: true, force: true });
     mkdirSync(this.#socketFolder, { mode: 0o700 });
-    if (this.#closed) throw this.#startError(null);
+    if (this.#isEnding) throw this.#startError(null);
     const workerData: ThreadStart = {
       dataFolder: this.#dataFolder,
       socketPath: join(this.#socketFolder, SOCKET_NAME),
@@ -222,7 +250,7 @@ export class EmbeddedPostgres {
       if (this.#options.migrated ?? true) {
         await migrate(this.database, 'up', { logger: this.#logger });
       }
-      if (this.#closed) throw this.#startError(null);
+      if (this.#isEnding) throw this.#startError(null);
     } catch (thrown) {
       await thread.terminate();
       // PGlite itself does not say so.

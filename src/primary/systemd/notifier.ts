@@ -15,7 +15,7 @@ const NS_PER_US = 1_000n;
 
 export class SystemdNotifier {
   readonly #logger: Logger;
-  readonly #isUsed: boolean;
+  #isUsed: boolean;
   /** null: no watchdog. */
   readonly #watchdogMs: number | null;
   /** One message after the other. */
@@ -33,9 +33,14 @@ export class SystemdNotifier {
     this.#watchdogMs = this.#isUsed && isOurs && watchdogMs > 0 ? watchdogMs : null;
   }
 
-  /** ready: the start or a reload is over. The pid tells systemd whom to watch: a primary may have replaced another one. */
-  ready(status: string): void {
-    void this.#send('READY=1', `MAINPID=${process.pid}`, `STATUS=${status}`);
+  /** ready: the start or a reload is over. The pid tells systemd whom to watch: a primary may have replaced another one. Never rejects. */
+  ready(status: string): Promise<void> {
+    return this.#send('READY=1', `MAINPID=${process.pid}`, `STATUS=${status}`);
+  }
+
+  /** Whether systemd can be told of another pid. */
+  get isUsed(): boolean {
+    return this.#isUsed;
   }
 
   /** reloading: `ready` follows. */
@@ -66,6 +71,12 @@ export class SystemdNotifier {
     };
     this.#watchdog = setInterval(ping, this.#watchdogMs / 2);
     ping();
+  }
+
+  /** fallSilent: another primary speaks for the service from now on. */
+  fallSilent(): void {
+    this.#isUsed = false;
+    clearInterval(this.#watchdog);
   }
 
   /** close waits for the last message. */

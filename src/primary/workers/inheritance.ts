@@ -6,7 +6,11 @@ import { listenKeys } from '../../contract/orphans.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { dataPath } from '../data-folder.ts';
+import { Predecessor } from '../succession.ts';
+import { activatedSockets } from '../systemd/activation.ts';
+import { removeDeadSockets, waitForFreeAddresses } from './free-addresses.ts';
 import { GivenSockets } from './given-sockets.ts';
+import { ListenSockets } from './listen-sockets.ts';
 import { Orphans } from './orphans.ts';
 
 /** sun_path has 104 bytes on macOS (108 on Linux), the final zero included; `/PID.control` are the last ones. */
@@ -19,37 +23,67 @@ export function orphanFolder(database: Settings['database']): string {
   return join(tmpdir(), `sluice-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}`);
 }
 
+type InheritanceSettings = Pick<Settings, 'listen' | 'accept' | 'database' | 'admin'>;
+
 /** Inheritance is made by the primary's main before it binds. */
 export class Inheritance {
   readonly sockets = new GivenSockets();
   readonly orphans: Orphans;
-  /** Sockets per TCP address. */
-  readonly #wantedCount: number;
-  readonly #listen: readonly ListenAddress[];
+  /** The primary that this one replaces, if that one lives. */
+  predecessor: Predecessor | null = null;
+  readonly #settings: InheritanceSettings;
+  readonly #workerCount: number;
+  readonly #logger: Logger;
 
-  constructor(
-    settings: Pick<Settings, 'listen' | 'accept' | 'database'>,
-    workerCount: number,
-    logger: Logger,
-  ) {
-    const { listen, accept, database } = settings;
-    this.#listen = listen;
-    this.#wantedCount = accept === 'reuse_port' ? workerCount : 1;
+  constructor(settings: InheritanceSettings, workerCount: number, logger: Logger) {
+    const { listen, database } = settings;
+    this.#settings = settings;
+    this.#workerCount = workerCount;
+    this.#logger = logger;
     this.orphans = new Orphans({ folder: orphanFolder(database), keys: listenKeys(listen), logger });
   }
 
-  /** isHeld: whether there is a socket for the address, so that it need not be free; for waitForFreeAddresses. */
-  readonly isHeld = async (address: ListenAddress): Promise<boolean> => {
-    if (!this.#listen.includes(address)) return false;
+  /**
+   * claim takes the sockets that this process was started with, the place of a primary that it replaces, and the sockets of orphans; then
+   * it waits until all other addresses are free. Rejects as waitForFreeAddresses does, and when the old primary does not give way.
+   */
+  async claim(env: NodeJS.ProcessEnv, isCalledOff: () => boolean): Promise<void> {
+    for (const socket of activatedSockets(env)) this.sockets.add(socket);
+    this.predecessor = Predecessor.of(env);
+    await this.predecessor?.takeOver();
+    const { listen, admin } = this.#settings;
+    const addresses = [...listen, { kind: 'tcp', ...admin } as const];
+    const isHeld = (address: ListenAddress): Promise<boolean> => this.#isHeld(address);
+    await waitForFreeAddresses(addresses, this.#logger, isCalledOff, { isHeld });
+  }
+
+  /** bind makes the listening sockets, of what is there and of what is missing. Throws LbError listen_failed. */
+  async bind(): Promise<ListenSockets> {
+    const { listen, accept } = this.#settings;
+    const given = this.sockets;
+    const held = await Promise.all(listen.map((address) => given.count(address)));
+    const missing = listen.filter((_, index) => held[index] === 0);
+    await removeDeadSockets(missing, this.#logger);
+    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, given });
+    for (const bound of given.close())
+      this.#logger.warn({ bound }, 'a listening socket that was passed on is not in `listen`, and is closed');
+    return sockets;
+  }
+
+  /** Whether there is a socket for the address, so that it need not be free. */
+  async #isHeld(address: ListenAddress): Promise<boolean> {
+    const { listen, accept } = this.#settings;
+    if (!listen.includes(address as (typeof listen)[number])) return false;
+    const wantedCount = accept === 'reuse_port' ? this.#workerCount : 1;
     await this.orphans.look();
     await this.orphans.give(this.sockets, async () => {
-      const counts = await Promise.all(this.#listen.map((each) => this.sockets.count(each)));
-      return counts.some((count, index) => this.#listen[index]?.kind === 'tcp' && count < this.#wantedCount);
+      const counts = await Promise.all(listen.map((each) => this.sockets.count(each)));
+      return counts.some((count, index) => listen[index]?.kind === 'tcp' && count < wantedCount);
     });
     if ((await this.sockets.count(address)) > 0) return true;
     this.orphans.drainThoseAt(address);
     return false;
-  };
+  }
 
   /** relieve lets the orphans go: this primary serves. Never rejects. */
   async relieve(): Promise<void> {

@@ -92,6 +92,12 @@ export class ListenSockets {
     return { fds, listenFds };
   }
 
+  /** fds are the descriptors of all sockets, for a primary that goes on with them; null where some are the dealer's, which stay here. */
+  fds(): number[] | null {
+    if (this.#groups.includes(null)) return null;
+    return this.#groups.flatMap((group) => group ?? []).map((socket) => socket.fd());
+  }
+
   /** unlock gives the locks up once the workers listen: another instance then finds the address taken. */
   unlock(): void {
     for (const lock of this.#locks.splice(0)) lock.close();

@@ -1,0 +1,154 @@
+/**
+ * A primary that is replaced by another one, without a refused connection: both sides of it. The old one starts the new one with the same
+ * command line, folder and environment, and with its listening sockets. The new one, in this order:
+ *
+ * 1. loads code and configuration, and asks for what only one process can have (`take-over`): the embedded database, the admin port;
+ * 2. once that is `released`, starts as always, and says `ready`. The old one then drains its workers and ends.
+ *
+ * A new one that ends, or is not ready in time, changes nothing: the old one takes back what it has released.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { LbError, toError } from '../contract/errors.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { withDeadline } from '../infra/with-deadline.ts';
+import type { AdminPort } from './admin/admin-port.ts';
+import type { Storage } from './storage.ts';
+import { PASSED_SOCKETS } from './systemd/activation.ts';
+import type { ListenSockets } from './workers/listen-sockets.ts';
+
+const REPLACES = 'SLUICE_REPLACES';
+/** A start waits for workers for a minute at most (WORKER_TIMINGS.startMs), and for clients and probes. */
+const READY_MS = 90_000;
+/** The embedded database and the admin port close within some 12 s. */
+const RELEASE_MS = 20_000;
+
+interface SuccessionOptions {
+  sockets: ListenSockets;
+  /** The two things that only one primary can have: the database, where it is the embedded one, and the admin port. */
+  storage: Storage;
+  admin: AdminPort;
+  logger: Logger;
+}
+
+/** Succession is how the old primary lets itself be replaced; made by its main. */
+export class Succession {
+  readonly #options: SuccessionOptions;
+  #successor: ChildProcess | null = null;
+  #released: Promise<void> | null = null;
+  /** Whether this primary stops: then it takes nothing back. */
+  #abandoned = false;
+
+  constructor(options: SuccessionOptions) {
+    this.#options = options;
+  }
+
+  /** Whether all listening sockets can be handed over. */
+  get isPossible(): boolean {
+    return this.#options.sockets.fds() !== null;
+  }
+
+  /** replace resolves with whether a new primary serves; never rejects. If not, everything is as before. */
+  async replace(): Promise<boolean> {
+    const { logger } = this.#options;
+    if (this.#successor !== null || this.#abandoned) {
+      logger.warn('SIGUSR2 is ignored: this primary is being replaced already, or stops');
+      return false;
+    }
+    try {
+      const successor = this.#spawn();
+      await withDeadline(this.#untilReady(successor), READY_MS, 'the start of the new primary');
+      return true;
+    } catch (thrown) {
+      logger.error({ err: toError(thrown) }, 'the new primary does not serve; this one goes on');
+      await this.#takeBack();
+      return false;
+    }
+  }
+
+  /** abandon is called when this primary stops: a new one that is not ready yet ends, too. */
+  async abandon(): Promise<void> {
+    this.#abandoned = true;
+    await this.#kill();
+  }
+
+  #spawn(): ChildProcess {
+    const { sockets, logger } = this.#options;
+    const fds = sockets.fds() ?? [];
+    // The watchdog's variable names the pid of this process.
+    const { WATCHDOG_PID: _, ...env } = process.env;
+    const successor = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
+      env: { ...env, [REPLACES]: String(process.pid), [PASSED_SOCKETS]: String(fds.length) },
+    });
+    logger.info({ successor: successor.pid }, 'starting the primary that replaces this one');
+    this.#successor = successor;
+    return successor;
+  }
+
+  async #kill(): Promise<void> {
+    const successor = this.#successor;
+    if (successor?.pid === undefined || successor.exitCode !== null || successor.signalCode !== null) return;
+    const ended = once(successor, 'exit');
+    successor.kill('SIGKILL');
+    await ended;
+  }
+
+  async #takeBack(): Promise<void> {
+    const { storage, admin, logger } = this.#options;
+    await this.#kill();
+    const released = this.#released;
+    this.#successor = null;
+    this.#released = null;
+    if (released === null || this.#abandoned) return;
+    try {
+      await released;
+      storage.takeBack();
+      await admin.open();
+    } catch (thrown) {
+      logger.error({ err: toError(thrown) }, 'not everything could be taken back');
+    }
+  }
+
+  async #release(): Promise<void> {
+    await this.#options.admin.close();
+    await this.#options.storage.lend();
+  }
+
+  #untilReady(successor: ChildProcess): Promise<void> {
+    return new Promise((resolve, reject) => {
+      successor.on('error', reject);
+      successor.on('exit', (code, signal) =>
+        reject(new LbError('internal_error', `the new primary ended (code ${code}, signal ${signal})`)),
+      );
+      successor.on('message', (message) => {
+        if (message === 'ready') resolve();
+        if (message !== 'take-over' || this.#released !== null) return;
+        this.#released = this.#release();
+        this.#released.then(() => successor.send('released'), reject);
+      });
+    });
+  }
+}
+
+/** Predecessor is the old primary as the new one sees it; null where there is none. */
+export class Predecessor {
+  static of(env: NodeJS.ProcessEnv): Predecessor | null {
+    const replaces = env[REPLACES];
+    delete env[REPLACES];
+    return replaces === undefined || process.send === undefined ? null : new Predecessor();
+  }
+
+  /** takeOver resolves once the embedded database and the admin port are free. Rejects when the old primary does not give them up. */
+  async takeOver(): Promise<void> {
+    const released = once(process, 'message');
+    process.send?.('take-over');
+    await withDeadline(released, RELEASE_MS, 'taking over from the old primary');
+  }
+
+  /** ready lets the old primary go. */
+  ready(): void {
+    // Its end would come with an error otherwise.
+    process.send?.('ready', undefined, undefined, () => process.disconnect?.());
+  }
+}

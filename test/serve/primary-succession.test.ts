@@ -1,0 +1,102 @@
+/** SIGUSR2 where systemd can be told of another pid: a program in the place of systemd-notify writes down what it is told. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ask, poolOf, startNamed } from '../cluster/support.ts';
+import { freePort } from '../support/free-port.ts';
+import { startLoad } from '../support/load.ts';
+import { startSluice } from '../support/sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+
+const REPLACEMENTS = 2;
+const START_MS = 60_000;
+
+async function scene(t: TestContext, more: object = {}) {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = tempFolder(t);
+  const said = join(folder, 'said');
+  writeFileSync(said, '');
+  const program = `#!/bin/sh\nprintf '%s|' "$@" >> ${said}\necho >> ${said}\n`;
+  writeFileSync(join(folder, 'systemd-notify'), program, { mode: 0o755 });
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const config = {
+    listen: [{ address: `127.0.0.1:${port}` }],
+    admin: { address: `127.0.0.1:${adminPort}` },
+    workers: 2,
+    pools: poolOf([backend]),
+    ...more,
+  };
+  const env = { PATH: `${folder}:${process.env.PATH}`, NOTIFY_SOCKET: '/run/none' };
+  const sluice = await startSluice({ config, folder, env });
+  t.after(() => sluice.child.kill());
+  /** Of the primaries that systemd was told of, the last one. */
+  const mainPid = (): number => Number(readFileSync(said, 'utf8').match(/.*MAINPID=(\d+)/s)?.[1]);
+  return { sluice, config, mainPid, said, url: sluice.proxyUrl, adminUrl: sluice.adminUrl };
+}
+
+test('B39: SIGUSR2 replaces the primary and its workers, and no request fails', async (t) => {
+  const { sluice, mainPid, said, url, adminUrl } = await scene(t);
+  const client = {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: '{"mode":"blocked"}',
+  };
+  assert.ok((await ask(`${adminUrl}/api/v1/clients/ip:192.0.2.1`, client)).status < 300);
+  const kept = startLoad({ url, connections: 8, pauseMs: 10 });
+  t.after(() => kept.stop());
+  const fresh = startLoad({ url, connections: 2, pauseMs: 10, headers: { connection: 'close' } });
+  t.after(() => fresh.stop());
+  for (let count = 0; count < REPLACEMENTS; count++) {
+    const before = mainPid();
+    const workers = sluice.child.groupPids().filter((pid) => pid !== before);
+    process.kill(before, 'SIGUSR2');
+    await waitFor('another primary', () => mainPid() !== before, { timeoutMs: START_MS });
+    const isGone = () => !sluice.child.groupPids().some((pid) => pid === before || workers.includes(pid));
+    await waitFor('the old processes to be gone', isGone, { timeoutMs: START_MS });
+    await Promise.all([kept.atLeast(20), fresh.atLeast(5)]);
+    assert.equal((await ask(`${adminUrl}/api/v1/clients/ip:192.0.2.1`)).status, 200);
+  }
+  for (const { failures, statuses } of [await kept.stop(), await fresh.stop()]) {
+    assert.deepEqual(failures, {});
+    assert.deepEqual(Object.keys(statuses), ['200']);
+  }
+  assert.deepEqual(sluice.child.exitStatus, { code: 0, signal: null });
+  assert.doesNotMatch(readFileSync(said, 'utf8'), /STOPPING/);
+  process.kill(mainPid(), 'SIGTERM');
+  await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
+});
+
+test('B39: a new primary that cannot serve changes nothing', async (t) => {
+  const { sluice, config, mainPid, url, adminUrl } = await scene(t);
+  const statusOf = (path: string) =>
+    ask(path).then(
+      ({ status }) => status,
+      () => 0,
+    );
+  const serves = async () => {
+    assert.equal(await statusOf(url), 200);
+    await waitFor('the clients', async () => (await statusOf(`${adminUrl}/api/v1/clients`)) === 200);
+    assert.equal(mainPid(), sluice.pid);
+  };
+  sluice.configure('listen: wrong\n');
+  sluice.signal('SIGUSR2');
+  const failures = () =>
+    sluice.stdout.filter((line) => line.includes('the new primary does not serve')).length;
+  await waitFor('the first failure', () => failures() === 1, { timeoutMs: START_MS });
+  await serves();
+  // This one fails after it has been given the database and the admin port.
+  const busy = createServer();
+  t.after(() => busy.close());
+  const busyPort = await new Promise<number>((resolve) => {
+    busy.listen(0, '127.0.0.1', () => resolve((busy.address() as { port: number }).port));
+  });
+  sluice.configure({ ...config, listen: [...config.listen, { address: `127.0.0.1:${busyPort}` }] });
+  sluice.signal('SIGUSR2');
+  await waitFor('the second failure', () => failures() === 2, { timeoutMs: START_MS });
+  await serves();
+  assert.deepEqual(await sluice.stop(), { code: 0, signal: null });
+});
