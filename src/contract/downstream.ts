@@ -130,6 +130,8 @@ export interface DownstreamListener {
   onRequestBodyInvalid(status: number): void;
   /** Everything written so far has left. */
   onFlushed(): void;
+  /** The client has read nothing of the answer for a quarter of a second or more (HTTP/2: a second); may come again. */
+  onSlow(): void;
   /** The client has stopped reading; the listener should abort the answer. */
   onStalled(): void;
   /** The last byte of the answer has left. */

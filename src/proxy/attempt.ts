@@ -20,6 +20,8 @@ export class Attempt {
   readonly startMs = systemClock.monotonicMs();
 
   #over = false;
+  /** It counts against the limit of the backend. */
+  #hasPlace = true;
 
   /** The constructor sends the request. @param options fresh: on a connection that has not served before (B10) */
   constructor(
@@ -49,8 +51,16 @@ export class Attempt {
   end(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    this.target.backend.leave();
+    if (this.#hasPlace) this.target.backend.leave();
+    else this.target.backend.inFlight -= 1;
     return true;
+  }
+
+  /** freePlace: the client does not take the answer. It counts no more against the limit of the backend, or slow readers could take every place. */
+  freePlace(): void {
+    if (this.#over || !this.#hasPlace) return;
+    this.#hasPlace = false;
+    this.target.backend.free();
   }
 
   /** switched: a tunnel goes on in its place, and counts as a request at the backend. */

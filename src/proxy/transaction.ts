@@ -356,6 +356,10 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     this.#attempt?.exchange.resume();
   }
 
+  onSlow(): void {
+    this.#attempt?.freePlace();
+  }
+
   onStalled(): void {
     this.giveUp(OUTCOMES.write_timeout);
   }

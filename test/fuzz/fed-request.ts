@@ -146,6 +146,10 @@ export class FedRequest implements DownstreamListener {
     this.#options.random.next();
   }
 
+  onSlow(): void {
+    // It does not matter to it.
+  }
+
   onStalled(): void {
     this.faults.push('stalled');
   }

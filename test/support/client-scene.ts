@@ -76,6 +76,7 @@ export function listener(heard: Partial<DownstreamListener> = {}): DownstreamLis
     onRequestBodyEnd: ignore,
     onRequestBodyInvalid: ignore,
     onFlushed: ignore,
+    onSlow: ignore,
     onStalled: ignore,
     onSent: ignore,
     onGone: ignore,

@@ -1,18 +1,22 @@
 /**
  * Notices a peer that takes no bytes for a while. Progress is what the kernel takes, not a finished piece, which may take a slow
- * peer longer than the deadline. The watch looks LOOKS times per deadline, so it is at most one look late.
+ * peer longer than the deadline. The watch looks LOOKS times per deadline, and four times a second at least, so it is at most one look late.
  */
 
 import type { Wire } from '../../contract/wire.ts';
 import { Deadline, type DeadlineTimer } from '../deadline-timer.ts';
 
 const LOOKS = 4;
+/** A peer that takes nothing for this long is slow. */
+export const SLOW_MS = 250;
 
 export interface WriteWatchOptions {
   wire: Pick<Wire, 'closed' | 'blocked' | 'takenBytes'>;
   timer: DeadlineTimer;
   /** Longest time in which the peer may take nothing; asked at each look. */
   idleMs: () => number;
+  /** The peer has taken nothing for SLOW_MS; called at each look, as long as that lasts. */
+  onSlow?: () => void;
   /** The peer has taken nothing for idleMs. */
   onStalled: () => void;
 }
@@ -52,17 +56,21 @@ export class WriteWatch {
   }
 
   #arm(): void {
-    this.#options.timer.arm(this.#deadline, this.#options.idleMs() / LOOKS);
+    this.#options.timer.arm(this.#deadline, Math.min(SLOW_MS, this.#options.idleMs() / LOOKS));
   }
 
   #look(): void {
-    const { wire, timer, idleMs, onStalled } = this.#options;
+    const { wire, timer, idleMs, onSlow, onStalled } = this.#options;
     if (wire.closed || !wire.blocked) return;
     const { takenBytes } = wire;
     if (takenBytes !== this.#takenBytes) this.#note(takenBytes);
-    else if (timer.monotonicMs() - this.#sinceMs >= idleMs()) {
-      onStalled();
-      return;
+    else {
+      const silentMs = timer.monotonicMs() - this.#sinceMs;
+      if (silentMs >= idleMs()) {
+        onStalled();
+        return;
+      }
+      if (silentMs >= SLOW_MS) onSlow?.();
     }
     this.#arm();
   }

@@ -89,6 +89,11 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
     this.listener?.onFlushed();
   }
 
+  /** The client has taken no bytes for SLOW_MS. */
+  slow(): void {
+    if (!this.over) this.listener?.onSlow();
+  }
+
   /** The client has taken no bytes for too long. */
   stalled(): void {
     if (!this.over) this.listener?.onStalled();

@@ -4,6 +4,7 @@
  * One connection may have many of them, so those of a worker are bounded together (PendingMemory). The answer of which nothing has
  * left for the longest time is ended first: a client that reads slowly keeps its answers.
  */
+import { SLOW_MS } from '../../../infra/wire/write-watch.ts';
 import { CountedMemory, type PendingMemory } from '../../../memory/pending-bytes.ts';
 import type { ClientH2Request } from './client-h2-request.ts';
 
@@ -30,7 +31,7 @@ export function lookAtAnswers(
       request.stalled();
       // It may be over, and let go.
       continue;
-    }
+    } else if (nowMs - request.progressMs >= SLOW_MS) request.slow();
     const countedBytes = request === spared ? 0 : request.heldMemoryBytes;
     if (countedBytes > 0) request.held ??= new CountedMemory(request);
     if (request.held !== null) memory.resize(request.held, countedBytes);

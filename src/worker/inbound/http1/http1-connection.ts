@@ -23,6 +23,7 @@ export abstract class Http1Connection<R extends Http1Request>
       wire: this.wire,
       timer: this.owner.timer,
       idleMs: () => this.owner.plan.timeouts.writeIdleMs,
+      onSlow: () => this.current?.slow(),
       onStalled: () => this.onStalled(),
     });
     this.#writeWatch.start();

@@ -18,6 +18,10 @@ class FakeRequest {
   heldMemoryBytes = 64 * KIB;
   ends: string[] = [];
 
+  slow(): void {
+    // It holds no place at a backend.
+  }
+
   stalled(): void {
     this.ends.push('stalled');
   }

@@ -30,6 +30,7 @@ const LISTENER: DownstreamListener = {
   onRequestBodyEnd: () => undefined,
   onRequestBodyInvalid: () => undefined,
   onFlushed: () => undefined,
+  onSlow: () => undefined,
   onStalled: () => undefined,
   onSent: () => undefined,
   onGone: () => undefined,
