@@ -52,3 +52,25 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     assert.ok(await canListen(Number(new URL(sluice.adminUrl).port)));
   });
 }
+
+test('B38: a stop needs no pause before it: through the grace no request on a new connection fails, while readiness fails', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const timeouts = { drainGrace: '12s', drain: '5s' };
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([backend]), timeouts } });
+  t.after(() => sluice.stop());
+  const options = { url: sluice.proxyUrl, connections: 8, pauseMs: 5 };
+  const load = startLoad({ ...options, headers: { connection: 'close' } });
+  t.after(() => load.stop());
+  await load.atLeast(100);
+  const signalledAtMs = performance.now();
+  sluice.signal('SIGTERM');
+  await waitFor('readiness to fail', async () => (await askJson(`${sluice.adminUrl}/readyz`)).status === 503);
+  // A balancer sends on for some seconds: until it has seen that, or heard of it.
+  await load.atLeast(300);
+  const { statuses, failures } = await load.stop();
+  const tookMs = performance.now() - signalledAtMs;
+  assert.ok(tookMs < 12_000, `within the grace: ${tookMs} ms`);
+  assert.deepEqual([Object.keys(statuses), failures], [['200'], {}]);
+  assert.deepEqual(await within(sluice.child.exited, 20_000, 'the exit'), { code: 0, signal: null });
+});
