@@ -146,3 +146,24 @@ test('the example of the page about protocols does what the page says', async (t
   assert.deepEqual(answers, ['/terminal/1 101', '/static/1 200', '/other 200']);
   assert.deepEqual(seen, ['tcp-shell', '', '']);
 });
+
+test('B38: a rolling replacement tells the WebSockets of each replaced worker 1001, and is over without the drain time', async (t) => {
+  const url = await startEcho(t);
+  const timeouts = { drainGrace: '0s', drain: '60s' };
+  const sluice = await startSluice({ config: { workers: 1, pools: poolOf([{ url }]), timeouts } });
+  t.after(() => sluice.stop());
+  const before = sluice.workerPids();
+  const sockets = await openMany(t, sluice.proxyUrl, 5);
+  const codes: number[] = [];
+  for (const socket of sockets) socket.on('close', (code) => codes.push(code));
+  const restarted = await askJson(`${sluice.adminUrl}/api/v1/workers/restart`, { method: 'POST' });
+  assert.deepEqual(restarted, { status: 202, body: { workers: 1 } });
+  await waitFor('the closes', () => codes.length === 5);
+  assert.deepEqual(codes, [1001, 1001, 1001, 1001, 1001]);
+  await waitFor('the old worker to be gone', () => {
+    const pids = sluice.workerPids();
+    return pids.length === 1 && pids[0] !== before[0];
+  });
+  const [again] = await openMany(t, sluice.proxyUrl, 1);
+  assert.equal(again?.readyState, WebSocket.OPEN, 'a client that comes again is served');
+});

@@ -1,7 +1,7 @@
 /** Lingering: our FIN is out, and what still comes is dropped. To close would make the kernel answer it by a RST, which takes what the client has not got yet. */
 import { BaseConnection } from './base-connection.ts';
 
-/** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */
+/** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case; in a drain after `timeouts.drain`, where that is longer. */
 export const LINGER_MAX_MS = 30_000;
 export const LINGER_IDLE_MS = 2_000;
 
@@ -30,7 +30,9 @@ export abstract class LingeringConnection extends BaseConnection {
 
   /** lingerOn is called when the deadline of a lingering connection is due. @returns false: it must be closed */
   protected lingerOn(): boolean {
-    const leftMs = this.sinceMs + LINGER_MAX_MS - this.owner.timer.monotonicMs();
+    const { draining, plan, timer } = this.owner;
+    const maxMs = draining ? Math.max(LINGER_MAX_MS, plan.timeouts.drainMs) : LINGER_MAX_MS;
+    const leftMs = this.sinceMs + maxMs - timer.monotonicMs();
     if (!this.hasRead() || leftMs <= 0) return false;
     this.arm(Math.min(this.#lingerIdleMs, leftMs));
     return true;
