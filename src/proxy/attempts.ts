@@ -4,7 +4,6 @@
  * trying    an attempt is under way: `current`. Before the first and after the last one there is none.
  * waiting   the last attempt has failed, and another one follows: it waits for a permit of the RetryBudget (PERMIT_MS), then out its
  *           back-off, with the permit. A timer of node bounds each wait: the worker's own is too coarse.
- *
  * queued    every backend that could be tried next is full: it waits in the pool's RequestQueue, before the first attempt or a further one.
  *
  * From the first failure on, a deadline bounds all attempts together (timeouts.response), until a head comes that passes on. It is made
@@ -25,6 +24,7 @@ import * as Policy from './retry-policy.ts';
 
 /** A retry waits this long for a permit. Then the failure is the answer. */
 const PERMIT_MS = 250;
+const NONE: Backend[] = [];
 
 /** AttemptsOwner is the transaction: the sink of the answer. */
 export interface AttemptsOwner extends ResponseSink {
@@ -47,7 +47,8 @@ export class Attempts implements QueuedRequest {
   readonly #pool: PlannedPool;
   readonly #request: UpstreamRequest;
   readonly #owner: AttemptsOwner;
-  readonly #tried: Backend[] = [];
+  /** Of requests that have failed before; else NONE, which no request changes. */
+  #tried: Backend[] = NONE;
   #firstMs = 0;
   #connectFailures = 0;
   #replaced = false;
@@ -118,13 +119,13 @@ export class Attempts implements QueuedRequest {
   #startAt(backend: Backend): void {
     const target = this.#pool.byBackend.get(backend);
     if (target === undefined) throw new Error('a backend of another pool was picked');
-    this.#tried.push(backend);
-    this.#held = null;
-    if (this.isRetry) this.#countRetry();
+    if (this.isRetry) this.#countRetry(backend);
     this.#start(target, { fresh: this.#reason === 'reused_socket' });
   }
 
-  #countRetry(): void {
+  #countRetry(backend: Backend): void {
+    this.#tried.push(backend);
+    this.#held = null;
     if (this.#reason === 'reused_socket') this.#replaced = true;
     else if (this.#reason !== 'connect') this.#retries += 1;
     this.#pool.countRetry(this.#reason);
@@ -208,15 +209,19 @@ export class Attempts implements QueuedRequest {
     );
     if (reason === null || !this.#hasTime(0)) return false;
     this.#expect(reason, this.outcomeOf(error), 0);
-    if (reason === 'connect') return this.#replace(error);
+    const follows = reason === 'connect' ? this.#replace(error) : this.#awaitPermit();
+    // The failure is the answer then, and may leave slowly.
+    if (!follows) this.#settle();
+    return follows;
+  }
+
+  /** @returns false where too many wait */
+  #awaitPermit(): boolean {
     const { budget } = this.#pool;
-    if (budget.take()) {
-      this.#hasPermit = true;
-      this.#backOff();
-      return true;
-    }
-    if (!budget.wait(this)) return false;
-    this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
+    this.#hasPermit = budget.take();
+    if (this.#hasPermit) this.#backOff();
+    else if (budget.wait(this)) this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
+    else return false;
     return true;
   }
 
@@ -227,7 +232,7 @@ export class Attempts implements QueuedRequest {
     if (this.next() === null) return true;
     // Without another backend, the one that refused the request gets it again, once.
     if (error.code !== 'backend_busy' || !current.exchange.connected || this.#replaced) return false;
-    this.#countRetry();
+    this.#countRetry(current.target.backend);
     this.#replaced = true;
     this.#start(current.target, { fresh: true });
     return true;
@@ -254,6 +259,7 @@ export class Attempts implements QueuedRequest {
     this.#reason = reason;
     this.#failure = failure;
     this.#retryAfterMs = retryAfterMs;
+    if (this.#tried === NONE && this.current !== null) this.#tried = [this.current.target.backend];
     this.#owner.body?.suspend();
     this.#deadline ??= new Deadline(() => this.#onDue());
     // An upload may last for hours (B14); the backend's connection bounds what follows it.

@@ -1,11 +1,14 @@
 /** What is sent again, where, and how often. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import type { RetrySettings } from '../../../src/contract/pool-settings.ts';
+import { connectH2 } from '../../support/h2-client.ts';
 import { retrySettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
 import { type CapturingBackend, ok, startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy } from '../support.ts';
+import { accessLineOf, startProxy } from '../support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const SOFT_503 = 'HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n';
@@ -129,6 +132,22 @@ test('B14: an upload that went to a second backend may last longer than timeouts
   assert.equal((await client.readResponse()).status, 200);
   assert.ok(performance.now() - sinceMs > 150);
   assert.equal(proxy.lines[0]?.attempts, 2);
+});
+
+test('a failure that is the answer may leave slowly, past timeouts.response', async (t) => {
+  const dead = await Promise.all([1, 2].map(() => startCapturingBackend(t)));
+  await Promise.all(dead.map((each) => each.close()));
+  const poolTimeouts = { responseMs: 100 };
+  const proxy = await startProxy(t, { backends: dead, h2c: true, poolTimeouts });
+  const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 0 } });
+  const stream = session.request({ ':path': '/', ':authority': 'a' });
+  const [headers] = await once(stream, 'response');
+  assert.equal(headers[':status'], 502);
+  const sinceMs = performance.now();
+  await waitFor('the time to pass', () => performance.now() > sinceMs + 300);
+  session.settings({ initialWindowSize: 65_535 });
+  assert.match(await text(stream), /connect_failed/);
+  assert.equal((await accessLineOf(proxy, () => true)).status, 502);
 });
 
 test('B28: a client that leaves between two attempts gets no further one', async (t) => {
