@@ -61,6 +61,22 @@ for (const accept of ['shared', 'reuse_port']) {
   });
 }
 
+test('B39: with accept: round_robin the next primary listens anew, and open connections do not notice', async (t) => {
+  const { start, orphanFiles, url } = await scene(t, { accept: 'round_robin' });
+  const first = await start();
+  const kept = startLoad({ url, connections: 8, pauseMs: 10 });
+  t.after(() => kept.stop());
+  await kept.atLeast(50);
+  process.kill(first.pid, 'SIGKILL');
+  await kept.atLeast(50);
+  const second = await start();
+  assert.equal((await ask(url)).status, 200);
+  await waitFor('the old workers to be gone', () => first.workerPids().length === 0, { timeoutMs: 15_000 });
+  assert.deepEqual((await kept.stop()).failures, {});
+  assert.deepEqual(orphanFiles(), []);
+  assert.deepEqual(await second.stop(), { code: 0, signal: null });
+});
+
 test('B39: without a new primary, workers close their listeners after primary.graceWithout, and finish', async (t) => {
   const { start, orphanFiles, url } = await scene(t, { primary: { graceWithout: '2s' } });
   const first = await start();

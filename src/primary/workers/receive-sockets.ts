@@ -30,6 +30,7 @@ const RECEIVE_MS = 4_000;
  * @param neighbour a connection to a Unix socket: it has the class of the pipe
  */
 export async function receiveSockets(path: string, neighbour: Socket, count: number): Promise<GivenSocket[]> {
+  if (count === 0) return [];
   const Pipe = (neighbour as PipeOwner)._handle?.constructor as (new (type: number) => Pipe) | undefined;
   if (Pipe === undefined)
     throw new LbError('internal_error', 'this Node.js has no pipe to receive sockets by');
@@ -38,6 +39,8 @@ export async function receiveSockets(path: string, neighbour: Socket, count: num
   const socket = new Socket(options);
   const received: GivenSocket[] = [];
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+  // An error may come after the end of the wait.
+  done.catch(() => undefined);
   socket.on('error', reject);
   socket.on('close', () => reject(new LbError('internal_error', 'the sender ended before all had come')));
   socket.on('data', () => {
@@ -49,7 +52,6 @@ export async function receiveSockets(path: string, neighbour: Socket, count: num
     if (received.length === count) resolve();
   });
   try {
-    if (count === 0) return received;
     socket.connect({ path });
     await withDeadline(done, RECEIVE_MS, 'receiving the listening sockets');
     return received;

@@ -16,7 +16,7 @@ import { keepLog } from './fixtures/harness.ts';
 const always = async (): Promise<boolean> => true;
 
 /** A process with two listening sockets that awaits a successor, and what a new primary sees of it. */
-async function scene(t: TestContext, graceMs = 20_000) {
+async function scene(t: TestContext, graceMs = 20_000, socketCount = 1) {
   const folder = join(tempFolder(t), 'orphans');
   const server = createServer((socket) => socket.end('old'));
   t.after(() => server.close());
@@ -24,7 +24,7 @@ async function scene(t: TestContext, graceMs = 20_000) {
   const { port } = server.address() as { port: number };
   const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
   const log = keepLog();
-  const note = { keys: [String(port)], socketCount: 1, drainMs: 1_000 };
+  const note = { keys: [String(port)], socketCount, drainMs: 1_000 };
   const relieved = waitForSuccessor({ folder, note, fds: [fd], graceMs, logger: log.logger });
   await waitFor('the orphan to listen', () => {
     try {
@@ -77,6 +77,17 @@ for (const accept of ['shared', 'reuse_port', 'round_robin'] as const) {
     await once(client, 'connect');
   });
 }
+
+test('an orphan without listening sockets gives none, and is let go', async (t) => {
+  const { address, relieved, look, log } = await scene(t, 20_000, 0);
+  const orphans = await look();
+  const given = new GivenSockets();
+  await orphans.give(given, always);
+  assert.equal(await given.count(address), 0);
+  orphans.drain();
+  assert.equal(await relieved, true);
+  assert.deepEqual(log.lines, []);
+});
 
 test('orphans of other addresses are left alone', async (t) => {
   const { look, relieved } = await scene(t, 1_000);
