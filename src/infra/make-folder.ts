@@ -18,6 +18,13 @@ export function makeFolder(path: string): void {
   }
 }
 
+/** assertPrivate throws unless a folder belongs to this user, and is no one else's to read or write (0700). */
+export function assertPrivate(path: string): void {
+  const { uid, mode } = lstatSync(path);
+  if (uid !== process.getuid?.() || (mode & 0o077) !== 0)
+    throw new Error(`${path} must belong to this user alone (0700)`);
+}
+
 /** isAbsent: whether there surely is nothing; false where this user may not look. */
 export function isAbsent(path: string): boolean {
   try {

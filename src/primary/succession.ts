@@ -148,7 +148,10 @@ export class Predecessor {
 
   /** ready lets the old primary go. */
   ready(): void {
-    // Its end would come with an error otherwise.
-    process.send?.('ready', undefined, undefined, () => process.disconnect?.());
+    // It may have died meanwhile, and a channel that is closed must not be closed again.
+    if (!process.connected) return;
+    process.send?.('ready', undefined, undefined, () => {
+      if (process.connected) process.disconnect?.();
+    });
   }
 }

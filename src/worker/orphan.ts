@@ -1,7 +1,6 @@
 /** How a worker whose primary died waits for the next one; contract/orphans.ts has the protocol. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { lstatSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { toError } from '../contract/errors.ts';
 import { ORPHAN_CONTROL, ORPHAN_DRAIN, ORPHAN_SOCKETS, type OrphanNote } from '../contract/orphans.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { makeFolder } from '../infra/make-folder.ts';
+import { assertPrivate, makeFolder } from '../infra/make-folder.ts';
 import { CHANNEL_FD, GIVEN_COUNT } from './give-sockets.ts';
 
 export interface OrphanOptions {
@@ -44,7 +43,9 @@ export async function waitForSuccessor({
   const control = createServer((socket) => answer(socket, note, () => resolve(true)));
   const ended = new AbortController();
   try {
-    makePrivateFolder(folder);
+    makeFolder(folder);
+    // Whoever may connect gets the listening sockets.
+    assertPrivate(folder);
     // In this order: whoever finds the second finds the first.
     await listen(sockets, join(folder, `${process.pid}${ORPHAN_SOCKETS}`));
     await listen(control, join(folder, `${process.pid}${ORPHAN_CONTROL}`));
@@ -58,14 +59,6 @@ export async function waitForSuccessor({
     sockets.close();
     control.close();
   }
-}
-
-/** Whoever may connect gets the listening sockets: the folder must be this user's alone. */
-function makePrivateFolder(folder: string): void {
-  makeFolder(folder);
-  const { uid, mode } = lstatSync(folder);
-  if (uid !== process.getuid?.() || (mode & 0o077) !== 0)
-    throw new Error(`${folder} must belong to this user alone (0700)`);
 }
 
 async function listen(server: Server, path: string): Promise<void> {

@@ -19,6 +19,7 @@ import {
 } from '../../contract/orphans.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { assertPrivate } from '../../infra/make-folder.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
 import type { GivenSockets } from './given-sockets.ts';
 import { receiveSockets } from './receive-sockets.ts';
@@ -64,7 +65,7 @@ export class Orphans {
   /** look finds the orphans that are there now. Never rejects. */
   async look(): Promise<void> {
     const { folder, logger } = this.#options;
-    for (const name of namesIn(folder)) {
+    for (const name of this.#names()) {
       const pid = Number.parseInt(name, 10);
       if (!name.endsWith(ORPHAN_CONTROL) || this.#known.has(pid)) continue;
       try {
@@ -121,6 +122,19 @@ export class Orphans {
     this.#known.clear();
   }
 
+  /** None where there is no folder: no worker was ever without a primary. What another user has put there counts for nothing. */
+  #names(): string[] {
+    const { folder, logger } = this.#options;
+    try {
+      assertPrivate(folder);
+      return readdirSync(folder);
+    } catch (thrown) {
+      if (systemCodeOf(thrown) !== 'ENOENT')
+        logger.warn({ err: toError(thrown) }, 'workers without a primary cannot be looked for');
+      return [];
+    }
+  }
+
   async #meet(pid: number, path: string): Promise<void> {
     const control = connect({ path });
     try {
@@ -160,16 +174,6 @@ export class Orphans {
     const { folder } = this.#options;
     const paths = [ORPHAN_CONTROL, ORPHAN_SOCKETS].map((suffix) => join(folder, `${pid}${suffix}`));
     await Promise.allSettled(paths.map((path) => unlink(path)));
-  }
-}
-
-/** Nothing where there is no folder: no worker was ever without a primary. */
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (thrown) {
-    if (systemCodeOf(thrown) === 'ENOENT') return [];
-    throw thrown;
   }
 }
 

@@ -119,7 +119,7 @@ test('what an orphan that was killed has left is removed', async (t) => {
   await relieved;
 });
 
-test('an orphan waits for nobody in a folder that others can read', async (t) => {
+test('nobody waits, or is looked for, in a folder that others can read', async (t) => {
   const folder = tempFolder(t);
   writeFileSync(join(folder, 'file'), '');
   const log = keepLog();
@@ -128,4 +128,7 @@ test('an orphan waits for nobody in a folder that others can read', async (t) =>
   assert.equal(await waitForSuccessor({ folder: join(folder, 'file'), ...options }), false);
   assert.equal(await waitForSuccessor({ folder: '/tmp', ...options }), false);
   assert.equal(log.lines.length, 2);
+  const orphans = new Orphans({ folder: '/tmp', keys: [], logger: log.logger });
+  await orphans.look();
+  assert.match(JSON.stringify(log.lines[2]?.err), /must belong to this user alone/);
 });
