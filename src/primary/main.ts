@@ -28,8 +28,10 @@ import { AdminPort } from './admin/admin-port.ts';
 import type { Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
+import { dataPath as pathInData } from './data-folder.ts';
 import { Ejections } from './health/ejections.ts';
 import { HealthChecker } from './health/health-checker.ts';
+import { HealthFile } from './health/health-file.ts';
 import { HealthRegistry } from './health/health-registry.ts';
 import { tellHealth } from './health/health-telling.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
@@ -287,8 +289,12 @@ class Primary {
   /** Begins to probe and to eject. Resolves when each backend has had a result, after a few seconds at the latest. */
   #openHealth(checker: HealthChecker, supervisor: Supervisor): Promise<unknown> {
     const [registry, ejections, logger] = [this.#registry, this.#ejections, this.#logger];
-    const { pools } = this.#settings;
-    tellHealth(registry, logger, (message) => supervisor.broadcast(message));
+    const { pools, database } = this.#settings;
+    const path = pathInData(database, 'health.json');
+    const file = new HealthFile({ path, saved: () => registry.saved(), logger });
+    this.#lifecycle.onClose('the health file', () => file.close());
+    registry.restore(file.load());
+    tellHealth(registry, logger, (message) => supervisor.broadcast(message), file);
     registry.configure(pools);
     ejections.configure(pools);
     this.#lifecycle.onClose('the ejections', () => ejections.close());

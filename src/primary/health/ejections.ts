@@ -21,7 +21,7 @@ import { type AskedWorker, askWorkers } from './live-views.ts';
 type BackendError = Extract<WorkerMessage, { type: 'backend-error' }>;
 
 interface EjectionsOptions {
-  registry: Pick<HealthRegistry, 'states' | 'availability' | 'setEjection'>;
+  registry: Pick<HealthRegistry, 'states' | 'availability' | 'ejection' | 'setEjection'>;
   /** Of the workers that may have used a backend. */
   links: () => readonly AskedWorker[];
   collector: Pick<MetricsCollector, 'count'>;
@@ -61,12 +61,24 @@ export class Ejections {
         if (outlier === null) continue;
         const key = keyOf(name, backend);
         const fresh = { pool: name, id: backend.id, errors: 0, isAsked: false, timesEjected: 0 };
-        const known = this.#backends.get(key) ?? { ...fresh, outlier, inSinceMs: 0, timer: undefined };
-        next.set(key, Object.assign(known, { outlier }));
+        const known = this.#backends.get(key);
+        const each = known ?? { ...fresh, outlier, inSinceMs: 0, timer: undefined };
+        next.set(key, Object.assign(each, { outlier }));
+        if (known === undefined) this.#resume(each);
       }
     }
     for (const [key, { timer }] of this.#backends) if (!next.has(key)) clearTimeout(timer);
     this.#backends = next;
+  }
+
+  /** Goes on with an ejection of an earlier primary, which the registry has restored. */
+  #resume(backend: Backend): void {
+    const ejection = this.#options.registry.ejection(backend.pool, backend.id);
+    if (ejection?.ejectedUntilMs == null) return;
+    backend.timesEjected = ejection.timesEjected;
+    // Clocks can be set.
+    const forMs = Math.min(ejection.ejectedUntilMs - systemClock.wallMs(), backend.outlier.maxEjectionMs);
+    this.#begin(backend, ejection.ejectionReason ?? '', Math.max(0, forMs));
   }
 
   /** noteError takes a worker's `backend-error`. */
@@ -130,6 +142,7 @@ export class Ejections {
     this.#options.registry.setEjection(pool, id, {
       ejectionReason: reason,
       ejectedUntilMs: systemClock.wallMs() + forMs,
+      timesEjected: backend.timesEjected,
     });
   }
 

@@ -15,13 +15,14 @@
  * What a pool does with backends that are down: panic.ts. Which ones are ejected: ejections.ts.
  */
 import { type Clock, systemClock } from '../../contract/clock.ts';
-import type {
-  BackendAvailability,
-  BackendState,
-  Health,
-  PoolPanic,
-  ProbeResult,
-  Standing,
+import {
+  type BackendAvailability,
+  type BackendState,
+  backendKey,
+  type Health,
+  type PoolPanic,
+  type ProbeResult,
+  type Standing,
 } from '../../contract/health.ts';
 import {
   type BackendSettings,
@@ -29,15 +30,18 @@ import {
   isSameServer,
   type PoolSettings,
 } from '../../contract/pool-settings.ts';
+import type { SavedBackend } from './health-file.ts';
 import { type PanicView, panicOf } from './panic.ts';
 
 /** Ejection of a backend, by ejections.ts; wall clock. */
 export interface Ejection {
   ejectionReason: string | null;
   ejectedUntilMs: number | null;
+  /** This one included; ejections.ts forgets them in time. */
+  timesEjected: number;
 }
 
-const NOT_EJECTED: Ejection = { ejectionReason: null, ejectedUntilMs: null };
+const NOT_EJECTED: Ejection = { ejectionReason: null, ejectedUntilMs: null, timesEjected: 0 };
 
 /** Why a state changed. outlier: an ejection, or its end; resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver' | 'outlier';
@@ -94,6 +98,8 @@ export class HealthRegistry {
   readonly #clock: Clock;
   #pools = new Map<string, Pool>();
   #isConfigured = false;
+  /** By backendKey; until the first configuration. */
+  #saved = new Map<string, SavedBackend>();
   #listener: (change: HealthChange) => void = () => undefined;
   #panicListener: (pool: string, view: PanicView) => void = () => undefined;
 
@@ -109,6 +115,18 @@ export class HealthRegistry {
   /** onPanic calls back when a pool begins or ceases to panic, also by a reload; there is one listener. */
   onPanic(listener: (pool: string, view: PanicView) => void): void {
     this.#panicListener = listener;
+  }
+
+  /** restore takes over what an earlier primary has saved; before the first configuration. */
+  restore(saved: readonly SavedBackend[]): void {
+    this.#saved = new Map(saved.map((each) => [backendKey(each.pool, each.id), each]));
+  }
+
+  /** saved is what the next primary should know; see health-file.ts. Backends of which nothing is to be known are left out. */
+  saved(): SavedBackend[] {
+    return this.#entries()
+      .map(savedOf)
+      .filter(({ up, drained, ejection }) => up || drained || ejection !== null);
   }
 
   /**
@@ -129,6 +147,7 @@ export class HealthRegistry {
     }
     this.#pools = next;
     this.#isConfigured = true;
+    this.#saved.clear();
     for (const pool of next.values()) this.#refreshPanic(pool);
   }
 
@@ -169,6 +188,12 @@ export class HealthRegistry {
     this.#emit(entry, 'outlier');
   }
 
+  /** ejection is that of one backend; null: it is not ejected. */
+  ejection(pool: string, backend: string): Ejection | null {
+    const entry = this.#find(pool, backend);
+    return entry === null || entry.ejectedUntilMs === null ? null : entry;
+  }
+
   /** states is a copy of every backend's state, in the order of the configuration. */
   states(): BackendState[] {
     return this.#entries().map(stateOf);
@@ -202,19 +227,38 @@ export class HealthRegistry {
     const { id, host, port, tls, weight, backup } = backend;
     const known = this.#find(pool, id);
     if (known === null || !isSameServer(known, backend)) {
-      const enabled = known?.enabled ?? true;
-      const facts = { pool, backend: id, host, port, tls, check, weight, backup, enabled, ...NOT_EJECTED };
+      const saved = this.#saved.get(backendKey(pool, id));
+      const enabled = known?.enabled ?? saved?.drained !== true;
+      const earlier = saved !== undefined && isSameServer(saved, backend) ? saved : null;
+      const facts = {
+        pool,
+        backend: id,
+        host,
+        port,
+        tls,
+        check,
+        weight,
+        backup,
+        enabled,
+        ...this.#ejectionIn(earlier),
+      };
       return {
         ...facts,
         standing: 'off',
         upSinceMs: null,
         isFirst: !this.#isConfigured,
-        ...noResults(check === null ? 'up' : 'unknown'),
+        ...noResults(check === null || earlier?.up === true ? 'up' : 'unknown'),
       };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));
     return Object.assign(known, { check, weight, backup });
+  }
+
+  /** One that is over by now is none. */
+  #ejectionIn(saved: SavedBackend | null): Ejection {
+    const { ejection } = saved ?? { ejection: null };
+    return ejection !== null && ejection.ejectedUntilMs > this.#clock.wallMs() ? ejection : NOT_EJECTED;
   }
 
   #count(entry: Entry, { ok, cause, detail }: { ok: boolean; cause: HealthCause; detail: string }): void {
@@ -300,6 +344,14 @@ function noResults(health: Health): Results {
     lastProbe: null,
     unresolved: false,
   };
+}
+
+function savedOf(entry: Entry): SavedBackend {
+  const { pool, backend: id, host, port, tls, health, check, enabled } = entry;
+  const { ejectionReason, ejectedUntilMs, timesEjected } = entry;
+  const ejection =
+    ejectedUntilMs === null ? null : { ejectionReason: ejectionReason ?? '', ejectedUntilMs, timesEjected };
+  return { pool, id, host, port, tls, up: check !== null && health === 'up', drained: !enabled, ejection };
 }
 
 function stateNameOf(entry: Entry): BackendState['state'] {

@@ -1,6 +1,7 @@
-/** Who hears of changes of health: the application log, and the workers. */
+/** Who hears of changes of health: the application log, the workers, and the file for the next primary. */
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import type { HealthFile } from './health-file.ts';
 import type { HealthChange, HealthRegistry } from './health-registry.ts';
 import type { PanicView } from './panic.ts';
 
@@ -9,10 +10,12 @@ export function tellHealth(
   registry: HealthRegistry,
   logger: Logger,
   broadcast: (message: PrimaryMessage) => void,
+  file: Pick<HealthFile, 'note'>,
 ): void {
   registry.onPanic((pool, view) => logPanic(logger, pool, view));
   registry.onChange((change) => {
     logChange(logger, change);
+    file.note();
     const { states, panics } = change.changed;
     if (states.length + panics.length > 0) broadcast({ type: 'backends', states, panics });
   });

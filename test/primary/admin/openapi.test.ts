@@ -122,5 +122,5 @@ test('the description contains the constraints that bodies must meet', async (t)
   const { type, minimum, maximum, default: fallback } = nodeAt(query?.schema ?? null);
   assert.deepEqual([type, minimum, maximum, fallback, query?.required], ['integer', 1, 1000, 100, false]);
   const states = JSON.stringify(nodeAt(json, 'paths', '/api/v1/pools', 'get', 'responses', '200'));
-  assert.match(states, /"enum":\["up","down","unknown","draining"\]/);
+  assert.match(states, /"enum":\["up","down","ejected","draining","unknown"\]/);
 });

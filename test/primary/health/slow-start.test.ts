@@ -64,7 +64,7 @@ test('B7: a backend that is enabled again, not ejected any more, or added by a r
   registry.setEnabled('app', 'a', true);
   assert.equal(ramped('a'), 0);
   time.pass(40_000);
-  registry.setEjection('app', 'a', { ejectionReason: 'errors', ejectedUntilMs: 1 });
+  registry.setEjection('app', 'a', { ejectionReason: 'errors', ejectedUntilMs: 1, timesEjected: 1 });
   registry.setEjection('app', 'a', null);
   assert.equal(ramped('a'), 0);
   time.pass(5_000);

@@ -1,0 +1,137 @@
+/**
+ * What the next primary is told of backends: a small file beside the data. It is written whole, under another name first: soon after
+ * each change, every half minute so that its age says how long nobody has looked, and at the end. Whatever is wrong with it is logged and
+ * changes nothing else.
+ *
+ * What is taken over: an operator's drain, always; an ejection, until the time at which it ends; and, of a file that is not old, that a
+ * backend was up, so that its requests need not wait for the first probe, which decides alone. Nothing else keeps a backend out: one
+ * that was down gets no traffic before its first good probe anyway (B6).
+ */
+import { readFileSync } from 'node:fs';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { systemClock } from '../../contract/clock.ts';
+import { systemCodeOf, toError } from '../../contract/errors.ts';
+import { type Fitting, fits } from '../../contract/shape.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import { makeFolder } from '../../infra/make-folder.ts';
+
+const VERSION = 1;
+const WRITE_AFTER_MS = 200;
+const WRITE_EVERY_MS = 30_000;
+/** A file of this age says nothing of what is up. */
+const OLD_MS = 120_000;
+/** More than any configuration needs. */
+const MAX_BYTES = 16 * 2 ** 20;
+
+const SAVED_BACKEND = {
+  fields: {
+    pool: 'string',
+    id: 'string',
+    host: 'string',
+    port: 'number',
+    tls: 'boolean',
+    up: 'boolean',
+    /** By an operator. */
+    drained: 'boolean',
+    ejection: {
+      nullOr: { fields: { ejectionReason: 'string', ejectedUntilMs: 'number', timesEjected: 'number' } },
+    },
+  },
+} as const;
+/** SavedBackend is one backend in the file. */
+export type SavedBackend = Fitting<typeof SAVED_BACKEND>;
+
+const FILE = {
+  fields: { version: 'number', savedAtMs: 'number', backends: { listOf: SAVED_BACKEND } },
+} as const;
+
+interface HealthFileOptions {
+  path: string;
+  /** What is to be saved now. */
+  saved: () => SavedBackend[];
+  logger: Logger;
+}
+
+/** HealthFile is made once by the primary's main. */
+export class HealthFile {
+  readonly #options: HealthFileOptions;
+  readonly #interval: NodeJS.Timeout;
+  #due: NodeJS.Timeout | null = null;
+  /** At most one at a time. */
+  #writing: Promise<void> | null = null;
+  #hasFailed = false;
+
+  constructor(options: HealthFileOptions) {
+    this.#options = options;
+    this.#interval = setInterval(() => void this.#write(false), WRITE_EVERY_MS).unref();
+  }
+
+  /** load reads what an earlier primary has left; nothing where there is no file, or none that can be used. */
+  load(): SavedBackend[] {
+    const { path, logger } = this.#options;
+    try {
+      const text = readFileSync(path, 'utf8');
+      if (text.length > MAX_BYTES) throw new Error('it is too large');
+      const file: unknown = JSON.parse(text);
+      if (!fits(FILE, file)) throw new Error('it does not hold what Sluice saves');
+      const { version, savedAtMs, backends } = file as Fitting<typeof FILE>;
+      if (version !== VERSION) throw new Error(`it is of version ${version}`);
+      const ageMs = systemClock.wallMs() - savedAtMs;
+      const isOld = ageMs < 0 || ageMs > OLD_MS;
+      return isOld ? backends.map((each) => ({ ...each, up: false })) : backends;
+    } catch (thrown) {
+      if (systemCodeOf(thrown) !== 'ENOENT')
+        logger.warn({ err: toError(thrown), path }, 'the saved health of backends cannot be used');
+      return [];
+    }
+  }
+
+  /** note is called with each change. */
+  note(): void {
+    this.#due ??= setTimeout(() => {
+      this.#due = null;
+      void this.#write(true);
+    }, WRITE_AFTER_MS).unref();
+  }
+
+  /** close writes once more. */
+  async close(): Promise<void> {
+    clearInterval(this.#interval);
+    if (this.#due !== null) clearTimeout(this.#due);
+    await this.#writing;
+    await this.#write(true);
+  }
+
+  /** Never rejects. @param isChange whether it must survive a loss of power */
+  async #write(isChange: boolean): Promise<void> {
+    if (this.#writing !== null) {
+      if (isChange) this.note();
+      return;
+    }
+    this.#writing = this.#save(isChange);
+    await this.#writing;
+    this.#writing = null;
+  }
+
+  async #save(flush: boolean): Promise<void> {
+    const { path, saved, logger } = this.#options;
+    const draft = `${path}.${process.pid}`;
+    try {
+      makeFolder(dirname(path));
+      const file = { version: VERSION, savedAtMs: systemClock.wallMs(), backends: saved() };
+      await writeFile(draft, JSON.stringify(file), { mode: 0o600, flush });
+      await rename(draft, path);
+      this.#hasFailed = false;
+    } catch (thrown) {
+      const facts = { err: toError(thrown), path };
+      if (!this.#hasFailed)
+        logger.warn(
+          facts,
+          'the health of backends cannot be saved: a restart will forget drains and ejections',
+        );
+      this.#hasFailed = true;
+      await rm(draft, { force: true }).catch((error) => logger.debug({ err: error }, 'a draft stays'));
+    }
+  }
+}
