@@ -10,6 +10,7 @@ import type { FileConfig } from './schema/schema.ts';
 import { type Draft, isMapping } from './schema/schema-walk.ts';
 
 type ConfigDraft = Draft<FileConfig>;
+type ConfigPool = NonNullable<NonNullable<ConfigDraft['pools']>[string]>;
 type Findings = Generator<Finding, void, void>;
 
 /** Shortest token where other machines can reach the admin port. */
@@ -174,9 +175,41 @@ function* checkPools({ pools = {} }: ConfigDraft): Findings {
         path: ['pools', name, 'outlier', 'maxEjection'],
         message: 'must not be shorter than baseEjection',
       };
+    yield* checkProbe(name, healthCheck);
     const { timeout = 0, interval = Number.POSITIVE_INFINITY } = healthCheck;
     const path = ['pools', name, 'healthCheck', 'timeout'];
     if (timeout > interval) yield { path, message: 'must not be longer than the interval' };
+  }
+}
+
+const FIELD_NAME = /^[!#$%&'*+.^`|~\w-]{1,128}$/;
+/** They frame the request, or are about the connection. */
+const PROBE_SETS =
+  /^(host|connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|content-length|upgrade|expect)$/i;
+const MAX_PROBE_FIELDS = 32;
+
+function* checkProbe(pool: string, healthCheck: NonNullable<ConfigPool['healthCheck']>): Findings {
+  const { type = 'http', host, method = 'GET', headers = {}, expectBody } = healthCheck;
+  const path = ['pools', pool, 'healthCheck'];
+  const names = Object.keys(headers);
+  if (names.length > MAX_PROBE_FIELDS)
+    yield { path: [...path, 'headers'], message: `must be at most ${MAX_PROBE_FIELDS}` };
+  for (const name of names) {
+    if (!FIELD_NAME.test(name))
+      yield { path: [...path, 'headers', name], message: 'is no name of a header field' };
+    else if (PROBE_SETS.test(name))
+      yield { path: [...path, 'headers', name], message: 'cannot be given; the key `host` sets Host' };
+  }
+  const isHttp = type === 'http';
+  if (type === 'tcp' && host)
+    yield { path: [...path, 'host'], message: 'is used only with type: http or grpc' };
+  if (type === 'tcp' && names.length > 0)
+    yield { path: [...path, 'headers'], message: 'are used only with type: http or grpc' };
+  if (!isHttp && method !== 'GET')
+    yield { path: [...path, 'method'], message: 'is used only with type: http' };
+  if (expectBody && (!isHttp || method === 'HEAD')) {
+    const message = isHttp ? 'is never there with method: HEAD' : 'is used only with type: http';
+    yield { path: [...path, 'expectBody'], message };
   }
 }
 

@@ -38,7 +38,8 @@ const ROWS = {
   'gauge sluice_backend_state pool backend state':
     '1 for the state that a backend is in, 0 for the others: up, down, ejected, draining, unknown (not probed yet).',
   'gauge sluice_backend_in_flight pool backend': 'Requests at a backend now.',
-  'counter sluice_probes_total pool backend result': 'Health checks by result (pass, fail).',
+  'counter sluice_probes_total pool backend result':
+    'Health checks by result: pass, fail; inconclusive: this machine lacked descriptors or memory, or the name has never resolved.',
   'gauge sluice_probe_duration_seconds pool backend': 'Duration of the last health check.',
   'counter sluice_retries_total pool reason':
     'Second and later attempts of requests, by what went before: connect (no backend has processed it), reused_socket and reset (the connection was lost, one that had served before or another), timeout, status (of retry.onStatus).',

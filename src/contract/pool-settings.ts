@@ -43,6 +43,15 @@ type ServerAddress = Pick<BackendSettings, 'host' | 'port' | 'tls'>;
 export interface HealthCheckSettings {
   type: 'http' | 'tcp' | 'grpc';
   path: string;
+  /** Value of Host (`:authority`); null: the address that is probed. */
+  host: string | null;
+  /** 0: that of the backend. */
+  port: number;
+  method: 'GET' | 'HEAD' | 'OPTIONS' | 'POST';
+  /** Further fields by name; they may hold credentials. */
+  headers: Record<string, string>;
+  /** Text that the first 64 KiB of the answer must hold; null: none. */
+  expectBody: string | null;
   /** Of a gRPC probe; '' asks for the server as a whole. */
   service: string;
   intervalMs: number;

@@ -33,7 +33,7 @@ import { Ejections } from './health/ejections.ts';
 import { HealthChecker } from './health/health-checker.ts';
 import { HealthFile } from './health/health-file.ts';
 import { HealthRegistry } from './health/health-registry.ts';
-import { tellHealth } from './health/health-telling.ts';
+import { resultLabel, tellHealth } from './health/health-telling.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
@@ -302,7 +302,7 @@ class Primary {
   }
 
   #probed(pool: string, backend: string, result: ProbeResult): void {
-    this.#collector.count('sluice_probes_total', [pool, backend, result.ok ? 'pass' : 'fail']);
+    this.#collector.count('sluice_probes_total', [pool, backend, resultLabel(result)]);
     this.#registry.record(pool, backend, result);
   }
 

@@ -124,6 +124,19 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':7: pools.app.limits.queueTimeout: must be a duration from 0 to 1h, written like 250ms, 2s, 1m or 1h',
     ':8: pools.app.adaptive: must be one of off, latency',
   ],
+  'bad-probe.yaml': [
+    ':6: pools.http.healthCheck.host: must be a host name or an address, with or without a port',
+    ':7: pools.http.healthCheck.port: must be a whole number from 0 to 65535',
+    ':8: pools.http.healthCheck.method: must be one of GET, HEAD, OPTIONS, POST',
+    ':9: pools.http.healthCheck.headers.c: must be at most 4096 characters of visible ASCII',
+    ':9: pools.http.healthCheck.headers.Host: cannot be given; the key `host` sets Host',
+    ':9: pools.http.healthCheck.headers["a b"]: is no name of a header field',
+    ':14: pools.head.healthCheck.expectBody: is never there with method: HEAD',
+    ':19: pools.tcp.healthCheck.host: is used only with type: http or grpc',
+    ':19: pools.tcp.healthCheck.headers: are used only with type: http or grpc',
+    ':19: pools.tcp.healthCheck.method: is used only with type: http',
+    ':19: pools.tcp.healthCheck.expectBody: is used only with type: http',
+  ],
   'bad-redirect.yaml': [
     ':1: pools: is missing',
     ':3: routes[0].redirect.status: must be one of 301, 302, 307, 308',
@@ -238,13 +251,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'bad-grace-without.yaml': [
     ':4: primary.graceWithout: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
-  ],
-  'not-supported-probe.yaml': [
-    ':4: pools.app.healthCheck.host: not supported in this version',
-    ':4: pools.app.healthCheck.port: not supported in this version',
-    ':4: pools.app.healthCheck.method: not supported in this version',
-    ':4: pools.app.healthCheck.headers: not supported in this version',
-    ':4: pools.app.healthCheck.expectBody: not supported in this version',
   ],
   'not-supported-rest.yaml': [
     ':5: secrets.cookies: not supported in this version',

@@ -113,6 +113,11 @@ test('optional sections get their defaults once they are present', () => {
     type: 'http',
     path: '/health',
     service: '',
+    host: null,
+    port: 0,
+    method: 'GET',
+    headers: {},
+    expectBody: null,
     intervalMs: 2000,
     timeoutMs: 1000,
     rise: 2,
@@ -395,6 +400,17 @@ test('the threshold of panic is read, and 0 turns it off', () => {
     settingsOf(`pools: { app: { backends: [{ url: "http://a" }], panicThresholdPercent: ${text} } }`).pools[0]
       ?.panicThresholdPercent;
   assert.deepEqual([threshold('0'), threshold('70')], [0, 70]);
+});
+
+test('a probe may have a host, a port, a method, fields and a text to expect', () => {
+  const check = settingsOf(
+    `pools: { app: { backends: [{ url: "http://a" }], healthCheck:
+      { host: "app.internal:8443", port: 81, method: POST, headers: { X-Key: "a b" }, expectBody: '"ok"' } } }`,
+  ).pools[0]?.healthCheck;
+  assert.deepEqual(
+    [check?.host, check?.port, check?.method, check?.headers, check?.expectBody],
+    ['app.internal:8443', 81, 'POST', { 'X-Key': 'a b' }, '"ok"'],
+  );
 });
 
 test('slowStart is a duration, 0 by default', () => {

@@ -65,7 +65,7 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   healthCheck: Key.block('Probes, made by the primary. Absent: all backends count as up.', {
     type: Key.choice(
       ['http', 'tcp', 'grpc'],
-      'What a probe is: a GET (of HTTP/2 where `protocol` is h2), only a connection, or a call of `grpc.health.v1.Health/Check`.',
+      'What a probe is: a request (of HTTP/2 where `protocol` is h2), only a connection, or a call of `grpc.health.v1.Health/Check`.',
     ),
     service: Key.text(
       'name',
@@ -73,14 +73,46 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
       Key.matching(/^[\w./-]{0,127}$/, 'must be up to 127 of A–Z a–z 0–9 _ . / -'),
       { range: 'up to 127 of `A–Z a–z 0–9 _ . / -`', since: '0.6' },
     ).prefault(''),
-    host: Key.later('Host field of a probe'),
-    port: Key.later('Another port for probes'),
-    method: Key.later('Method of a probe', 'GET'),
-    headers: Key.later('Header fields of a probe'),
-    expectBody: Key.later('Text that the answer of a probe must hold'),
+    host: Key.textOrNone(
+      'host',
+      'Value of `Host` (`:authority` over HTTP/2) in a probe. It changes neither the address nor the name in TLS, which `tls.serverName` does.',
+      Key.matching(/^[\w.:[\]-]{1,255}$/, 'must be a host name or an address, with or without a port'),
+      { fallback: 'the address that is probed', since: '0.7' },
+    ),
+    port: Key.integer(
+      0,
+      [0, 65_535],
+      'Port of the backend that is probed, of any type. 0: that of its URL.',
+      '0.7',
+    ),
+    method: Key.choice(
+      ['GET', 'HEAD', 'OPTIONS', 'POST'],
+      'Method of a probe; a POST has an empty body.',
+      [],
+      '0.7',
+    ),
+    headers: Key.byName(
+      Key.text(
+        'text',
+        'Value of the field.',
+        Key.matching(/^[\t\x20-\x7e]{0,4096}$/, 'must be at most 4096 characters of visible ASCII'),
+      ),
+      {
+        meaning: 'Further header fields of a probe, by name. `GET /api/v1/config` does not show the values.',
+        range: 'at most 32',
+        fallback: 'none',
+        since: '0.7',
+      },
+    ).prefault({}),
+    expectBody: Key.textOrNone(
+      'text',
+      'Text that a good answer must hold within its first 64 KiB, as it was sent: compressed answers are not read.',
+      Key.matching(/^[\s\S]{1,1024}$/, 'must be at most 1024 characters'),
+      { fallback: 'none', since: '0.7' },
+    ),
     path: Key.text(
       'path',
-      'Target of the GET.',
+      'Target of the request.',
       Key.matching(PROBE_PATH, 'must begin with / and hold visible ASCII without #'),
       { range: 'begins with `/`', notText: 'must begin with /' },
     ).prefault('/health'),

@@ -135,10 +135,24 @@ function tlsOf({ ca, cert, key, serverName, verify }: PoolTlsSettings): View {
   return { ca: pathOf(ca), cert: pathOf(cert), key: pathOf(key), serverName: serverName ?? '', verify };
 }
 
-function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings['healthCheck']>): View {
+function healthCheckOf({
+  expectStatus,
+  path,
+  host,
+  headers,
+  expectBody,
+  ...rest
+}: NonNullable<PoolSettings['healthCheck']>): View {
   const { from, to } = expectStatus;
   // The value of a query may be a secret; its name is not.
-  return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
+  const words = { ...fileWords(rest), host: host ?? '', expectBody: expectBody ?? '' };
+  const shown = Object.fromEntries(Object.keys(headers).map((name) => [name, HIDDEN]));
+  return {
+    ...words,
+    headers: shown,
+    path: path.replace(/=[^&]*/g, `=${HIDDEN}`),
+    expectStatus: `${from}-${to}`,
+  };
 }
 
 function acmeOf(acme: AcmeSettings): View {

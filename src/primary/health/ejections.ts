@@ -77,8 +77,8 @@ export class Ejections {
     if (ejection?.ejectedUntilMs == null) return;
     backend.timesEjected = ejection.timesEjected;
     // Clocks can be set.
-    const forMs = Math.min(ejection.ejectedUntilMs - systemClock.wallMs(), backend.outlier.maxEjectionMs);
-    this.#begin(backend, ejection.ejectionReason ?? '', Math.max(0, forMs));
+    const latestMs = systemClock.wallMs() + backend.outlier.maxEjectionMs;
+    this.#begin(backend, ejection.ejectionReason ?? '', Math.min(ejection.ejectedUntilMs, latestMs));
   }
 
   /** noteError takes a worker's `backend-error`. */
@@ -131,19 +131,17 @@ export class Ejections {
     backend.timesEjected = Math.max(0, backend.timesEjected - forgotten) + 1;
     const forMs = Math.min(outlier.baseEjectionMs * backend.timesEjected, outlier.maxEjectionMs);
     this.#options.collector.count('sluice_ejections_total', [backend.pool, backend.id]);
-    this.#begin(backend, reason, forMs);
+    this.#begin(backend, reason, systemClock.wallMs() + forMs);
   }
 
-  #begin(backend: Backend, reason: string, forMs: number): void {
-    const { pool, id } = backend;
+  /** @param untilMs wall clock */
+  #begin(backend: Backend, ejectionReason: string, untilMs: number): void {
+    const { pool, id, timesEjected } = backend;
     backend.inSinceMs = null;
     backend.errors = 0;
-    backend.timer = setTimeout(() => this.#end(backend), forMs);
-    this.#options.registry.setEjection(pool, id, {
-      ejectionReason: reason,
-      ejectedUntilMs: systemClock.wallMs() + forMs,
-      timesEjected: backend.timesEjected,
-    });
+    backend.timer = setTimeout(() => this.#end(backend), Math.max(0, untilMs - systemClock.wallMs()));
+    const ejection = { ejectionReason, ejectedUntilMs: untilMs, timesEjected };
+    this.#options.registry.setEjection(pool, id, ejection);
   }
 
   #end(backend: Backend): void {

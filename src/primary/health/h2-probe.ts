@@ -1,15 +1,16 @@
 /** Probes over HTTP/2: the health service of gRPC (grpc.health.v1.Health), or a GET in a pool whose backends speak HTTP/2. */
-import type { ClientHttp2Session, IncomingHttpHeaders } from 'node:http2';
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import type { Socket } from 'node:net';
 import { hostPort } from '../../contract/addresses.ts';
 import { systemCodeOf } from '../../contract/errors.ts';
-import { sluiceVersion } from '../../infra/build-info.ts';
-import type { ProbeOutcome, ProbeTarget } from './probe-target.ts';
+import { ExpectedText, fieldsOf, type ProbeOutcome, type ProbeTarget, verdictOf } from './probe-target.ts';
 
 const CHECK_PATH = '/grpc.health.v1.Health/Check';
 /** Not compressed, and four bytes of length. */
 const PREFIX_BYTES = 5;
 const MAX_BODY_BYTES = 1_024;
+/** RFC 9113 §7. */
+const CANCEL = 0x8;
 const SERVING = 1;
 const STATUS_NAMES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
 /** Field 1, a number (protobuf). */
@@ -27,16 +28,26 @@ interface H2ProbeEvents {
 export function probeH2(socket: Socket, target: ProbeTarget, { settle, fail: onFail }: H2ProbeEvents): void {
   const fail = (error: Error): void => onFail(explain(error));
   const { connect } = process.getBuiltinModule('node:http2');
-  const authority = hostPort(target.host, target.port);
   const scheme = target.tls === null ? 'http' : 'https';
-  const session = connect(`${scheme}://${authority}`, { createConnection: () => socket });
+  const session = connect(`${scheme}://${hostPort(target.host, target.port)}`, {
+    createConnection: () => socket,
+  });
   session.on('error', fail);
   const end = (outcome: ProbeOutcome): void => {
     settle(outcome);
     session.close();
   };
-  if (target.check.type === 'grpc') askHealth(session, target.check.service, end, fail);
-  else askStatus(session, target.check, end, fail);
+  const stream =
+    target.check.type === 'grpc' ? askHealth(session, target, end) : askStatus(session, target, end);
+  stream.on('error', fail);
+  // A stream that the backend cancels ends without an error.
+  stream.on('close', () =>
+    end({ ok: false, detail: `the backend ended the request (${codeName(stream.rstCode)})` }),
+  );
+}
+
+function codeName(code: number | undefined): string {
+  return code === CANCEL ? 'CANCEL' : `code ${code}`;
 }
 
 /** Says in words what node tells by a code of its own; other errors stay. */
@@ -57,36 +68,48 @@ function explain(error: Error): Error {
 
 type End = (outcome: ProbeOutcome) => void;
 
-const USER_AGENT = { 'user-agent': `sluice-health/${sluiceVersion()}` };
-
-function askStatus(
-  session: ClientHttp2Session,
-  { path, expectStatus }: ProbeTarget['check'],
-  end: End,
-  fail: (error: Error) => void,
-): void {
-  const stream = session.request({ ':path': path, accept: '*/*', ...USER_AGENT });
-  stream.on('error', fail);
-  stream.on('response', ({ ':status': status = 0 }) => {
-    end({ ok: status >= expectStatus.from && status <= expectStatus.to, detail: `status ${status}` });
-    stream.close();
-  });
+/** RFC 9113 §8.2. */
+function lowerFieldsOf(check: ProbeTarget['check']): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(fieldsOf(check)).map(([name, value]) => [name.toLowerCase(), value]),
+  );
 }
 
-function askHealth(
-  session: ClientHttp2Session,
-  service: string,
-  end: End,
-  fail: (error: Error) => void,
-): void {
-  const method = { ':method': 'POST', ':path': CHECK_PATH };
+function askStatus(session: ClientHttp2Session, { check, authority }: ProbeTarget, end: End) {
+  const pseudo = { ':method': check.method, ':path': check.path, ':authority': authority };
+  const stream = session.request({ ...lowerFieldsOf(check), ...pseudo });
+  stream.on('response', ({ ':status': status = 0 }) => {
+    const verdict = verdictOf(status, check);
+    if (verdict.ok && check.expectBody !== null) expectText(stream, check.expectBody, verdict, end);
+    else {
+      end(verdict);
+      stream.close();
+    }
+  });
+  stream.end();
+  return stream;
+}
+
+function expectText(stream: ClientHttp2Stream, text: string, verdict: ProbeOutcome, end: End): void {
+  const expected = new ExpectedText(text);
+  const missing = { ok: false, detail: `${verdict.detail}, without the expected text` };
+  stream.on('data', (piece: Buffer) => {
+    const isThere = expected.take(piece);
+    if (isThere === null) return;
+    end(isThere ? verdict : missing);
+    stream.close();
+  });
+  onWholeBody(stream, () => end(missing));
+}
+
+function askHealth(session: ClientHttp2Session, { check, authority }: ProbeTarget, end: End) {
+  const pseudo = { ':method': 'POST', ':path': CHECK_PATH, ':authority': authority };
   const stream = session.request({
-    ...method,
+    ...lowerFieldsOf(check),
+    ...pseudo,
     'content-type': 'application/grpc',
     te: 'trailers',
-    ...USER_AGENT,
   });
-  stream.on('error', fail);
   let body = Buffer.alloc(0);
   let fields: IncomingHttpHeaders = {};
   stream.on('response', (head) => {
@@ -100,8 +123,16 @@ function askHealth(
     body = Buffer.concat([body, piece]);
     if (body.length > MAX_BODY_BYTES) stream.close();
   });
-  stream.on('end', () => end(verdict(fields, body)));
-  stream.end(checkMessage(service));
+  onWholeBody(stream, () => end(verdict(fields, body)));
+  stream.end(checkMessage(check.service));
+  return stream;
+}
+
+/** A stream that is cancelled ends too, without an error. */
+function onWholeBody(stream: ClientHttp2Stream, act: () => void): void {
+  stream.on('end', () => {
+    if (stream.rstCode !== CANCEL) act();
+  });
 }
 
 function checkMessage(service: string): Buffer {

@@ -1,12 +1,16 @@
 /** What a probe is told, and what it finds. */
+import { hostPort } from '../../contract/addresses.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/pool-settings.ts';
+import { sluiceVersion } from '../../infra/build-info.ts';
 import { proxyHeader } from '../../infra/proxy-protocol/proxy-header.ts';
 import { BackendTls } from '../../infra/wire/backend-tls.ts';
 
 export interface ProbeTarget {
   host: string;
   port: number;
+  /** Value of Host, or `:authority`. */
+  authority: string;
   /** null: without TLS. */
   tls: BackendTls | null;
   /** Leaves first, before TLS; '' for none. */
@@ -26,7 +30,53 @@ export function probeTarget(
   const alpn = protocol === 'h2' || isH2 ? 'h2' : 'http/1.1';
   const secure = tls && new BackendTls(host, tls, { resume: false, protocol: alpn });
   const header = proxyProtocol === 'off' ? '' : proxyHeader(proxyProtocol, null);
-  return { host, port, check, isH2, tls: secure, proxyHeader: header };
+  const probed = check.port || port;
+  const authority = check.host ?? defaultAuthority(host, probed, tls !== null);
+  return { host, port: probed, authority, check, isH2, tls: secure, proxyHeader: header };
 }
+
+const OWN_FIELDS = { 'User-Agent': `sluice-health/${sluiceVersion()}`, Accept: '*/*' };
+
+/** fieldsOf are those of a probe; the ones of the configuration replace ours. */
+export function fieldsOf({ headers }: HealthCheckSettings): Record<string, string> {
+  const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  const own = Object.entries(OWN_FIELDS).filter(([name]) => !given.has(name.toLowerCase()));
+  return { ...Object.fromEntries(own), ...headers };
+}
+
+/** Without the scheme's own port (RFC 9110 §4.2.3). */
+function defaultAuthority(host: string, port: number, isTls: boolean): string {
+  const whole = hostPort(host, port);
+  return port === (isTls ? 443 : 80) ? whole.slice(0, whole.lastIndexOf(':')) : whole;
+}
+
+/** verdictOf judges the status of an answer to a probe of type http. */
+export function verdictOf(status: number, { expectStatus }: HealthCheckSettings): ProbeOutcome {
+  return { ok: status >= expectStatus.from && status <= expectStatus.to, detail: `status ${status}` };
+}
+
+/** ExpectedText looks for a text in the body of an answer, in its first MAX_BODY_BYTES. */
+export class ExpectedText {
+  readonly #text: Buffer;
+  readonly #pieces: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(text: string) {
+    this.#text = Buffer.from(text);
+  }
+
+  /** take is called with each piece. @returns whether the text is there; null: not yet */
+  take(piece: Buffer): boolean | null {
+    this.#pieces.push(piece.subarray(0, MAX_BODY_BYTES - this.#bytes));
+    this.#bytes += piece.length;
+    const whole = Buffer.concat(this.#pieces);
+    this.#pieces.splice(0, this.#pieces.length, whole);
+    if (whole.includes(this.#text)) return true;
+    return this.#bytes >= MAX_BODY_BYTES ? false : null;
+  }
+}
+
+/** A longer body is cut off. */
+export const MAX_BODY_BYTES = 64 * 1024;
 
 export type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;

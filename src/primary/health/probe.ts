@@ -3,18 +3,22 @@ import type { IncomingMessage } from 'node:http';
 import { type LookupFunction, Socket } from 'node:net';
 import { isOwnShortage, systemCodeOf, toError } from '../../contract/errors.ts';
 import { backendNames } from '../../infra/backend-names.ts';
-import { sluiceVersion } from '../../infra/build-info.ts';
 import { http } from '../../infra/node-http.ts';
 import { TLS_PREFIX } from '../../infra/wire/backend-tls.ts';
 import { dial } from '../../infra/wire/dial.ts';
 import { probeH2 } from './h2-probe.ts';
-import type { ProbeOutcome, ProbeTarget } from './probe-target.ts';
+import {
+  ExpectedText,
+  fieldsOf,
+  MAX_BODY_BYTES,
+  type ProbeOutcome,
+  type ProbeTarget,
+  verdictOf,
+} from './probe-target.ts';
 
 /** Probe never rejects; an aborted one reports `aborted`. */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
 
-/** The status comes before the body; a longer body is cut off. */
-const MAX_BODY_BYTES = 64 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** The time limit is counted in this many ticks; see startTimeLimit. */
 const TICKS = 10;
@@ -88,22 +92,22 @@ function probeOn(socket: Socket, target: ProbeTarget, settle: Settle): void {
   }
 }
 
-function probeHttp(socket: Socket, { host, port, check, tls }: ProbeTarget, settle: Settle): void {
+function probeHttp(socket: Socket, { host, port, authority, check }: ProbeTarget, settle: Settle): void {
   try {
     const outgoing = http.request({
       host,
       port,
-      defaultPort: tls === null ? 80 : 443,
+      method: check.method,
       path: check.path,
       createConnection: () => socket,
       maxHeaderSize: MAX_HEADER_BYTES,
-      headers: { 'User-Agent': `sluice-health/${sluiceVersion()}`, Accept: '*/*' },
+      headers: { ...fieldsOf(check), Host: authority },
     });
     outgoing.on('error', (error) => settle(failure(error)));
     outgoing.on('response', (response: IncomingMessage) => {
-      const status = response.statusCode ?? 0;
-      const ok = status >= check.expectStatus.from && status <= check.expectStatus.to;
-      settle({ ok, detail: `status ${status}` });
+      const verdict = verdictOf(response.statusCode ?? 0, check);
+      if (verdict.ok && check.expectBody !== null) expectText(response, check.expectBody, verdict, settle);
+      else settle(verdict);
       discard(response, () => outgoing.destroy());
     });
     outgoing.end();
@@ -112,6 +116,17 @@ function probeHttp(socket: Socket, { host, port, check, tls }: ProbeTarget, sett
     settle(failure(thrown));
     socket.destroy();
   }
+}
+
+function expectText(response: IncomingMessage, text: string, verdict: ProbeOutcome, settle: Settle): void {
+  const expected = new ExpectedText(text);
+  const missing = { ok: false, detail: `${verdict.detail}, without the expected text` };
+  response.on('data', (piece: Buffer) => {
+    const isThere = expected.take(piece);
+    if (isThere !== null) settle(isThere ? verdict : missing);
+  });
+  response.on('end', () => settle(missing));
+  response.on('error', (error) => settle(failure(error)));
 }
 
 /** Reads the body to its end, so that the backend sees a clean close; gives up after MAX_BODY_BYTES. */

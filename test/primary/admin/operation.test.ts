@@ -282,6 +282,8 @@ timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }
 log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
 `,
     'routes: [{ name: secure, redirect: { status: 301 } }]',
+    `pools: { app: { backends: [{ url: "http://a", backup: true }], outlier: { baseEjection: 90s }, slowStart: 30s, panicThresholdPercent: 0,
+  healthCheck: { host: app, port: 81, method: POST, headers: { X-Key: "***" }, expectBody: ok } } }`,
     `pools: { app: { backends: [{ url: "http://a" }] } }
 listen: [{ address: ":443", tls: { acme: [a.example], unknownNames: refuse } }]
 acme: { directory: "https://ca.example/dir", agreeToTerms: true, storage: /var/acme, ca: ${new Authority().root.certPath} }

@@ -87,6 +87,10 @@ test('a probe says in words what it met in place of an answer over HTTP/2', asyn
       'the backend refused the request (INTERNAL_ERROR)',
     ],
     [
+      Buffer.concat([settings(), frame(TYPES.reset, 0, 1, number32(CODES.CANCEL))]),
+      'the backend ended the request (CANCEL)',
+    ],
+    [
       Buffer.concat([settings(), frame(TYPES.goaway, 0, 0, number32(0, 0))]),
       'the backend refused the request (REFUSED_STREAM)',
     ],
@@ -139,4 +143,25 @@ test('over TLS a pool of HTTP/2 fails every kind of check where the backend does
       outcome.detail,
     );
   }
+});
+
+test('host, method, fields and the expected text of a probe over HTTP/2', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.write('all is ');
+    setImmediate(() => stream.end('well'));
+  });
+  const asked = {
+    host: 'app.internal',
+    method: 'OPTIONS',
+    headers: { 'X-Key': 'k', Accept: 'text/plain' },
+  } as const;
+  const ask = (expectBody: string) => probe(backend.port, { ...asked, expectBody });
+  assert.deepEqual(await ask('is well'), { ok: true, detail: 'status 200' });
+  assert.deepEqual(await ask('ill'), { ok: false, detail: 'status 200, without the expected text' });
+  const fields = backend.requests[0] ?? [];
+  const pairs = Object.fromEntries(fields.flatMap((name, i) => (i % 2 === 0 ? [[name, fields[i + 1]]] : [])));
+  assert.equal(pairs[':authority'], 'app.internal');
+  assert.equal(pairs[':method'], 'OPTIONS');
+  assert.deepEqual([pairs['x-key'], pairs.accept], ['k', 'text/plain']);
 });
