@@ -11,6 +11,8 @@ import { withDeadline } from './with-deadline.ts';
 
 /** Names come from the configuration alone; the bound is for a process that sees many reloads. */
 const MAX_NAMES = 10_000;
+/** Of a name; each connection tries them one after the other. A resolver that is wrong, or lies, may send thousands. */
+const MAX_ADDRESSES = 32;
 
 interface ResolveOptions {
   /** How long to wait for the resolver if there is an earlier answer; default 500. */
@@ -83,8 +85,9 @@ export class BackendNames {
       const [oldest] = this.#answers.keys();
       if (oldest !== undefined) this.#answers.delete(oldest);
     }
-    this.#answers.set(name, addresses);
-    return addresses;
+    const some = addresses.slice(0, MAX_ADDRESSES);
+    this.#answers.set(name, some);
+    return some;
   }
 }
 

@@ -71,3 +71,9 @@ test('a hanging resolver gets one query per name, and names with an earlier answ
   late.resolve([moved]);
   assert.deepEqual(await lookUp(names, { patienceMs: 5_000 }), [moved]);
 });
+
+test('of an answer with very many addresses the first ones count', async () => {
+  const many = Array.from({ length: 5_000 }, (_, i) => ({ address: `10.0.${i >> 8}.${i & 255}`, family: 4 }));
+  const { names } = makeNames(async () => many);
+  assert.deepEqual(await lookUp(names), many.slice(0, 32));
+});
