@@ -7,7 +7,7 @@ import { sluiceFrom } from '../../bench/chaos/subjects/sluice.ts';
 import { runChaos } from '../../bench/chaos/suite.ts';
 
 /** Faults whose bars need what is not there yet. */
-const LATER = ['backend-500', 'backend-slow', 'backend-5s', 'primary-killed', 'descriptors'];
+const LATER = ['descriptors'];
 
 /** proveFaults makes a test of each fault. */
 export function proveFaults(faults: readonly Fault[]): void {

@@ -11,7 +11,7 @@ import { redisBack } from './redis-back.ts';
 import { reloads } from './reloads.ts';
 import { reloadsAndEnd } from './reloads-and-end.ts';
 import { resets } from './resets.ts';
-import { roll } from './roll.ts';
+import { primaryReplaced, roll } from './roll.ts';
 import { slowClients } from './slow-clients.ts';
 import { soak } from './soak.ts';
 import { workerKilled } from './worker-killed.ts';
@@ -20,7 +20,9 @@ export const BACKEND_FAULTS: readonly Fault[] = [
   ...[backendKilled, backendHangs, backendErrors, backendSlow, backendVerySlow, flapping],
 ];
 
-export const PROCESS_FAULTS: readonly Fault[] = [roll, reloads, workerKilled, primaryKilled, reloadsAndEnd];
+export const PROCESS_FAULTS: readonly Fault[] = [
+  ...[roll, primaryReplaced, reloads, workerKilled, primaryKilled, reloadsAndEnd],
+];
 
 export const LOAD_FAULTS: readonly Fault[] = [
   ...[resets, ...slowClients, overload, coldStart, redisBack, descriptors, soak],

@@ -1,18 +1,34 @@
-/** All workers are replaced, one after the other, again and again. */
+/** All processes are replaced, one after the other, again and again. */
 import { nowMs } from '../../rig/outcomes.ts';
 import type { Fault } from '../fault.ts';
-import { noneFailed } from '../stage.ts';
+import { noneFailed, type Stage } from '../stage.ts';
+import type { Setup, Subject } from '../subjects/subject.ts';
+
+async function replaced(
+  stage: Stage,
+  { times, more = {}, replace }: { times: number; more?: Partial<Setup>; replace(of: Subject): unknown },
+) {
+  const subject = await stage.subject(await stage.backends(), more);
+  const load = await stage.load(subject);
+  await stage.quiet(load);
+  const from = nowMs();
+  for (let count = 0; count < times; count += 1) await replace(subject);
+  return [noneFailed(await load.settled(from, nowMs()))];
+}
 
 export const roll: Fault = {
   name: 'roll',
   title: 'rolling restart of all workers × 20',
-  async run(stage) {
-    const backends = await stage.backends();
-    const subject = await stage.subject(backends);
-    const load = await stage.load(subject);
-    await stage.quiet(load);
-    const from = nowMs();
-    for (let count = 0; count < stage.of(20, 1); count += 1) await subject.roll();
-    return [noneFailed(await load.settled(from, nowMs()))];
-  },
+  run: (stage) => replaced(stage, { times: stage.of(20, 1), replace: (subject) => subject.roll() }),
+};
+
+export const primaryReplaced: Fault = {
+  name: 'primary-replaced',
+  title: 'primary replaced × 5 (SIGUSR2 under systemd)',
+  missingIn: () => 'it is replaced in another way, which is not injected here',
+  run: (stage) =>
+    replaced(stage, {
+      ...{ times: stage.of(5, 1), more: { systemd: true } },
+      replace: (subject) => subject.replacePrimary?.(),
+    }),
 };

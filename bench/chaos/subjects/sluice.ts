@@ -1,5 +1,6 @@
 /** Sluice, with all that it has against faults: probes, ejection, slow start, retries. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../../src/config/load.ts';
 import { askJson, workersOf } from '../../../test/cluster/support.ts';
@@ -33,6 +34,7 @@ async function start(entry: string, setup: Setup): Promise<Subject> {
   const folder = makeTempFolder('sluice-chaos-');
   const port = await freePort();
   if (setup.supervised === true) return supervised(entry, folder, port, setup);
+  if (setup.systemd === true) return underSystemd(entry, folder, port, setup);
   const sluice = await startSluice({
     ...{ entry, folder, data: 'absent', config: supported(folder, configOf(port, setup)) },
     ...(setup.openFiles === undefined ? {} : { openFiles: setup.openFiles }),
@@ -72,6 +74,41 @@ async function supervised(entry: string, folder: string, port: number, setup: Se
     pids: () => child.groupPids(),
     workerPids: () => othersOf(child, setup),
     primaryPid: () => primaryOf(child, setup),
+    async stop() {
+      const { code } = await child.kill();
+      removeTempFolder(folder);
+      return code;
+    },
+  };
+}
+
+/** A program in the place of systemd-notify writes down what systemd would be told. */
+async function underSystemd(entry: string, folder: string, port: number, setup: Setup): Promise<Subject> {
+  const said = join(folder, 'said');
+  const program = `#!/bin/sh\nprintf '%s|' "$@" >> ${said}\necho >> ${said}\n`;
+  writeFileSync(said, '');
+  writeFileSync(join(folder, 'systemd-notify'), program, { mode: 0o755 });
+  const config = { ...configOf(port, setup), admin: { address: `127.0.0.1:${await freePort()}` } };
+  const env = { PATH: `${folder}:${process.env.PATH}`, NOTIFY_SOCKET: '/run/none' };
+  const { child } = await startSluice({
+    entry,
+    folder,
+    data: 'absent',
+    config: supported(folder, config),
+    env,
+  });
+  const cannot = () => Promise.reject(new Error('this Sluice is told by signals alone'));
+  const primaryPid = () => Number(/.*MAINPID=(\d+)/s.exec(readFileSync(said, 'utf8'))?.[1] ?? child.pid);
+  return {
+    ...{ port, sluice: null, reload: cannot, roll: cannot, primaryPid },
+    pids: () => child.groupPids(),
+    workerPids: () => child.groupPids().filter((pid) => pid !== primaryPid()),
+    async replacePrimary() {
+      const old = child.groupPids();
+      process.kill(primaryPid(), 'SIGUSR2');
+      const isDone = () => !child.groupPids().some((pid) => old.includes(pid));
+      await waitFor('the old processes to be gone', isDone, { timeoutMs: ROLL_MS });
+    },
     async stop() {
       const { code } = await child.kill();
       removeTempFolder(folder);

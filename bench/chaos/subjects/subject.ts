@@ -21,6 +21,8 @@ export interface Setup {
   ports?: number[];
   /** Something starts it again whenever it ends. */
   supervised?: boolean;
+  /** Something that it can tell of another pid runs it, as systemd does. */
+  systemd?: boolean;
   /** false: backends are not probed. */
   probes?: boolean;
   /** Limit of open files of each process. */
@@ -44,6 +46,8 @@ export interface Subject {
   reload(setup: Setup): Promise<void>;
   /** roll replaces all serving processes, and resolves when the old ones are gone. */
   roll(): Promise<void>;
+  /** replacePrimary puts another process in the place of the managing one, and resolves when the old ones are gone. */
+  replacePrimary?(): Promise<void>;
   /** Resolves with the exit code, once it has ended. */
   stop(): Promise<number | null>;
   /** null: another server, or one under a supervisor. */
