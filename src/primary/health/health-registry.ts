@@ -22,7 +22,6 @@ import {
   type Health,
   type PoolPanic,
   type ProbeResult,
-  type Standing,
 } from '../../contract/health.ts';
 import {
   type BackendSettings,
@@ -30,18 +29,17 @@ import {
   isSameServer,
   type PoolSettings,
 } from '../../contract/pool-settings.ts';
+import {
+  type Ejection,
+  type Entry,
+  NOT_EJECTED,
+  noResults,
+  savedOf,
+  standingOf,
+  stateOf,
+} from './health-entry.ts';
 import type { SavedBackend } from './health-file.ts';
 import { type PanicView, panicOf } from './panic.ts';
-
-/** Ejection of a backend, by ejections.ts; wall clock. */
-export interface Ejection {
-  ejectionReason: string | null;
-  ejectedUntilMs: number | null;
-  /** This one included; ejections.ts forgets them in time. */
-  timesEjected: number;
-}
-
-const NOT_EJECTED: Ejection = { ejectionReason: null, ejectedUntilMs: null, timesEjected: 0 };
 
 /** Why a state changed. outlier: an ejection, or its end; resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver' | 'outlier';
@@ -52,38 +50,6 @@ export interface HealthChange {
   state: BackendState;
   /** For workers: what is another now, of this backend and its pool. */
   changed: { states: BackendAvailability[]; panics: PoolPanic[] };
-}
-
-/** What probes and traffic have shown of a backend. */
-interface Results {
-  health: Health;
-  /** Whether any result has come since the check exists; the first one decides alone. */
-  decided: boolean;
-  healthReason: string | null;
-  consecutivePasses: number;
-  consecutiveFailures: number;
-  lastProbe: ProbeResult | null;
-  /** Whether the last probe found the name unresolved. */
-  unresolved: boolean;
-}
-
-interface Entry extends Results, Ejection {
-  readonly pool: string;
-  readonly backend: string;
-  readonly host: string;
-  readonly port: number;
-  readonly tls: boolean;
-  check: HealthCheckSettings | null;
-  weight: number;
-  backup: boolean;
-  /** By the operator. */
-  enabled: boolean;
-  /** What workers know. */
-  standing: Standing;
-  /** Since when it takes requests, on the monotonic clock; null: it does not, or has since the start of this process. */
-  upSinceMs: number | null;
-  /** It is there since the start, and has had no result yet. */
-  isFirst: boolean;
 }
 
 interface Pool extends PanicView {
@@ -327,56 +293,4 @@ export class HealthRegistry {
     if ((before === 'no') !== (pool.panic === 'no')) this.#panicListener(pool.name, pool);
     return before !== pool.panic;
   }
-}
-
-function standingOf(entry: Entry): Standing {
-  if (drainOf(entry) !== null || entry.health === 'unknown') return 'off';
-  return stateNameOf(entry) === 'up' ? 'up' : 'out';
-}
-
-function noResults(health: Health): Results {
-  return {
-    health,
-    decided: false,
-    healthReason: null,
-    consecutivePasses: 0,
-    consecutiveFailures: 0,
-    lastProbe: null,
-    unresolved: false,
-  };
-}
-
-function savedOf(entry: Entry): SavedBackend {
-  const { pool, backend: id, host, port, tls, health, check, enabled } = entry;
-  const { ejectionReason, ejectedUntilMs, timesEjected } = entry;
-  const ejection =
-    ejectedUntilMs === null ? null : { ejectionReason: ejectionReason ?? '', ejectedUntilMs, timesEjected };
-  return { pool, id, host, port, tls, up: check !== null && health === 'up', drained: !enabled, ejection };
-}
-
-function stateNameOf(entry: Entry): BackendState['state'] {
-  if (drainOf(entry) !== null) return 'draining';
-  return entry.health === 'up' && entry.ejectedUntilMs !== null ? 'ejected' : entry.health;
-}
-
-/** Who drains it, in words; null: nobody. */
-function drainOf({ enabled, weight }: Pick<Entry, 'enabled' | 'weight'>): string | null {
-  if (!enabled) return 'drained by operator';
-  return weight === 0 ? 'drained by configuration (weight 0)' : null;
-}
-
-function stateOf(entry: Entry): BackendState {
-  return {
-    pool: entry.pool,
-    backend: entry.backend,
-    health: entry.health,
-    enabled: entry.enabled,
-    draining: drainOf(entry) !== null,
-    ejectedUntilMs: entry.ejectedUntilMs,
-    state: stateNameOf(entry),
-    reason: drainOf(entry) ?? (entry.health === 'up' ? entry.ejectionReason : null) ?? entry.healthReason,
-    consecutivePasses: entry.consecutivePasses,
-    consecutiveFailures: entry.consecutiveFailures,
-    lastProbe: entry.lastProbe,
-  };
 }
