@@ -4,7 +4,7 @@
  *
  * Phases:
  * - starting: #start() is at work. Leads to ready, or to draining by a stop signal.
- * - ready: requests are answered. Leads to draining by a stop signal.
+ * - ready: requests are answered. Leads to draining by a stop signal, or once another primary has taken this one's place.
  * - draining: workers end. Nothing leads out of it but the end of the process.
  */
 import type { Problem } from '../config/problems.ts';
