@@ -13,7 +13,7 @@ what clients noticed.
   has failed if its connection was refused, ended before the answer was whole, if there was no answer in 10 s, or if the status is 400 or more. The client
   never tries again by itself. Latency counts from the time when the request was due.
 * **The setup.** A production build with two workers, three backends in processes of their own, probes once a second, a deadline of 1 s for answers and of 300 ms for one try, ejection after 5
-  errors in a row, slow start of 10 s, one retry. The peers are set up to do the same where they can ([bench/chaos/subjects](../bench/chaos/subjects)).
+  errors in a row, slow start of 10 s, two retries. The peers are set up to do the same where they can ([bench/chaos/subjects](../bench/chaos/subjects)).
 * **Quiet** is the same load just before something is broken; p99 is the latency that 99 of 100 good answers keep.
 * **A row** is a bar: what must hold while the fault is there, what was measured, and whether it was reached. \`–\` in the column of a peer: the fault or the figure does not exist there.
 * **The seed** makes a run repeatable: what is killed when, in which order. Times of the machine are not part of it.`;
@@ -39,7 +39,7 @@ export function reportOf(ours: ChaosResult, peers: readonly ChaosResult[]): stri
       ours.faults.flatMap((fault) => rowsOf(fault, peers)),
     ),
     '',
-    'To repeat: `make chaos` (all, some twenty minutes), `make chaos ONLY=backend-killed,flapping SEED=7`, `make chaos SHORT=1`,',
+    'To repeat: `make chaos` (all, some twenty-five minutes), `make chaos ONLY=backend-killed,flapping SEED=7`, `make chaos SHORT=1`,',
     '`make chaos PEER=haproxy`, `make chaos PEER=nginx`, `make chaos ONLY=soak SOAK_MIN=60`.',
     '',
   ].join('\n');
