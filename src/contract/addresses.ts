@@ -81,6 +81,21 @@ export function addressText(address: ListenAddress): string {
   return hostPort(address.host ?? '', address.port);
 }
 
+/**
+ * addressesByKey names each address of `listen`, for messages and over reloads: by its text, with a number behind it where several ask
+ * for any free port of one host.
+ */
+export function addressesByKey<T extends ListenAddress>(listen: readonly T[]): Map<string, T> {
+  const byKey = new Map<string, T>();
+  for (const address of listen) {
+    const text = addressText(address);
+    let key = text;
+    for (let count = 2; byKey.has(key); count++) key = `${text} (${count})`;
+    byKey.set(key, address);
+  }
+  return byKey;
+}
+
 /** addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`). @param port the real one, where 0 was asked for */
 export function addressUrl(address: ListenAddress & { tls?: object | null }, port: number): string {
   if (address.kind === 'unix') return addressText(address);

@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 18;
+export const PROTOCOL_VERSION = 19;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -30,8 +30,8 @@ export interface WorkerPlace {
   dataPath: DataPath;
   /** As they are now; each settings message brings those in force. */
   log: Pick<LogSettings, 'level' | 'format' | 'file'>;
-  /** For each address of `listen` the descriptor of the inherited, bound socket; null: the primary deals its connections. */
-  listenFds: (number | null)[];
+  /** Descriptors of the inherited, bound sockets by addressesByKey. The primary deals the connections of addresses without one. */
+  listenFds: Record<string, number>;
   /** Where it waits for the next primary if this one dies (contract/orphans.ts); null: it ends with this one. */
   orphanFolder: string | null;
 }
@@ -122,8 +122,8 @@ const PRIMARY_SHAPES = {
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known and at each change. */
   'store-workers': { count: 'number' },
-  /** Comes with a connection that the primary accepted at the address of this index in `listen`. */
-  connection: { address: 'number' },
+  /** Comes with a connection that the primary accepted at an address, of addressesByKey. */
+  connection: { address: 'string' },
   /** Answers the worker's message of the same name: no `connection` follows. */
   'no-more-connections': {},
   /** Start the thread that logs where this worker hangs, if it does; may come again. */

@@ -21,8 +21,8 @@ const TLS_CERTIFICATE = {
 /** The TLS of one address of `listen`. */
 export const TLS_ADDRESS = {
   fields: {
-    /** Index in `listen`. */
-    address: 'number',
+    /** Of addressesByKey. */
+    address: 'string',
     /** The first is the default; empty: every handshake fails. */
     certificates: { listOf: TLS_CERTIFICATE },
     unknownNames: 'string' as Typed<'string', TlsSettings['unknownNames']>,

@@ -1,6 +1,7 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
 import { SlowStart } from '../balance/slow-start.ts';
+import { addressesByKey } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { backendKey } from '../contract/health.ts';
@@ -127,7 +128,7 @@ export class DataPlane {
       return this.#dealEnded.promise;
     };
     this.#server = new InboundServer({ ...options, plan, overload, handler: this.#handler, endDeal });
-    for (const [index, address] of first.settings.listen.entries()) this.#server.expect(address, index);
+    for (const [key, address] of addressesByKey(first.settings.listen)) this.#server.expect(address, key);
     if (options.tls !== null) this.useTls(options.tls);
   }
 
@@ -135,9 +136,9 @@ export class DataPlane {
   async listen(): Promise<void> {
     // Without the store this worker would grant its local share on top of what others get from the store.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
-    for (const [index, address] of this.settings.listen.entries()) {
-      const fd = this.#options.listenFds[index] ?? null;
-      if (fd !== null) await this.#server.listen(address, index, fd);
+    for (const [key, address] of addressesByKey(this.settings.listen)) {
+      const fd = this.#options.listenFds[key] ?? null;
+      if (fd !== null) await this.#server.listen(address, key, fd);
     }
   }
 

@@ -280,7 +280,7 @@ class WorkerMain {
     if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return;
     const { graceWithoutMs: graceMs } = settings.primary;
     this.#logger.error({ graceMs }, 'the primary is gone: serving on until there is another one');
-    const fds = listenFds.filter((fd) => fd !== null);
+    const fds = Object.values(listenFds);
     const keys = listenKeys(settings.listen);
     const note = { keys, socketCount: fds.length, drainMs: settings.timeouts.drainMs };
     const isRelieved = await waitForSuccessor({ folder, note, fds, graceMs, logger: this.#logger });

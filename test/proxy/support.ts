@@ -34,7 +34,7 @@ import { poison } from '../support/poisoned-buffers.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { plain, policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
-import { TLS_SETTINGS, tlsMaterial } from '../support/tls.ts';
+import { TLS_KEY, TLS_SETTINGS, tlsMaterial } from '../support/tls.ts';
 import { waitFor } from '../support/wait.ts';
 
 poison(frameBuffers);
@@ -235,9 +235,9 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     tls: options.tls === undefined ? null : TLS_SETTINGS,
     proxyProtocol: options.proxyProtocol ?? null,
   };
-  server.expect(address, 0);
+  server.expect(address, TLS_KEY);
   if (options.tls !== undefined) server.useTls(tlsMaterial(options.tls));
-  const url = await server.listen(address, 0);
+  const url = await server.listen(address, TLS_KEY);
   const clients: RawClient[] = [];
   const totals = new Totals(metrics);
   t.after(async () => {

@@ -18,13 +18,16 @@ export const TLS_SETTINGS: NonNullable<ListenSettings['tls']> = {
   clientCa: null,
 };
 
-/** tlsAddress is the TLS of the first address of `listen`: certificates with their names, the first is the default. */
+/** The key of the address that test/proxy/support.ts opens. */
+export const TLS_KEY = '127.0.0.1:0';
+
+/** tlsAddress is the TLS of that address: certificates with their names, the first is the default. */
 export function tlsAddress(
   certificates: [names: string[], certificate: Certificate][],
   more: Partial<TlsAddress> = {},
 ): TlsAddress {
   return {
-    address: 0,
+    address: TLS_KEY,
     certificates: certificates.map(([names, { cert, key }]) => ({ names, cert, key })),
     unknownNames: 'default',
     minVersion: 'TLSv1.2',

@@ -7,7 +7,7 @@ import { runToEnd } from '../support/child.ts';
 const MAIN = fileURLToPath(new URL('../../src/worker/main.ts', import.meta.url));
 
 test('a worker whose files were replaced under a running primary says what to do and ends', async () => {
-  const place = { workerIndex: 0, workerCount: 1, log: { level: 'info', format: 'json' }, listenFds: [] };
+  const place = { workerIndex: 0, workerCount: 1, log: { level: 'info', format: 'json' }, listenFds: {} };
   for (const given of [undefined, {}, place, { ...place, protocol: PROTOCOL_VERSION - 1 }]) {
     const env = { [WORKER_PLACE]: given === undefined ? undefined : JSON.stringify(given) };
     const ended = await runToEnd(process.execPath, [MAIN], { env });

@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { namesOf, readAgain, toleratesInUse } from '../../config/listener-certificates.ts';
 import { certificateWarnings, type Tolerates } from '../../config/pem-files.ts';
 import { type Validity, validityOf, validityText, WARN_EVERY_MS } from '../../config/validity.ts';
+import { addressesByKey } from '../../contract/addresses.ts';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { ListenSettings, ListenTlsSettings, Settings } from '../../contract/settings.ts';
@@ -125,8 +126,8 @@ export class TlsKeeper {
   }
 
   #tell(): void {
-    const addresses = this.#listen.flatMap(({ tls }, address) =>
-      tls === null ? [] : [this.#tlsOf(tls, address)],
+    const addresses = [...addressesByKey(this.#listen)].flatMap(([key, { tls }]) =>
+      tls === null ? [] : [this.#tlsOf(tls, key)],
     );
     const nowMs = systemClock.wallMs();
     const ends = this.#served().map(({ notAfterMs }) => notAfterMs);
@@ -135,7 +136,7 @@ export class TlsKeeper {
       this.#options.tell({ ticketKeys: this.#ticketKeys.toString('base64'), addresses });
   }
 
-  #tlsOf(tls: ListenTlsSettings, address: number): TlsAddress {
+  #tlsOf(tls: ListenTlsSettings, address: string): TlsAddress {
     const { unknownNames, minVersion, clientAuth, clientCa } = tls;
     const certificates = this.#servedAt(tls).map(({ names, cert, key }) => ({ names, cert, key }));
     return { address, certificates, unknownNames, minVersion, clientAuth, clientCa: clientCa?.pem ?? null };

@@ -21,10 +21,10 @@ export class Dealer {
   /** Workers that get connections, and those of them that are free; the first is the next to get one. */
   readonly #takers = new Set<WorkerLink>();
   readonly #free = new Set<WorkerLink>();
-  /** Connections with the index of their address, the oldest first. */
-  readonly #waiting = new Map<net.Socket, number>();
+  /** Connections with the key of their address, the oldest first. */
+  readonly #waiting = new Map<net.Socket, string>();
   /** By worker, the connection that it was sent and has not taken. */
-  readonly #sent = new Map<WorkerLink, [net.Socket, address: number]>();
+  readonly #sent = new Map<WorkerLink, [net.Socket, address: string]>();
   readonly #maxWaiting: number;
   readonly #waitMs: number;
 
@@ -34,10 +34,13 @@ export class Dealer {
     this.#waitMs = waitMs;
   }
 
-  /** listen accepts at an address from now on. @param fd as openListener's. @returns its URL. Throws LbError listen_failed. */
-  async listen(address: ListenAddress, index: number, fd: number | null = null): Promise<string> {
+  /**
+   * listen accepts at an address from now on. @param key of addressesByKey @param fd as openListener's. @returns its URL.
+   * Throws LbError listen_failed.
+   */
+  async listen(address: ListenAddress, key: string, fd: number | null = null): Promise<string> {
     const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
-      this.#accept(socket, index);
+      this.#accept(socket, key);
     });
     const url = await openListener(server, address, fd);
     this.servers.push(server);
@@ -78,16 +81,16 @@ export class Dealer {
     this.#sent.clear();
   }
 
-  #accept(socket: net.Socket, index: number): void {
+  #accept(socket: net.Socket, key: string): void {
     if (this.#waiting.size >= this.#maxWaiting) {
       socket.destroy();
       return;
     }
     socket.on('error', () => socket.destroy());
-    this.#enqueue(socket, index);
+    this.#enqueue(socket, key);
   }
 
-  #enqueue(socket: net.Socket, address: number): void {
+  #enqueue(socket: net.Socket, address: string): void {
     this.#waiting.set(socket, address);
     this.#deal();
     if (!this.#waiting.has(socket)) return;

@@ -17,7 +17,7 @@ export interface ForkOptions extends Pick<WorkerPlace, 'dataPath'> {
   /** Node's own arguments for workers; default workerArguments(). */
   execArgv?: string[];
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
-  inheritedBy?: (index: number) => { fds: number[]; listenFds: (number | null)[] };
+  inheritedBy?: (index: number) => { fds: number[] } & Pick<WorkerPlace, 'listenFds'>;
 }
 
 /**
@@ -40,7 +40,7 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
     orphanFolder = null,
     inheritedBy,
   } = options;
-  const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
+  const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: {} };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, replacement, dataPath, log: log(), listenFds };
   const place: WorkerPlace = { workerCount: workerCount(), workerIndex: index, orphanFolder, ...given };

@@ -18,8 +18,9 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
-import { addressUrl } from '../../contract/addresses.ts';
+import { addressesByKey, addressUrl } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
+import type { WorkerPlace } from '../../contract/messages.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import { bindEverywhere, closeListeners, listenFailure, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
@@ -42,8 +43,8 @@ export class ListenSockets {
   readonly dealer = new Dealer();
   /** URLs in the order of `listen`, with the real ports. */
   readonly addresses: string[] = [];
-  /** By address, then by slot. All slots share a group of one; null is an address of the dealer's. */
-  #groups: (HeldSocket[] | null)[] = [];
+  /** By the key of the address, then by slot. All slots share a group of one; null is an address of the dealer's. */
+  readonly #groups = new Map<string, HeldSocket[] | null>();
   readonly #locks: net.Server[] = [];
   #letGo: Promise<void> | null = null;
 
@@ -59,16 +60,16 @@ export class ListenSockets {
     try {
       if (accept === 'reuse_port') await sockets.#lock(listen);
       const count = accept === 'reuse_port' ? workerCount : 1;
-      for (const [index, address] of listen.entries()) {
+      for (const [key, address] of addressesByKey(listen)) {
         const taken = await given.take(address, count);
         const canBind = typeof net.BoundSocket === 'function' || taken.length > 0;
         if (accept === 'round_robin' || address.kind === 'unix' || !canBind) {
-          sockets.#groups.push(null);
-          sockets.addresses.push(await sockets.dealer.listen(address, index, taken[0]?.fd() ?? null));
+          sockets.#groups.set(key, null);
+          sockets.addresses.push(await sockets.dealer.listen(address, key, taken[0]?.fd() ?? null));
           continue;
         }
         const group = await bindAddress(address, count, taken);
-        sockets.#groups.push(group);
+        sockets.#groups.set(key, group);
         sockets.addresses.push(addressUrl(address, group[0]?.address().port ?? 0));
       }
       return sockets;
@@ -83,19 +84,21 @@ export class ListenSockets {
    *
    * @returns fds: descriptors of this process, in the order of the worker's; listenFds: see WorkerPlace
    */
-  inheritedBy(slot: number): { fds: number[]; listenFds: (number | null)[] } {
+  inheritedBy(slot: number): { fds: number[] } & Pick<WorkerPlace, 'listenFds'> {
     const fds: number[] = [];
-    const listenFds = this.#groups.map((group) => {
+    const listenFds: Record<string, number> = {};
+    for (const [key, group] of this.#groups) {
       const socket = group?.[slot % group.length];
-      return socket === undefined ? null : FIRST_INHERITED_FD - 1 + fds.push(socket.fd());
-    });
+      if (socket !== undefined) listenFds[key] = FIRST_INHERITED_FD - 1 + fds.push(socket.fd());
+    }
     return { fds, listenFds };
   }
 
   /** fds are the descriptors of all sockets, for a primary that goes on with them; null where some are the dealer's, which stay here. */
   fds(): number[] | null {
-    if (this.#groups.includes(null)) return null;
-    return this.#groups.flatMap((group) => group ?? []).map((socket) => socket.fd());
+    const groups = [...this.#groups.values()];
+    if (groups.includes(null)) return null;
+    return groups.flatMap((group) => group ?? []).map((socket) => socket.fd());
   }
 
   /** unlock gives the locks up once the workers listen: another instance then finds the address taken. */
@@ -121,7 +124,7 @@ export class ListenSockets {
   }
 
   #closeBound(): void {
-    for (const group of this.#groups) {
+    for (const group of this.#groups.values()) {
       for (const socket of group?.splice(0) ?? []) socket.close();
     }
   }

@@ -54,8 +54,8 @@ export class InboundServer implements ConnectionOwner {
   readonly #deps: InboundServerDeps;
   /** Open listeners; null once they were closed. */
   #listeners: Server[] | null = [];
-  /** By the index of the address in `listen`. */
-  readonly #acceptors: Acceptor[] = [];
+  /** By addressesByKey. */
+  readonly #acceptors = new Map<string, Acceptor>();
   readonly #protocols: Protocols;
   readonly #handshakes: HandshakeTracker;
   readonly #proxyHeaderFailures: ProxyHeaderFailures;
@@ -105,8 +105,8 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan();
   }
 
-  /** expect prepares for connections to the address of this index in `listen`: the primary deals them, or listen follows. */
-  expect(address: ListenSettings, index: number): Acceptor {
+  /** expect prepares for connections to an address: the primary deals them, or listen follows. @param key of addressesByKey */
+  expect(address: ListenSettings, key: string): Acceptor {
     const acceptor = new Acceptor({
       address,
       owner: this,
@@ -114,13 +114,13 @@ export class InboundServer implements ConnectionOwner {
       handshakes: this.#handshakes,
       proxyHeaderFailures: this.#proxyHeaderFailures,
     });
-    this.#acceptors[index] = acceptor;
+    this.#acceptors.set(key, acceptor);
     return acceptor;
   }
 
   /** listen opens an expected address and returns its URL; see openListener, also for its parameters and errors. */
-  async listen(address: ListenSettings, index: number, inheritedFd: number | null = null): Promise<string> {
-    const acceptor = this.#acceptors[index] ?? this.expect(address, index);
+  async listen(address: ListenSettings, key: string, inheritedFd: number | null = null): Promise<string> {
+    const acceptor = this.#acceptors.get(key) ?? this.expect(address, key);
     // With this highWaterMark, node stops reading a paused socket once one read waits in it.
     const options = { allowHalfOpen: true, noDelay: true, highWaterMark: 1 };
     const server = createServer(options, (socket) => acceptor.accept(socket));
@@ -137,7 +137,7 @@ export class InboundServer implements ConnectionOwner {
     const keys = Buffer.from(ticketKeys, 'base64');
     for (const tls of addresses) {
       try {
-        for (const { names, error } of this.#acceptors[tls.address]?.useTls(tls, keys) ?? [])
+        for (const { names, error } of this.#acceptors.get(tls.address)?.useTls(tls, keys) ?? [])
           logger.error({ names, err: error }, 'a certificate cannot be used, and is left out');
       } catch (thrown) {
         logger.error({ err: toError(thrown) }, 'TLS cannot be changed, that of before stays');
@@ -146,8 +146,8 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /** take is called with each connection that the primary deals, in the turn in which it came. */
-  take(index: number, socket: Socket): void {
-    const acceptor = this.#acceptors[index];
+  take(key: string, socket: Socket): void {
+    const acceptor = this.#acceptors.get(key);
     socket.allowHalfOpen = true;
     if (acceptor === undefined) socket.destroy();
     else acceptor.accept(socket);

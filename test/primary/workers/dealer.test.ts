@@ -9,7 +9,7 @@ import { makeFleet, setMode } from './fixtures/fleet.ts';
 async function openDealer(t: TestContext, limits?: { maxWaiting?: number; waitMs?: number }) {
   const dealer = new Dealer(limits);
   t.after(() => dealer.close());
-  const url = await dealer.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, 0);
+  const url = await dealer.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, 'a');
   return { dealer, port: Number(new URL(url).port) };
 }
 

@@ -45,7 +45,7 @@ test('each slot has a descriptor per TCP address, none for a Unix socket, and no
   ]);
   const [first, second] = [sockets.inheritedBy(0), sockets.inheritedBy(1)];
   assert.equal(new Set([...first.fds, ...second.fds]).size, 6);
-  assert.deepEqual(first.listenFds, [4, null, 5, 6]);
+  assert.deepEqual(first.listenFds, { '127.0.0.1:0': 4, ':0': 5, 'localhost:0': 6 });
   assert.deepEqual(second.listenFds, first.listenFds);
   assert.deepEqual(
     sockets.addresses.map((url) => url.replace(/[1-9]\d*$/, 'PORT')),
@@ -63,7 +63,7 @@ test('with accept shared all slots have the same descriptor of an address, and w
   assert.equal(new Set(first.fds).size, 2);
   assert.deepEqual(second, first);
   const dealt = await openSockets(t, [loopback(0)], 'round_robin');
-  assert.deepEqual(dealt.inheritedBy(0), { fds: [], listenFds: [null] });
+  assert.deepEqual(dealt.inheritedBy(0), { fds: [], listenFds: {} });
 });
 
 test('an address where another instance of the same user listens is refused, and the message names it', async (t) => {

@@ -9,7 +9,7 @@ import { keepLog, processAlive, settingsMessage, WORKER_FILE } from './fixtures/
 
 function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } = {}) {
   const { logger, lines } = keepLog();
-  const place = JSON.stringify({ workerIndex: 3, workerCount: 4, listenFds: [] });
+  const place = JSON.stringify({ workerIndex: 3, workerCount: 4, listenFds: {} });
   const env = { ...process.env, FIXTURE_MODE: mode, [WORKER_PLACE]: place };
   const worker = fork(WORKER_FILE, [], { execArgv: [], env, ...settings });
   const link = new WorkerLink(worker, 3, logger);

@@ -42,7 +42,7 @@ test('a Unix socket serves; its peers have no address and are logged as unix:', 
 test('a port in use is listen_failed with the system’s code as cause', async (t) => {
   const proxy = await startProxy(t, { backends: [] });
   await assert.rejects(
-    proxy.server.listen(plain({ kind: 'tcp', host: '127.0.0.1', port: proxy.port }), 1),
+    proxy.server.listen(plain({ kind: 'tcp', host: '127.0.0.1', port: proxy.port }), 'b'),
     (error: Error) => {
       assert.equal(systemCodeOf(error), 'listen_failed');
       assert.equal(systemCodeOf(error.cause), 'EADDRINUSE');
@@ -56,13 +56,13 @@ test('an address in use is named as the configuration names it', async (t) => {
   t.after(() => rm(folder, { recursive: true, force: true }));
   const taken = { kind: 'unix', path: join(folder, 's') } as const;
   const proxy = await startProxy(t, { backends: [], listen: taken });
-  await assert.rejects(proxy.server.listen(plain(taken), 1), {
+  await assert.rejects(proxy.server.listen(plain(taken), 'b'), {
     message:
       `cannot listen on unix:${taken.path}: EADDRINUSE: another program listens there ` +
       '(is another instance running? stop it, or choose another port in the configuration)',
   });
   const elsewhere = { kind: 'tcp', host: '2001:db8::1', port: 0 } as const;
-  await assert.rejects(proxy.server.listen(plain(elsewhere), 1), {
+  await assert.rejects(proxy.server.listen(plain(elsewhere), 'c'), {
     message: 'cannot listen on [2001:db8::1]:0: EADDRNOTAVAIL: this machine has no such address',
   });
 });
