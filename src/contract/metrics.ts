@@ -16,10 +16,7 @@ export interface MetricDefinition {
 
 type Kind = 'counter' | 'gauge' | 'histogram';
 
-/**
- * Kind, name and labels of each metric, and its help. A metric without series is for a later version: it has HELP and TYPE
- * now, so that dashboards and rules can name it.
- */
+/** Kind, name and labels of each metric, and its help. */
 const ROWS = {
   'counter sluice_requests_total route method code':
     'Requests that ended, answered or aborted. Code 499: the client gave up; grpc_0 to grpc_16: the status of a gRPC call.',

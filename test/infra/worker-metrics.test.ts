@@ -97,14 +97,6 @@ test('every metric of the table has HELP and TYPE before anything is counted', a
   assert.equal(text.match(/^# TYPE nodejs_eventloop_lag_seconds gauge$/gm)?.length, 1);
 });
 
-test('names of later versions have HELP and TYPE without a series', async () => {
-  const text = await new MetricsCollector().text();
-  for (const name of ['sluice_ejections_total', 'sluice_panic']) {
-    assert.match(text, new RegExp(`^# HELP ${name} .+No series in this version\\.\n# TYPE ${name} `, 'm'));
-    assert.doesNotMatch(text, new RegExp(`^${name}`, 'm'));
-  }
-});
-
 test("the gauges of the primary's event loop are the delay since the last scrape", async () => {
   const collector = new MetricsCollector();
   await turn();
