@@ -65,21 +65,14 @@ export function loadAdmin(
 }
 
 /** Only a restart can change these. */
-const RESTART_KEYS = ['listen', 'accept', 'admin', 'redis', 'database'] as const;
+const RESTART_KEYS = ['accept', 'admin', 'redis', 'database'] as const;
 
 /** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
-  const [old, next] = [withoutCertificates(before), withoutCertificates(after)];
-  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(old[key], next[key]));
+  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
   // A worker's own socket would close with it, and reset who waits there.
   if (after.accept === 'reuse_port' && before.workers !== after.workers) changed.push('workers');
   return changed;
-}
-
-/** What is in `tls` may change, but not whether it is there. */
-function withoutCertificates(settings: Settings) {
-  const listen = settings.listen.map(({ tls, ...address }) => ({ ...address, hasTls: tls !== null }));
-  return { ...settings, listen };
 }
 
 function readSource(path: string, env: Environment): YamlSource {

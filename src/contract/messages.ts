@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 19;
+export const PROTOCOL_VERSION = 20;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -124,6 +124,8 @@ const PRIMARY_SHAPES = {
   'store-workers': { count: 'number' },
   /** Comes with a connection that the primary accepted at an address, of addressesByKey. */
   connection: { address: 'string' },
+  /** Comes with the bound socket of an address that the next settings have and those before had not. */
+  'listen-socket': { address: 'string' },
   /** Answers the worker's message of the same name: no `connection` follows. */
   'no-more-connections': {},
   /** Start the thread that logs where this worker hangs, if it does; may come again. */

@@ -1,7 +1,7 @@
 /** Opens listening sockets, and closes them without losing those who wait in their queues; for the workers and the primary. */
 import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
-import { type Server, Socket } from 'node:net';
+import { type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { addressText, addressUrl } from '../contract/addresses.ts';
@@ -26,17 +26,17 @@ const MEANINGS: Readonly<Record<string, string>> = {
 /**
  * openListener makes a server listen and returns its URL, with the real port where 0 was asked for. Throws what listenFailure makes.
  *
- * @param inheritedFd a socket that another process bound, and that this server closes; null: the server binds one
+ * @param bound a socket that another process bound (its descriptor, or heldSocket), and that this server closes; null: the server
+ *   binds one
  */
 export async function openListener(
   server: Server,
   address: ListenAddress,
-  inheritedFd: number | null = null,
+  bound: number | Socket | null = null,
 ): Promise<string> {
   try {
     // In a cluster, listen({ fd }) means a descriptor of the primary; a socket as handle is this process's own.
-    if (inheritedFd !== null)
-      server.listen(new Socket({ fd: inheritedFd, readable: false, writable: false }));
+    if (bound !== null) server.listen(typeof bound === 'number' ? heldSocket({ fd: bound }) : bound);
     else if (address.kind === 'unix') server.listen({ path: address.path });
     else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
     await once(server, 'listening');
@@ -44,6 +44,20 @@ export async function openListener(
     throw listenFailure(address, thrown);
   }
   return boundUrl(server, address);
+}
+
+/**
+ * heldSocket owns a bound socket until a server listens with it. It never reads: that would accept nothing and fail.
+ * @param source a descriptor, or the handle of node's that came with a message
+ */
+export function heldSocket(source: { fd: number } | { handle: unknown }): Socket {
+  // Its type knows no handles but those of BoundSocket.
+  return new Socket({ ...source, readable: false, writable: false } as SocketConstructorOpts);
+}
+
+/** descriptorOf a server that listens, to give it to another process; null: it has none. */
+export function descriptorOf(server: Server): number | null {
+  return (server as { _handle?: { fd: number } | null })._handle?.fd ?? null;
 }
 
 /** boundUrl is addressUrl of a server that listens at the address. */

@@ -87,6 +87,11 @@ class Primary {
   /** Resolves when the phase becomes ready. */
   readonly #ready = Promise.withResolvers<Reloader>();
   readonly #notifier: SystemdNotifier;
+  /** What a reload needs of the workers. */
+  readonly #fleet = {
+    resize: (count: number, drainMs: number) => this.#supervisor?.resize(count, drainMs),
+    links: () => this.#supervisor?.everyLink() ?? [],
+  };
   #phase: Phase = 'starting';
   #supervisor: Supervisor | null = null;
   #reloader: Reloader | null = null;
@@ -202,8 +207,8 @@ class Primary {
     const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { registry, ejections, checker, directory, collector, briefing, acme, tls };
     const onFileChange = () => void this.#reload();
-    const resize = (count: number, drainMs: number) => this.#supervisor?.resize(count, drainMs);
-    const read = { configPath, env, initial, onFileChange, resize };
+    const prepareListen = (listen: Settings['listen']) => sockets.prepare(listen, logger);
+    const read = { configPath, env, initial, onFileChange, prepareListen, ...this.#fleet };
     const reloader = new Reloader({ ...read, log: this.#log, storage, ...changed });
     this.#reloader = reloader;
     lifecycle.onClose('the watch of the configuration', () => reloader.close());

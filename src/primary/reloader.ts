@@ -2,11 +2,12 @@
  * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart,
  * becomes the next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
-import { changedRestartKeys, loadConfig } from '../config/load.ts';
+import { changedRestartKeys, type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
+import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
@@ -19,6 +20,8 @@ import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { Storage } from './storage.ts';
 import type { TlsKeeper } from './tls/tls-keeper.ts';
 import { type Revision, type WorkerBriefing, workerCountOf } from './worker-briefing.ts';
+import type { ListenChange } from './workers/listen-sockets.ts';
+import type { WorkerLink } from './workers/worker-link.ts';
 
 /** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
 export type ReloadOutcome =
@@ -45,6 +48,10 @@ interface ReloaderOptions {
   briefing: WorkerBriefing;
   acme: AcmeService;
   tls: TlsKeeper;
+  /** Binds the new addresses of a `listen`; see ListenSockets, also for errors. */
+  prepareListen: (listen: Settings['listen']) => Promise<ListenChange>;
+  /** All workers, those that start included. */
+  links: () => WorkerLink[];
   /** Makes the number of workers this one; see Supervisor. */
   resize: (count: number, drainMs: number) => void;
   /** `watch` is on and the file has changed. */
@@ -110,19 +117,38 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, log, storage, checker, tls } = this.#options;
+    const { configPath, env, tls, prepareListen } = this.#options;
     const loaded = loadConfig(configPath, env, tls.tolerates);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);
     if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
+    let change: ListenChange;
+    try {
+      change = await prepareListen(settings.listen);
+    } catch (thrown) {
+      if (thrown instanceof LbError) return refusal(['listen'], thrown.message);
+      throw thrown;
+    }
+    let refused = true;
+    try {
+      const outcome = await this.#enforce(loaded, change);
+      refused = !outcome.ok;
+      return outcome;
+    } finally {
+      if (refused) change.cancel();
+    }
+  }
+
+  async #enforce({ settings, warnings }: LoadedConfig, change: ListenChange): Promise<ReloadOutcome> {
+    const { log, storage, checker } = this.#options;
     try {
       log.configure(settings.log);
     } catch (thrown) {
       if (thrown instanceof LbError) return refusal(['log.file'], thrown.message);
       throw thrown;
     }
-    logWarnings(log.logger, loaded.warnings);
+    logWarnings(log.logger, warnings);
     const [loadedAtUs] = await Promise.all([storage.nowUs(), checker.prepare(settings.pools)]);
     const { number, policyVersionUs } = this.current;
     this.current = {
@@ -131,7 +157,10 @@ export class Reloader {
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
+    // Before the settings. What is forked from now on inherits the sockets.
+    const finish = change.commit(this.#options.links());
     const pendingWorkers = await this.#apply(this.current);
+    await finish();
     // The workers of now have their new shares by then.
     this.#options.resize(workerCountOf(settings), settings.timeouts.drainMs);
     return { ok: true, revision: number + 1, pendingWorkers };

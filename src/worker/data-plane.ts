@@ -4,6 +4,7 @@ import { SlowStart } from '../balance/slow-start.ts';
 import { addressesByKey } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
+import { toError } from '../contract/errors.ts';
 import { backendKey } from '../contract/health.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
@@ -40,6 +41,7 @@ type TrafficMessage = Exclude<
       | 'tls'
       | 'list-tunnels'
       | 'watch-loop'
+      | 'listen-socket'
       | 'drain'
       | 'stop';
   }
@@ -51,6 +53,8 @@ interface DataPlaneOptions
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
+  /** Bound sockets by the key of their address; taken from here when it listens. */
+  sockets: Map<string, Socket>;
   send: (message: WorkerMessage) => boolean;
 }
 
@@ -76,6 +80,8 @@ export class DataPlane {
   readonly #server: InboundServer;
   /** Resolves once the primary deals no further connection. */
   readonly #dealEnded = Promise.withResolvers<void>();
+  /** Resolves when all listeners are open and closed as asked; never rejects. */
+  #listening: Promise<void> = Promise.resolve();
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
@@ -89,14 +95,14 @@ export class DataPlane {
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    const http2 = http2Of(first, options, wires);
+    const http2 = http2Engine({ ...options, wires });
     return new DataPlane(first, { ...options, wires, engine, http2 }, await connectRedis(first, options));
   }
 
   /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
-    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Engine | null },
+    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Engine },
     connection: RedisConnection | null,
   ) {
     const { logger, send } = options;
@@ -128,18 +134,36 @@ export class DataPlane {
       return this.#dealEnded.promise;
     };
     this.#server = new InboundServer({ ...options, plan, overload, handler: this.#handler, endDeal });
-    for (const [key, address] of addressesByKey(first.settings.listen)) this.#server.expect(address, key);
+    this.#server.expect(addressesByKey(first.settings.listen));
     if (options.tls !== null) this.useTls(options.tls);
   }
 
   /** listen opens every address. Throws LbError listen_failed. */
-  async listen(): Promise<void> {
+  listen(): Promise<void> {
     // Without the store this worker would grant its local share on top of what others get from the store.
-    await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
+    const store = this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
+    const opened = Promise.resolve(store).then(() => this.#openListeners());
+    // Who called hears of a failure.
+    this.#listening = opened.catch(() => undefined);
+    return opened;
+  }
+
+  /** Opens what is new, then closes what is gone, so that those who wait there are served. */
+  async #openListeners(): Promise<void> {
+    const { sockets } = this.#options;
     for (const [key, address] of addressesByKey(this.settings.listen)) {
-      const fd = this.#options.listenFds[key] ?? null;
-      if (fd !== null) await this.#server.listen(address, key, fd);
+      const socket = sockets.get(key);
+      sockets.delete(key);
+      if (socket !== undefined) await this.#server.listen(address, key, socket);
     }
+    for (const socket of sockets.values()) socket.destroy();
+    sockets.clear();
+    await this.#server.closeGone();
+  }
+
+  /** listenFds are the descriptors of its listening sockets. */
+  listenFds(): number[] {
+    return this.#server.listenFds();
   }
 
   /** useTls replaces the certificates and ticket keys of every address; see InboundServer. */
@@ -147,14 +171,24 @@ export class DataPlane {
     this.#server.useTls(material);
   }
 
-  /** applySettings swaps in the plan of a later revision; requests under way keep theirs. */
-  applySettings(message: SettingsMessage): void {
+  /**
+   * applySettings swaps in the plan of a later revision, at once; requests under way keep theirs. Resolves when it listens where the
+   * revision says; never rejects.
+   */
+  applySettings(message: SettingsMessage): Promise<void> {
     const previous = this.#plan;
     const next = this.#makePlan(message, previous);
     this.settings = message.settings;
     this.#plan = next;
     previous.supersede(next);
     this.#retired.push(previous);
+    this.#server.expect(addressesByKey(message.settings.listen));
+    this.#listening = this.#listening
+      .then(() => this.#openListeners())
+      .catch((thrown: unknown) =>
+        this.#options.logger.error({ err: toError(thrown) }, 'the listeners cannot all be changed'),
+      );
+    return this.#listening;
   }
 
   /** receive acts on a message about traffic. @param connection that of a `connection`; null: it was lost on the way */
@@ -280,15 +314,6 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
   if (engine === 'wire') return wireEngine(wires);
   const { nodeEngine } = await import('./inbound/node/node-engine.ts');
   return nodeEngine();
-}
-
-/** null where no address can have HTTP/2. */
-function http2Of(
-  { settings: { listen } }: SettingsMessage,
-  { metrics, logger }: DataPlaneOptions,
-  wires: WireMaker,
-): Engine | null {
-  return listen.some(({ h2c, http2 }) => h2c || http2) ? http2Engine({ metrics, logger, wires }) : null;
 }
 
 /** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */

@@ -24,6 +24,7 @@ import {
 import { listenKeys } from '../contract/orphans.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
+import { heldSocket } from '../infra/listeners.ts';
 import { ACCESS_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { type LogOutput, ProcessLog } from '../infra/logging/process-log.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
@@ -51,7 +52,7 @@ class WorkerMain {
     access: this.#accessLines,
   });
   readonly #logger = this.#log.logger;
-  readonly #link = new PrimaryLink(this.#logger, (message, connection) => this.#receive(message, connection));
+  readonly #link = new PrimaryLink(this.#logger, (message, socket) => this.#receive(message, socket));
   readonly #timer = new DeadlineTimer({
     clock: systemClock,
     onError: (error) => this.#logger.error({ err: toError(error) }, 'a deadline failed'),
@@ -60,6 +61,10 @@ class WorkerMain {
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
+  /** Bound sockets at which it does not listen yet, by the key of their address. */
+  readonly #sockets = new Map(
+    Object.entries(this.#place.listenFds).map(([key, fd]) => [key, heldSocket({ fd })]),
+  );
   #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();
   #reportUnsent = false;
@@ -87,7 +92,7 @@ class WorkerMain {
     this.#link.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
   }
 
-  #receive(message: PrimaryMessage, connection: Socket | null): void {
+  #receive(message: PrimaryMessage, socket: Socket | null): void {
     switch (message.type) {
       case 'settings':
         this.#next(() => this.#onSettings(message));
@@ -108,6 +113,12 @@ class WorkerMain {
         this.#next(() => {
           this.#tls = message;
           this.#dataPlane?.useTls(message);
+        });
+        break;
+      case 'listen-socket':
+        // Behind settings that may still close an earlier one.
+        this.#next(() => {
+          if (socket !== null) this.#sockets.set(message.address, socket);
         });
         break;
       case 'acme-challenges': {
@@ -135,7 +146,7 @@ class WorkerMain {
         this.#stop();
         break;
       default:
-        this.#dataPlane?.receive(message, connection);
+        this.#dataPlane?.receive(message, socket);
     }
   }
 
@@ -148,7 +159,7 @@ class WorkerMain {
     const { revision } = message;
     this.#configureLog(message.settings.log);
     if (this.#dataPlane !== null) {
-      this.#dataPlane.applySettings(message);
+      await this.#dataPlane.applySettings(message);
       this.#link.send({ type: 'applied', revision });
       return;
     }
@@ -157,6 +168,7 @@ class WorkerMain {
     this.#timer.start();
     const dataPlane = await DataPlane.open(message, {
       ...this.#place,
+      sockets: this.#sockets,
       logger: this.#logger,
       timer: this.#timer,
       metrics: this.#metrics,
@@ -275,12 +287,12 @@ class WorkerMain {
 
   /** Resolves when a new primary needs this worker no more, or when the time without one is over. */
   async #serveOn(): Promise<void> {
-    const { orphanFolder: folder, listenFds } = this.#place;
+    const { orphanFolder: folder } = this.#place;
     const settings = this.#dataPlane?.settings;
     if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return;
     const { graceWithoutMs: graceMs } = settings.primary;
     this.#logger.error({ graceMs }, 'the primary is gone: serving on until there is another one');
-    const fds = Object.values(listenFds);
+    const fds = this.#dataPlane?.listenFds() ?? [];
     const keys = listenKeys(settings.listen);
     const note = { keys, socketCount: fds.length, drainMs: settings.timeouts.drainMs };
     const isRelieved = await waitForSuccessor({ folder, note, fds, graceMs, logger: this.#logger });

@@ -2,6 +2,7 @@
 import cluster from 'node:cluster';
 import { Socket } from 'node:net';
 import { type PrimaryMessage, parsePrimaryMessage, type WorkerMessage } from '../contract/messages.ts';
+import { heldSocket } from '../infra/listeners.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 
 /** Characters of the type of an unknown message that are logged. */
@@ -19,14 +20,14 @@ export class PrimaryLink {
   readonly #logger: Logger;
   #unsentCount = 0;
 
-  /** @param onMessage called for each message in the order of arrival, with the connection that came with it */
-  constructor(logger: Logger, onMessage: (message: PrimaryMessage, connection: Socket | null) => void) {
+  /** @param onMessage called for each message in the order of arrival, with the connection or the listening socket that came with it */
+  constructor(logger: Logger, onMessage: (message: PrimaryMessage, socket: Socket | null) => void) {
     this.#logger = logger;
     // Without this, node ends a worker at once when its primary goes (lib/internal/cluster/child.js), requests and all.
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     process.on('message', (raw: { type?: unknown } | null, handle: unknown) => {
       const message = parsePrimaryMessage(raw);
-      if (message !== null) onMessage(message, handle instanceof Socket ? handle : null);
+      if (message !== null) onMessage(message, socketOf(handle));
       // Nothing but its type is logged: messages carry secrets.
       else {
         const type = String(raw?.type).slice(0, MAX_TYPE_CHARS);
@@ -56,4 +57,10 @@ export class PrimaryLink {
     });
     return true;
   }
+}
+
+/** A listening socket comes as a bare handle, because a Socket of node's reads at once. null: it was closed before it could be sent. */
+function socketOf(handle: unknown): Socket | null {
+  if (handle instanceof Socket) return handle;
+  return typeof handle === 'object' && handle !== null ? heldSocket({ handle }) : null;
 }

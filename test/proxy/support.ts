@@ -235,7 +235,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     tls: options.tls === undefined ? null : TLS_SETTINGS,
     proxyProtocol: options.proxyProtocol ?? null,
   };
-  server.expect(address, TLS_KEY);
+  server.expect(new Map([[TLS_KEY, address]]));
   if (options.tls !== undefined) server.useTls(tlsMaterial(options.tls));
   const url = await server.listen(address, TLS_KEY);
   const clients: RawClient[] = [];

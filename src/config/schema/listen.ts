@@ -46,7 +46,7 @@ const certificate = Key.block('A certificate and its key.', {
 });
 
 const tls = Key.block(
-  'TLS at this address ([more](tls.md)). Adding it to an address or removing it needs a restart; changes in it do not.',
+  'TLS at this address ([more](tls.md)). A reload adds, changes or removes it for connections from then on.',
   {
     certificates: Key.list(certificate, {
       type: 'list',
@@ -91,7 +91,8 @@ export const listenSchema = Key.list(
   }),
   {
     type: 'list',
-    meaning: 'Addresses for the traffic that is proxied. Changes need a restart, except those in `tls`.',
+    meaning:
+      'Addresses for the traffic that is proxied. A reload opens and closes them ([how](operating.md#reload)).',
     fallback: 'one entry, `:8080`',
     none: 'needs at least one address',
   },

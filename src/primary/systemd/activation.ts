@@ -1,7 +1,7 @@
 /** The listening sockets that a process is started with: by systemd (socket activation, sd_listen_fds(3)), or by the primary that it replaces. */
 import { fstatSync } from 'node:fs';
 import { LbError } from '../../contract/errors.ts';
-import { GivenSocket } from '../workers/given-sockets.ts';
+import { HeldSocket } from '../workers/given-sockets.ts';
 
 const FIRST_FD = 3;
 /** The environment variable with the number of sockets that a primary passes on. A channel comes before them. */
@@ -13,7 +13,7 @@ const VARIABLES = ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', PASSED_SOCKETS]
  * activatedSockets returns them; none where the variables are those of another process. It removes the variables, so that no
  * child takes them for its own. Throws LbError listen_failed where a descriptor is no socket.
  */
-export function activatedSockets(env: NodeJS.ProcessEnv, pid: number = process.pid): GivenSocket[] {
+export function activatedSockets(env: NodeJS.ProcessEnv, pid: number = process.pid): HeldSocket[] {
   const passed = Number(env[PASSED_SOCKETS]) || 0;
   const activated = env.LISTEN_PID === String(pid) ? Number(env.LISTEN_FDS) || 0 : 0;
   const [firstFd, count] = passed > 0 ? [FIRST_PASSED_FD, passed] : [FIRST_FD, activated];
@@ -22,6 +22,6 @@ export function activatedSockets(env: NodeJS.ProcessEnv, pid: number = process.p
     const fd = firstFd + index;
     if (!fstatSync(fd, { bigint: false }).isSocket())
       throw new LbError('listen_failed', `descriptor ${fd} that this process was started with is no socket`);
-    return new GivenSocket(fd);
+    return new HeldSocket(fd);
   });
 }

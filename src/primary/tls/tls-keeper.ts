@@ -83,7 +83,9 @@ export class TlsKeeper {
     this.isCurrent = true;
     // The files are among the warnings of the configuration.
     this.#warnOf(this.#issued);
-    this.#tell();
+    // An address may be the first with TLS.
+    if (this.#timers.length === 0) this.start();
+    else this.#tell();
   }
 
   /** tolerates is for a reload: the certificates that are in force, also those that were taken over since the last one. */

@@ -9,7 +9,7 @@
 import * as net from 'node:net';
 import type { ListenAddress } from '../../contract/settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
-import { openListener } from '../../infra/listeners.ts';
+import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import type { WorkerLink } from './worker-link.ts';
 
 /** Longer than the longest back-off of a worker that dies again and again. */
@@ -17,7 +17,10 @@ const WAIT_MS = 30_000;
 
 /** Dealer is made by ListenSockets. */
 export class Dealer {
-  readonly servers: net.Server[] = [];
+  /** By the key of the address. */
+  readonly #servers = new Map<string, net.Server>();
+  /** Addresses that workers do not know yet: their connections wait. */
+  readonly #held = new Set<string>();
   /** Workers that get connections, and those of them that are free; the first is the next to get one. */
   readonly #takers = new Set<WorkerLink>();
   readonly #free = new Set<WorkerLink>();
@@ -35,16 +38,51 @@ export class Dealer {
   }
 
   /**
-   * listen accepts at an address from now on. @param key of addressesByKey @param fd as openListener's. @returns its URL.
-   * Throws LbError listen_failed.
+   * listen accepts at an address from now on, and deals its connections once open() was called. @param key of addressesByKey
+   * @param fd as openListener's. @returns its URL. Throws LbError listen_failed.
    */
   async listen(address: ListenAddress, key: string, fd: number | null = null): Promise<string> {
     const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
       this.#accept(socket, key);
     });
-    const url = await openListener(server, address, fd);
-    this.servers.push(server);
-    return url;
+    this.#held.add(key);
+    try {
+      const url = await openListener(server, address, fd);
+      this.#servers.set(key, server);
+      return url;
+    } catch (thrown) {
+      this.#held.delete(key);
+      throw thrown;
+    }
+  }
+
+  /** open deals the connections of these addresses: the workers know them. */
+  open(keys: Iterable<string>): void {
+    for (const key of keys) this.#held.delete(key);
+    this.#deal();
+  }
+
+  /** stop accepts those who wait at these addresses, and stops listening there. @param keys default: all */
+  stop(keys: Iterable<string> = this.#servers.keys()): Promise<void> {
+    const servers: net.Server[] = [];
+    for (const key of [...keys]) {
+      const server = this.#servers.get(key);
+      if (server !== undefined) servers.push(server);
+      this.#servers.delete(key);
+    }
+    return closeListeners(servers, QUEUE_REST_MS);
+  }
+
+  /** cancel closes an address that was never opened, and its connections. */
+  cancel(key: string): void {
+    this.#servers.get(key)?.close();
+    this.#servers.delete(key);
+    this.#held.delete(key);
+    for (const [socket, address] of this.#waiting) {
+      if (address !== key) continue;
+      this.#waiting.delete(socket);
+      socket.destroy();
+    }
   }
 
   /** add deals to a worker that is ready. */
@@ -75,7 +113,8 @@ export class Dealer {
 
   /** close stops listening and closes the connections that no worker has taken. Safe to call twice. */
   close(): void {
-    for (const server of this.servers.splice(0)) server.close();
+    for (const server of this.#servers.values()) server.close();
+    this.#servers.clear();
     for (const [socket] of [...this.#waiting, ...this.#sent.values()]) socket.destroy();
     this.#waiting.clear();
     this.#sent.clear();
@@ -102,7 +141,7 @@ export class Dealer {
 
   #deal(): void {
     for (const link of this.#free) {
-      const [oldest] = this.#waiting;
+      const oldest = this.#oldest();
       if (oldest === undefined) return;
       const [socket, address] = oldest;
       this.#free.delete(link);
@@ -110,5 +149,10 @@ export class Dealer {
       this.#waiting.delete(socket);
       this.#sent.set(link, [socket.setTimeout(0), address]);
     }
+  }
+
+  #oldest(): [net.Socket, address: string] | undefined {
+    for (const waiting of this.#waiting) if (!this.#held.has(waiting[1])) return waiting;
+    return undefined;
   }
 }

@@ -65,6 +65,11 @@ export class Fleet {
     return this.all().flatMap((slot) => slot.reachableLink ?? []);
   }
 
+  /** everyLink has the workers that start, too: what they are sent waits for them. */
+  everyLink(): WorkerLink[] {
+    return this.all().flatMap((slot) => slot.link ?? []);
+  }
+
   /** views lists every slot, the wanted ones first. */
   views(): (WorkerView & { wanted: boolean })[] {
     return this.all().map((slot) => ({ ...slot.view(), wanted: this.isWanted(slot) }));

@@ -4,16 +4,10 @@
  */
 import { lookup } from 'node:dns/promises';
 import { fstatSync, readFileSync } from 'node:fs';
-import { type AddressInfo, Socket, type SocketConstructorOpts } from 'node:net';
+import type { AddressInfo, BoundSocket, Socket } from 'node:net';
 import { addressText } from '../../contract/addresses.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
-
-/** HeldSocket is a bound socket of this process that workers can inherit; net.BoundSocket is one. */
-export interface HeldSocket {
-  fd(): number;
-  address(): { address: string; port: number };
-  close(): void;
-}
+import { heldSocket } from '../../infra/listeners.ts';
 
 /** The handle of node's that came with a message, or that it makes of a descriptor. */
 export interface SocketHandle {
@@ -23,23 +17,25 @@ export interface SocketHandle {
 /** What a wildcard is bound to, with and without IPv6. */
 const EVERYWHERE: ReadonlySet<string> = new Set(['::', '0.0.0.0']);
 
-/** GivenSocket holds one of them. */
-export class GivenSocket implements HeldSocket {
+/** HeldSocket is a bound socket of this process that workers can inherit or be sent: one of those, or one that is bound here. */
+export class HeldSocket {
   readonly #fd: number;
-  /** Owns the descriptor. It never reads: that would accept nothing and fail. */
+  /** Owns the descriptor. */
   readonly #owner: Socket;
 
   /** @param handle node's, where there is one: two of them must not own one descriptor */
-  constructor(fd: number, handle?: SocketHandle) {
+  constructor(fd: number, handle?: SocketHandle | BoundSocket) {
     this.#fd = fd;
-    const source = handle === undefined ? { fd } : { handle };
-    const options = { ...source, readable: false, writable: false };
-    // Its type knows no handles but those of BoundSocket.
-    this.#owner = new Socket(options as SocketConstructorOpts);
+    this.#owner = heldSocket(handle === undefined ? { fd } : { handle });
   }
 
   fd(): number {
     return this.#fd;
+  }
+
+  /** handle is for messages to workers, which node sends with a handle of its own; null once it is closed. */
+  handle(): SocketHandle | null {
+    return (this.#owner as { _handle?: SocketHandle | null })._handle ?? null;
   }
 
   address(): { address: string; port: number } {
@@ -62,7 +58,7 @@ export class GivenSocket implements HeldSocket {
   }
 
   /** Whether two descriptors are of one socket. */
-  isSameAs(other: GivenSocket): boolean {
+  isSameAs(other: HeldSocket): boolean {
     return fstatSync(this.#fd).ino === fstatSync(other.#fd).ino;
   }
 
@@ -73,10 +69,10 @@ export class GivenSocket implements HeldSocket {
 
 /** GivenSockets is made by the primary's main before it binds. */
 export class GivenSockets {
-  #sockets: GivenSocket[] = [];
+  #sockets: HeldSocket[] = [];
 
   /** add takes a socket over, unless it is here already. */
-  add(socket: GivenSocket): void {
+  add(socket: HeldSocket): void {
     if (this.#sockets.some((each) => each.isSameAs(socket))) socket.close();
     else this.#sockets.push(socket);
   }
@@ -87,7 +83,7 @@ export class GivenSockets {
   }
 
   /** take gives away up to `count` sockets of the address; the caller closes them. */
-  async take(address: ListenAddress, count: number): Promise<GivenSocket[]> {
+  async take(address: ListenAddress, count: number): Promise<HeldSocket[]> {
     const taken = (await this.#of(address)).slice(0, count);
     this.#sockets = this.#sockets.filter((each) => !taken.includes(each));
     return taken;
@@ -102,7 +98,7 @@ export class GivenSockets {
     });
   }
 
-  async #of(address: ListenAddress): Promise<GivenSocket[]> {
+  async #of(address: ListenAddress): Promise<HeldSocket[]> {
     if (address.kind === 'unix') return this.#sockets.filter((socket) => socket.path() === address.path);
     // A port of 0 is another one each time.
     if (address.port === 0) return [];

@@ -22,9 +22,29 @@ import { addressesByKey, addressUrl } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { WorkerPlace } from '../../contract/messages.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import { bindEverywhere, closeListeners, listenFailure, QUEUE_REST_MS } from '../../infra/listeners.ts';
+import { bindEverywhere, listenFailure } from '../../infra/listeners.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
 import { Dealer } from './dealer.ts';
-import { GivenSockets, type HeldSocket } from './given-sockets.ts';
+import { removeDeadSockets } from './free-addresses.ts';
+import { GivenSockets, HeldSocket } from './given-sockets.ts';
+import type { WorkerLink } from './worker-link.ts';
+
+/** A change of `listen` whose new sockets are bound. One of the two is called in the end, before another change. */
+export interface ListenChange {
+  /**
+   * commit gives the new sockets to these workers, and closes those that are wanted no more. The settings must follow in the same turn.
+   * @returns finish: to be called once the workers have applied them. Connections that wait in queues are accepted before they close
+   */
+  commit(links: readonly WorkerLink[]): () => Promise<void>;
+  /** cancel closes the new sockets, unless they are in force. */
+  cancel(): void;
+}
+
+/** URL and sockets of an address; null: the dealer has them. */
+interface Bound {
+  url: string;
+  group: HeldSocket[] | null;
+}
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
@@ -46,7 +66,15 @@ export class ListenSockets {
   /** By the key of the address, then by slot. All slots share a group of one; null is an address of the dealer's. */
   readonly #groups = new Map<string, HeldSocket[] | null>();
   readonly #locks: net.Server[] = [];
+  readonly #accept: Settings['accept'];
+  /** Sockets of each address. */
+  readonly #count: number;
   #letGo: Promise<void> | null = null;
+
+  private constructor(accept: Settings['accept'], workerCount: number) {
+    this.#accept = accept;
+    this.#count = accept === 'reuse_port' ? workerCount : 1;
+  }
 
   /** open binds the sockets; the primary's main calls it before it forks. Throws LbError listen_failed; see listenFailure. */
   static async open({
@@ -56,26 +84,96 @@ export class ListenSockets {
     given = new GivenSockets(),
   }: ListenSocketsOptions): Promise<ListenSockets> {
     if (accept === 'reuse_port') assertSupported();
-    const sockets = new ListenSockets();
+    const sockets = new ListenSockets(accept, workerCount);
+    const addresses = addressesByKey(listen);
     try {
-      if (accept === 'reuse_port') await sockets.#lock(listen);
-      const count = accept === 'reuse_port' ? workerCount : 1;
-      for (const [key, address] of addressesByKey(listen)) {
-        const taken = await given.take(address, count);
-        const canBind = typeof net.BoundSocket === 'function' || taken.length > 0;
-        if (accept === 'round_robin' || address.kind === 'unix' || !canBind) {
-          sockets.#groups.set(key, null);
-          sockets.addresses.push(await sockets.dealer.listen(address, key, taken[0]?.fd() ?? null));
-          continue;
-        }
-        const group = await bindAddress(address, count, taken);
+      for (const [key, { url, group }] of await sockets.#bind(addresses, given)) {
         sockets.#groups.set(key, group);
-        sockets.addresses.push(addressUrl(address, group[0]?.address().port ?? 0));
+        sockets.addresses.push(url);
       }
-      return sockets;
     } catch (thrown) {
       sockets.close();
       throw thrown;
+    }
+    sockets.dealer.open(addresses.keys());
+    return sockets;
+  }
+
+  /** prepare binds what a new `listen` has more; called by a reload. Throws LbError listen_failed, and has changed nothing then. */
+  async prepare(listen: readonly ListenAddress[], logger: Logger): Promise<ListenChange> {
+    const wanted = addressesByKey(listen);
+    const added = new Map([...wanted].filter(([key]) => !this.#groups.has(key)));
+    await removeDeadSockets([...added.values()], logger);
+    const bound = await this.#bind(added, new GivenSockets());
+    let isInForce = false;
+    return {
+      commit: (links) => {
+        isInForce = true;
+        const removed = [...this.#groups.keys()].filter((key) => !wanted.has(key));
+        this.#replace(bound, removed, links);
+        if (bound.size + removed.length > 0)
+          logger.info({ added: [...bound.values()].map(({ url }) => url), removed }, '`listen` has changed');
+        return async () => {
+          this.unlock();
+          this.dealer.open(bound.keys());
+          await this.dealer.stop(removed);
+        };
+      },
+      cancel: () => {
+        if (!isInForce) this.#unbind(bound);
+      },
+    };
+  }
+
+  /** Binds every address; if one fails, none. With reuse_port, the locks are held until unlock(). */
+  async #bind(
+    addresses: ReadonlyMap<string, ListenAddress>,
+    given: GivenSockets,
+  ): Promise<Map<string, Bound>> {
+    const all = new Map<string, Bound>();
+    try {
+      if (this.#accept === 'reuse_port') await this.#lock([...addresses.values()]);
+      for (const [key, address] of addresses) {
+        const taken = await given.take(address, this.#count);
+        const canBind = typeof net.BoundSocket === 'function' || taken.length > 0;
+        if (this.#accept === 'round_robin' || address.kind === 'unix' || !canBind) {
+          const url = await this.dealer.listen(address, key, taken[0]?.fd() ?? null);
+          all.set(key, { url, group: null });
+          continue;
+        }
+        const group = await bindAddress(address, this.#count, taken);
+        all.set(key, { url: addressUrl(address, group[0]?.address().port ?? 0), group });
+      }
+      return all;
+    } catch (thrown) {
+      this.#unbind(all);
+      throw thrown;
+    }
+  }
+
+  #unbind(bound: ReadonlyMap<string, Bound>): void {
+    this.unlock();
+    for (const [key, { group }] of bound) {
+      if (group === null) this.dealer.cancel(key);
+      else for (const socket of group) socket.close();
+    }
+  }
+
+  #replace(
+    bound: ReadonlyMap<string, Bound>,
+    removed: readonly string[],
+    links: readonly WorkerLink[],
+  ): void {
+    for (const key of removed) {
+      for (const socket of this.#groups.get(key) ?? []) socket.close();
+      this.#groups.delete(key);
+    }
+    for (const [key, { group }] of bound) {
+      this.#groups.set(key, group);
+      for (const link of links) {
+        const handle = group?.[link.index % group.length]?.handle();
+        if (handle) link.send({ type: 'listen-socket', address: key }, handle);
+      }
     }
   }
 
@@ -112,7 +210,7 @@ export class ListenSockets {
    */
   letGo(): Promise<void> {
     this.#closeBound();
-    this.#letGo ??= closeListeners(this.dealer.servers.splice(0), QUEUE_REST_MS);
+    this.#letGo ??= this.dealer.stop();
     return this.#letGo;
   }
 
@@ -188,7 +286,7 @@ interface GroupOptions {
 }
 
 /** Sockets of one port; where that is 0, the first one chooses it. */
-function bindGroup(host: string, { port, count, isFirst }: GroupOptions): net.BoundSocket[] {
+function bindGroup(host: string, { port, count, isFirst }: GroupOptions): HeldSocket[] {
   const reusePort = count > 1 || !isFirst;
   if (reusePort && isFirst && port !== 0) new net.BoundSocket({ host, port }).close();
   const group: net.BoundSocket[] = [];
@@ -197,7 +295,7 @@ function bindGroup(host: string, { port, count, isFirst }: GroupOptions): net.Bo
       const samePort = group[0]?.address().port ?? port;
       group.push(new net.BoundSocket({ host, port: samePort, reusePort }));
     }
-    return group;
+    return group.map((socket) => new HeldSocket(socket.fd(), socket));
   } catch (thrown) {
     for (const socket of group) socket.close();
     throw thrown;

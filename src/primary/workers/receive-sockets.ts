@@ -6,7 +6,7 @@
 import { Socket } from 'node:net';
 import { LbError } from '../../contract/errors.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
-import { GivenSocket, type SocketHandle } from './given-sockets.ts';
+import { HeldSocket, type SocketHandle } from './given-sockets.ts';
 
 /** Node's PipeWrap, as far as it is needed. */
 interface Pipe {
@@ -29,7 +29,7 @@ const RECEIVE_MS = 4_000;
  *
  * @param neighbour a connection to a Unix socket: it has the class of the pipe
  */
-export async function receiveSockets(path: string, neighbour: Socket, count: number): Promise<GivenSocket[]> {
+export async function receiveSockets(path: string, neighbour: Socket, count: number): Promise<HeldSocket[]> {
   if (count === 0) return [];
   const Pipe = (neighbour as PipeOwner)._handle?.constructor as (new (type: number) => Pipe) | undefined;
   if (Pipe === undefined)
@@ -37,7 +37,7 @@ export async function receiveSockets(path: string, neighbour: Socket, count: num
   const pipe = new Pipe(IPC);
   const options: object = { handle: pipe, manualStart: true };
   const socket = new Socket(options);
-  const received: GivenSocket[] = [];
+  const received: HeldSocket[] = [];
   const { promise: done, resolve, reject } = Promise.withResolvers<void>();
   // An error may come after the end of the wait.
   done.catch(() => undefined);
@@ -47,7 +47,7 @@ export async function receiveSockets(path: string, neighbour: Socket, count: num
     const { pendingHandle } = pipe;
     if (!pendingHandle) return;
     pipe.pendingHandle = null;
-    received.push(new GivenSocket(pendingHandle.fd, pendingHandle));
+    received.push(new HeldSocket(pendingHandle.fd, pendingHandle));
     socket.write(ACKNOWLEDGED);
     if (received.length === count) resolve();
   });

@@ -100,6 +100,11 @@ export class Supervisor {
     return this.#fleet.links();
   }
 
+  /** everyLink: those of all processes that were forked, for what they could not inherit. */
+  everyLink(): WorkerLink[] {
+    return this.#fleet.everyLink();
+  }
+
   /** workers lists every slot, the wanted ones first, with what its process last reported; for the admin API. */
   workers(): ReturnType<Fleet['views']> {
     return this.#fleet.views();

@@ -1,10 +1,11 @@
 /** The primary's end of the IPC channel to one worker process: typed messages out, checked messages in. */
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SendHandle } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../../infra/with-deadline.ts';
+import type { SocketHandle } from './given-sockets.ts';
 
 /** How a worker process ended; both null where it could not even be started. */
 export interface WorkerExit {
@@ -78,12 +79,12 @@ export class WorkerLink {
   }
 
   /**
-   * send sends a message, and with it a client's connection, of which this process keeps its own descriptor. A message to a worker that
-   * is gone is dropped: its replacement is told everything again.
+   * send sends a message, and with it a client's connection or a listening socket, of which this process keeps its own descriptor. A
+   * message to a worker that is gone is dropped: its replacement is told everything again.
    *
    * @returns whether it was sent
    */
-  send(message: PrimaryMessage, connection?: Socket): boolean {
+  send(message: PrimaryMessage, socket?: Socket | SocketHandle): boolean {
     if (!this.#alive || !this.#worker.connected) return false;
     if (this.#unsentCount >= MAX_UNSENT_MESSAGES || this.#unsentBytes >= MAX_UNSENT_BYTES) {
       const facts = { unsent: this.#unsentCount, unsentBytes: this.#unsentBytes };
@@ -93,11 +94,17 @@ export class WorkerLink {
     }
     this.#unsentCount++;
     let bytes = 0;
-    const hasRoom = this.#worker.send(message, connection, { keepOpen: true }, (error: Error | null) => {
-      this.#unsentCount--;
-      this.#unsentBytes -= bytes;
-      if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
-    });
+    const hasRoom = this.#worker.send(
+      message,
+      socket as SendHandle,
+      { keepOpen: true },
+      (error: Error | null) => {
+        this.#unsentCount--;
+        this.#unsentBytes -= bytes;
+        if (error !== null && this.#alive)
+          this.#logger.warn({ err: error, type: message.type }, 'send failed');
+      },
+    );
     // Measured only then, because node does not tell the size, and to make the text a second time costs as much as to send it.
     if (!hasRoom)
       bytes = message.type === 'clients' ? message.records.length : JSON.stringify(message).length;

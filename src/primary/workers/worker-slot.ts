@@ -156,6 +156,11 @@ export class WorkerSlot {
     return this.#now?.reachable === true ? this.#now.link : null;
   }
 
+  /** The link to the process, also while it starts; null: there is none. */
+  get link(): WorkerLink | null {
+    return this.#now?.link ?? null;
+  }
+
   view(): WorkerView {
     const now = this.#now;
     return {

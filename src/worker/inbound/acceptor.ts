@@ -9,6 +9,7 @@
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import type { ClientFacts } from '../../contract/downstream.ts';
 import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsAddress } from '../../contract/tls.ts';
@@ -18,6 +19,7 @@ import {
   type ConnectionOwner,
   clientOf,
   destroyIfGone,
+  type Entrance,
   type ServeConnection,
 } from './base-connection.ts';
 import { ProtocolDetection } from './protocol-detection.ts';
@@ -30,7 +32,7 @@ import { type ContextCache, TlsTerminator, type UnusableCertificate } from './tl
 /** Protocols are those that a worker serves. */
 export interface Protocols {
   http1: ServeConnection;
-  /** null where no address has HTTP/2. */
+  /** null as long as no address has had HTTP/2. */
   h2: ServeConnection | null;
 }
 
@@ -43,19 +45,30 @@ interface AcceptorOptions {
 }
 
 /** Acceptor is made by InboundServer for each address. */
-export class Acceptor implements HandshakeHost, ProxyHeaderHost {
+export class Acceptor implements Entrance, HandshakeHost, ProxyHeaderHost {
   readonly handshakes: HandshakeTracker;
   readonly proxyHeaderFailures: ProxyHeaderFailures;
-  readonly proxies: AddressRanges;
+  proxies: AddressRanges;
+  gone = false;
   readonly #options: AcceptorOptions;
+  #address: ListenSettings;
   readonly #contexts: ContextCache = new Map();
   terminator: TlsTerminator | null = null;
 
   constructor(options: AcceptorOptions) {
     this.#options = options;
+    this.#address = options.address;
     this.handshakes = options.handshakes;
     this.proxyHeaderFailures = options.proxyHeaderFailures;
     this.proxies = new AddressRanges(options.address.proxyProtocol ?? []);
+  }
+
+  /** configure takes the options of the address for connections from now on. @returns whether there is any change */
+  configure(address: ListenSettings): boolean {
+    if (isDeepStrictEqual(address, this.#address)) return false;
+    this.#address = address;
+    this.proxies = new AddressRanges(address.proxyProtocol ?? []);
+    return true;
   }
 
   /**
@@ -63,9 +76,9 @@ export class Acceptor implements HandshakeHost, ProxyHeaderHost {
    * @returns the certificates that are left out
    */
   useTls(tls: TlsAddress, ticketKeys: Buffer): readonly UnusableCertificate[] {
-    const { address, protocols } = this.#options;
+    const { protocols } = this.#options;
     // The preferred one first.
-    const alpn = address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
+    const alpn = this.#address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
     const terminator = new TlsTerminator(tls, { ticketKeys, alpn, made: this.#contexts });
     const { unusable } = terminator;
     this.terminator = unusable.length === tls.certificates.length ? null : terminator;
@@ -74,28 +87,30 @@ export class Acceptor implements HandshakeHost, ProxyHeaderHost {
 
   /** accept is given each accepted socket, in the turn in which it came. */
   accept(socket: Socket): void {
-    const { address, owner } = this.#options;
+    const { owner } = this.#options;
+    const address = this.#address;
     if (destroyIfGone(socket, address.kind)) return;
     const client = clientOf(socket, owner.timer.monotonicMs());
     if (address.proxyProtocol === null) {
-      owner.admit(this.#begin(socket, client));
+      owner.admit(this.#begin(socket, client), this);
       return;
     }
     const wait = new ProxyHeaderWait(socket, client, owner, this);
-    owner.admit(wait);
+    owner.admit(wait, this);
     wait.start();
   }
 
   headerRead(wait: ProxyHeaderWait, socket: Socket, client: ClientFacts): void {
-    const { address, owner } = this.#options;
+    const { owner } = this.#options;
     owner.replace(wait, this.#begin(socket, client));
     // A handshake reads by itself.
-    if (address.tls === null) socket.resume();
+    if (this.#address.tls === null) socket.resume();
   }
 
   #begin(socket: Socket, client: ClientFacts): BaseConnection {
-    const { address, owner, protocols } = this.#options;
+    const { owner, protocols } = this.#options;
     const { http1, h2 } = protocols;
+    const address = this.#address;
     if (address.tls !== null) return new Handshake(socket, client, owner, this);
     return address.h2c && h2 !== null
       ? new ProtocolDetection(socket, client, owner, { http1, h2 })

@@ -17,10 +17,13 @@ export interface ConnectionOwner {
   /** The plan in force: its limits and timeouts hold for what begins now. */
   readonly plan: Plan;
   readonly draining: boolean;
-  /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer, or for an overload. */
-  takeSurplus(protocol: ConnectionProtocol): boolean;
-  /** admit is called with each new connection before anything else. It may close it. */
-  admit(connection: BaseConnection): void;
+  /**
+   * takeSurplus: whether this connection should end with the answer under way, because its address is gone, other workers have fewer,
+   * or for an overload.
+   */
+  takeSurplus(connection: BaseConnection): boolean;
+  /** admit is called with each new connection before anything else. It may close it. @param entrance where it came in */
+  admit(connection: BaseConnection, entrance: Entrance): void;
   /** replace puts a connection in the place of another one on the same socket. */
   replace(before: BaseConnection, after: BaseConnection): void;
   serve(downstream: Downstream): void;
@@ -29,6 +32,12 @@ export interface ConnectionOwner {
   /** refusalOf is the whole answer to bytes that are not a request; it counts and logs it. */
   refusalOf(connection: BaseConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: BaseConnection): void;
+}
+
+/** Entrance is an address at which connections come in; Acceptor implements it. */
+export interface Entrance {
+  /** Whether a reload has removed it: its connections end with their next answers. */
+  readonly gone: boolean;
 }
 
 /** destroyIfGone: the client reset the TCP connection before it was accepted. It has no address, so no limit by address would hold. */
@@ -63,6 +72,8 @@ export abstract class BaseConnection implements Placed {
   readonly isClient: boolean = true;
   /** Whether it counts against the cap per address; written by ConnectionCaps. */
   counted = false;
+  /** Where it came in; written by the server. */
+  entrance: Entrance | null = null;
   place = NOWHERE;
 
   protected readonly owner: ConnectionOwner;

@@ -7,7 +7,7 @@ import { toError } from '../../contract/errors.ts';
 import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsMaterial } from '../../contract/tls.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
-import { closeListeners, openListener } from '../../infra/listeners.ts';
+import { closeListeners, descriptorOf, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { PlacedList } from '../../infra/placed-list.ts';
@@ -18,7 +18,7 @@ import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Overload } from '../../proxy/overload.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
-import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
+import type { BaseConnection, ConnectionOwner, Entrance, ServeConnection } from './base-connection.ts';
 import { ConnectionCaps } from './connection-caps.ts';
 import { Drain, type DrainTimes } from './drain.ts';
 import { ProxyHeaderFailures } from './proxy-header-failures.ts';
@@ -40,8 +40,8 @@ interface InboundServerDeps {
   logger: Logger;
   overload: Overload;
   engine: Engine;
-  /** null where no address has HTTP/2. */
-  http2: Engine | null;
+  /** Made when the first address has HTTP/2. */
+  http2: Engine;
   /** Called before the listeners close; resolves once the primary deals this worker no further connection. */
   endDeal?: () => Promise<unknown>;
 }
@@ -52,10 +52,11 @@ export class InboundServer implements ConnectionOwner {
   readonly buffers = processBodyBuffers;
   draining = false;
   readonly #deps: InboundServerDeps;
-  /** Open listeners; null once they were closed. */
-  #listeners: Server[] | null = [];
-  /** By addressesByKey. */
+  /** Open listeners by the key of their address; null once they were closed. */
+  #listeners: Map<string, Server> | null = new Map();
+  /** By addressesByKey. Those that are gone stay for one more revision: the primary may still deal connections that waited. */
   readonly #acceptors = new Map<string, Acceptor>();
+  #tls: TlsMaterial | null = null;
   readonly #protocols: Protocols;
   readonly #handshakes: HandshakeTracker;
   readonly #proxyHeaderFailures: ProxyHeaderFailures;
@@ -85,7 +86,7 @@ export class InboundServer implements ConnectionOwner {
       halfCloseTunnels: () => deps.handler.tunnels.halfClose(),
       cut: () => this.cut(),
     });
-    this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
+    this.#protocols = { http1: deps.engine(this), h2: null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#overloadCell = metrics.series('sluice_shed_total', 'overload');
   }
@@ -105,34 +106,71 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan();
   }
 
-  /** expect prepares for connections to an address: the primary deals them, or listen follows. @param key of addressesByKey */
-  expect(address: ListenSettings, key: string): Acceptor {
-    const acceptor = new Acceptor({
+  /**
+   * expect prepares for connections to these addresses and no others: the primary deals them, or listen follows. What is changed of an
+   * address holds for the connections that it accepts from now on. @param listen by addressesByKey
+   */
+  expect(listen: ReadonlyMap<string, ListenSettings>): void {
+    for (const [key, acceptor] of this.#acceptors) {
+      if (acceptor.gone) this.#acceptors.delete(key);
+      else acceptor.gone = !listen.has(key);
+    }
+    for (const [key, address] of listen) {
+      if (address.h2c || address.http2) this.#protocols.h2 ??= this.#deps.http2(this);
+      const acceptor = this.#acceptors.get(key);
+      if (acceptor !== undefined && !acceptor.configure(address)) continue;
+      if (acceptor === undefined) this.#acceptors.set(key, this.#makeAcceptor(address));
+      const tls = this.#tls?.addresses.filter((each) => each.address === key) ?? [];
+      if (this.#tls !== null) this.#giveTls({ ...this.#tls, addresses: tls });
+    }
+  }
+
+  #makeAcceptor(address: ListenSettings): Acceptor {
+    return new Acceptor({
       address,
       owner: this,
       protocols: this.#protocols,
       handshakes: this.#handshakes,
       proxyHeaderFailures: this.#proxyHeaderFailures,
     });
-    this.#acceptors.set(key, acceptor);
-    return acceptor;
   }
 
   /** listen opens an expected address and returns its URL; see openListener, also for its parameters and errors. */
-  async listen(address: ListenSettings, key: string, inheritedFd: number | null = null): Promise<string> {
-    const acceptor = this.#acceptors.get(key) ?? this.expect(address, key);
+  async listen(address: ListenSettings, key: string, bound: Socket | null = null): Promise<string> {
     // With this highWaterMark, node stops reading a paused socket once one read waits in it.
     const options = { allowHalfOpen: true, noDelay: true, highWaterMark: 1 };
-    const server = createServer(options, (socket) => acceptor.accept(socket));
-    const url = await openListener(server, address, inheritedFd);
+    const acceptor = this.#acceptors.get(key);
+    const server = createServer(options, (socket) => acceptor?.accept(socket));
+    const url = await openListener(server, address, bound);
     if (this.#listeners === null) void closeListeners([server], 0);
-    else this.#listeners.push(server);
+    else this.#listeners.set(key, server);
     server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
     return url;
   }
 
-  /** useTls gives every expected address its certificates and ticket keys for handshakes from now on. */
-  useTls({ ticketKeys, addresses }: TlsMaterial): void {
+  /** listenFds are the descriptors of its listeners. */
+  listenFds(): number[] {
+    return [...(this.#listeners?.values() ?? [])].flatMap((server) => descriptorOf(server) ?? []);
+  }
+
+  /** closeGone closes the listeners of addresses that are gone; those who wait in their queues are accepted before. */
+  async closeGone(): Promise<void> {
+    const gone: Server[] = [];
+    for (const [key, server] of this.#listeners ?? []) {
+      if (this.#acceptors.get(key)?.gone === false) continue;
+      this.#listeners?.delete(key);
+      gone.push(server);
+    }
+    await closeListeners(gone, QUEUE_REST_MS);
+  }
+
+  /** useTls gives every expected address its certificates and ticket keys for handshakes from now on, also those expected later. */
+  useTls(material: TlsMaterial): void {
+    this.#tls = material;
+    this.#giveTls(material);
+  }
+
+  #giveTls({ ticketKeys, addresses }: TlsMaterial): void {
     const { logger } = this.#deps;
     const keys = Buffer.from(ticketKeys, 'base64');
     for (const tls of addresses) {
@@ -167,7 +205,7 @@ export class InboundServer implements ConnectionOwner {
 
   async #closeListeners(restMs: number): Promise<void> {
     await atMost(this.#deps.endDeal?.(), restMs);
-    const listeners = this.#listeners ?? [];
+    const listeners = [...(this.#listeners?.values() ?? [])];
     this.#listeners = null;
     await closeListeners(listeners, restMs);
   }
@@ -188,7 +226,8 @@ export class InboundServer implements ConnectionOwner {
     this.#surplus.set(this.connectionCount, meanConnections);
   }
 
-  takeSurplus(protocol: ConnectionProtocol): boolean {
+  takeSurplus({ entrance, protocol }: BaseConnection): boolean {
+    if (entrance?.gone) return true;
     return this.#surplus.take() || this.#deps.overload.endsConnection(protocol === 'h2');
   }
 
@@ -214,12 +253,14 @@ export class InboundServer implements ConnectionOwner {
   replace(before: BaseConnection, after: BaseConnection): void {
     this.#connections.remove(before);
     this.#connections.add(after);
+    after.entrance = before.entrance;
     if (before.isClient) after.counted = before.counted;
     else this.#capConnection(after);
     if (this.draining) after.beginDrain();
   }
 
-  admit(connection: BaseConnection): void {
+  admit(connection: BaseConnection, entrance: Entrance): void {
+    connection.entrance = entrance;
     if (this.draining) connection.beginDrain();
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);

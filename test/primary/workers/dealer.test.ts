@@ -10,6 +10,7 @@ async function openDealer(t: TestContext, limits?: { maxWaiting?: number; waitMs
   const dealer = new Dealer(limits);
   t.after(() => dealer.close());
   const url = await dealer.listen({ kind: 'tcp', host: '127.0.0.1', port: 0 }, 'a');
+  dealer.open(['a']);
   return { dealer, port: Number(new URL(url).port) };
 }
 

@@ -16,13 +16,15 @@ interface Http2EngineOptions {
   wires: WireMaker;
 }
 
-/** http2Engine is called once per worker. */
+/** http2Engine is called once per worker. The engine is made when the first address has HTTP/2. */
 export function http2Engine({ metrics, logger, wires }: Http2EngineOptions): Engine {
-  const cells = new Map(FLOOD_KINDS.map((kind) => [kind, metrics.series('sluice_http2_floods_total', kind)]));
-  const countFlood = (kind: FloodKind): void => metrics.add(cells.get(kind) ?? 0, 1);
-  const answers = new PendingMemory(ANSWERS_MAX_BYTES);
-  const bodies = new PendingMemory();
   return (owner) => {
+    const cells = new Map(
+      FLOOD_KINDS.map((kind) => [kind, metrics.series('sluice_http2_floods_total', kind)]),
+    );
+    const countFlood = (kind: FloodKind): void => metrics.add(cells.get(kind) ?? 0, 1);
+    const answers = new PendingMemory(ANSWERS_MAX_BYTES);
+    const bodies = new PendingMemory();
     const log = new FaultLog(owner.timer, (facts) =>
       logger.info(facts, 'HTTP/2 connection ended for what its client sent'),
     );
