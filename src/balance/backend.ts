@@ -38,7 +38,7 @@ export class Backend {
   /** When it last answered this worker without an error, and its errors in a row since; monotonic, kept by LiveResults. */
   lastOkMs = Number.NEGATIVE_INFINITY;
   readonly errorsMs: number[] = [];
-  /** Is told when it can take a request after a time in which it could not; set by the proxy. */
+  /** Is told when requests that wait may find room: here, or at others because they need not wait for this one; set by the proxy. */
   onRoom: (() => void) | null = null;
 
   #busy = 0;
@@ -158,11 +158,14 @@ export class Backend {
 
   #rerank(): void {
     const rank = this.#rankNow();
-    const before = this.rank;
+    const { rank: before, fullRank: fullBefore } = this;
     const isFull = this.#busy >= this.#limit;
     this.fullRank = isFull ? rank : 0;
     this.rank = isFull ? 0 : rank;
-    if (before === 0 && this.rank !== 0) this.onRoom?.();
+    const isBetter = this.rank !== 0 && (before === 0 || this.rank < before);
+    // Nobody waits any more for one that is full: those of a higher rank get its requests.
+    const makesWay = fullBefore !== 0 && fullBefore !== this.fullRank;
+    if (isBetter || makesWay) this.onRoom?.();
   }
 
   #rankNow(): Rank {

@@ -1,6 +1,7 @@
 /** Whether a failed attempt is followed by another one (B8, B10), and when. */
 import type { ErrorCode } from '../contract/errors.ts';
 import type { RetrySettings } from '../contract/pool-settings.ts';
+import { trimmedValue } from '../http1/head-bytes.ts';
 
 /** Backends tried after the first one, where nothing was sent. */
 const FURTHER_BACKENDS = 2;
@@ -63,7 +64,8 @@ export function backOffMs(n: number, random: number): number {
 
 /** retryAfterMs reads Retry-After from the lines of a head. @returns 0 without one; Infinity where it is a date, or no number */
 export function retryAfterMs(lines: string): number {
-  const [, value] = /^retry-after:[ \t]*([^\r\n]*?)[ \t]*\r?$/im.exec(lines) ?? [];
-  if (value === undefined) return 0;
+  const [, found] = /^retry-after:(.*)$/im.exec(lines) ?? [];
+  if (found === undefined) return 0;
+  const value = trimmedValue(found);
   return /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Number.POSITIVE_INFINITY;
 }

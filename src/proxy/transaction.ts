@@ -208,7 +208,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   #begin(pool: PlannedPool, request: UpstreamRequest): void {
     this.#attempts = new Attempts(this.#admission, pool, request, this);
     const noRoom = this.#attempts.next();
-    if (noRoom !== null) this.#refuse(noRoom);
+    // A body that was gathered is kept until it is stopped.
+    if (noRoom !== null) this.#fail(noRoom);
   }
 
   /** The body has come, in a turn of its own perhaps. */

@@ -51,3 +51,48 @@ test('B1: backends of weight 0 and backups have no part in the start of the roun
     );
   for (let k = 0; k < 8; k++) assert.deepEqual(round(k), [...round(0).slice(k), ...round(0).slice(0, k)]);
 });
+
+test('B11: requests that wait are told when a backend has room, is preferred again, or need not be waited for', () => {
+  const [backend] = keepBackends(makePool([1]), []);
+  assert.ok(backend !== undefined);
+  let told = 0;
+  backend.onRoom = () => {
+    told += 1;
+  };
+  const tells = (change: () => void) => {
+    const before = told;
+    change();
+    return told - before;
+  };
+  backend.limit = 1;
+  assert.equal(
+    tells(() => backend.enter()),
+    0,
+  );
+  for (const standing of ['off', 'up'] as const)
+    assert.equal(
+      tells(() => {
+        backend.standing = standing;
+      }),
+      standing === 'off' ? 1 : 0,
+      'nobody waits for a backend that is down',
+    );
+  assert.equal(
+    tells(() => {
+      backend.doubted = true;
+    }),
+    1,
+    'nor for one that probably fails',
+  );
+  assert.equal(
+    tells(() => backend.leave()),
+    1,
+  );
+  assert.equal(
+    tells(() => {
+      backend.doubted = false;
+    }),
+    1,
+    'it is preferred again',
+  );
+});

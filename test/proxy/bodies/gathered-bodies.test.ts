@@ -105,3 +105,18 @@ test('where backends are busy, a body in chunks flows as it comes', async (t) =>
   chunked.write('0\r\n\r\n');
   assert.equal((await chunked.readResponse()).body.toString(), '5');
 });
+
+test('a gathered body that finds no room leaves nothing behind', async (t) => {
+  const { proxy, atBackend } = await start(t);
+  const refused = await proxy.connect();
+  refused.write(`${post(10)}01234`);
+  await waitFor('its bytes', () => keptTotalBytes() === 5);
+  for (let i = 0; i < MAX_CONCURRENT / 2; i++) {
+    const full = await proxy.connect();
+    full.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+  }
+  await waitFor('no room', () => atBackend() === MAX_CONCURRENT);
+  refused.write('56789');
+  assert.equal((await refused.readResponse()).status, 503);
+  assert.equal(keptTotalBytes(), 0);
+});
