@@ -128,6 +128,8 @@ class Primary {
       // The message of an expected failure says it all; a stack would bury it.
       const facts = error instanceof LbError ? { code: error.code } : { err: error };
       logger.fatal(facts, `cannot serve: ${error.message}`);
+      // Whoever started it looks there, and not into a log file.
+      if (this.#log.file !== null) process.stderr.write(`sluice: cannot serve: ${error.message}\n`);
       code = 1;
     }
     try {
@@ -221,7 +223,7 @@ class Primary {
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.#supervisor = supervisor;
-    const firstProbes = this.#openHealth(checker, supervisor);
+    const { health, firstProbes } = this.#openHealth(checker, supervisor);
     // Their certificates are part of what workers are told first.
     await this.#unlessStopped(acme.configure(settings));
     const workersServe = supervisor.start();
@@ -239,7 +241,7 @@ class Primary {
     const admin = new AdminPort(settings.admin, { ...parts, replaceWorkers, phase });
     lifecycle.onClose('the admin port', () => admin.close());
     await admin.open();
-    this.#succession = new Succession({ sockets, storage, admin, logger });
+    this.#succession = new Succession({ sockets, storage, admin, health, logger });
 
     await this.#unlessStopped(workersServe);
     acme.start();
@@ -291,19 +293,19 @@ class Primary {
     );
   }
 
-  /** Begins to probe and to eject. Resolves when each backend has had a result, after a few seconds at the latest. */
-  #openHealth(checker: HealthChecker, supervisor: Supervisor): Promise<unknown> {
+  /** Begins to probe and to eject. firstProbes resolves when each backend has had a result, after a few seconds at the latest. */
+  #openHealth(checker: HealthChecker, supervisor: Supervisor) {
     const [registry, ejections, logger] = [this.#registry, this.#ejections, this.#logger];
     const { pools, database } = this.#settings;
     const path = pathInData(database, 'health.json');
-    const file = new HealthFile({ path, saved: () => registry.saved(), logger });
-    this.#lifecycle.onClose('the health file', () => file.close());
-    registry.restore(file.load());
-    tellHealth(registry, logger, (message) => supervisor.broadcast(message), file);
+    const health = new HealthFile({ path, saved: () => registry.saved(), logger });
+    this.#lifecycle.onClose('the health file', () => health.close());
+    registry.restore(health.load());
+    tellHealth(registry, logger, (message) => supervisor.broadcast(message), health);
     registry.configure(pools);
     ejections.configure(pools);
     this.#lifecycle.onClose('the ejections', () => ejections.close());
-    return checker.reconfigure(pools);
+    return { health, firstProbes: checker.reconfigure(pools) };
   }
 
   #probed(pool: string, backend: string, result: ProbeResult): void {
@@ -403,7 +405,7 @@ class Primary {
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
     this.#notifier.stopping();
-    void this.#succession?.abandon();
+    this.#succession?.abandon();
     this.#acme?.stopOrders();
     this.#inheritance?.orphans.drain();
     await this.#endWorkers(graceMs);
@@ -419,7 +421,7 @@ class Primary {
 
   async #stopNow(signal: NodeJS.Signals): Promise<void> {
     this.#logger.warn({ signal }, 'second signal: stopping at once');
-    await this.#succession?.abandon();
+    this.#succession?.abandon();
     await this.#supervisor?.stopNow();
     // Without the clean-up, which may take long: whoever signals twice wants an end.
     process.exit(1);

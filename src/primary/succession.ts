@@ -13,6 +13,7 @@ import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { withDeadline } from '../infra/with-deadline.ts';
 import type { AdminPort } from './admin/admin-port.ts';
+import type { HealthFile } from './health/health-file.ts';
 import type { Storage } from './storage.ts';
 import { PASSED_SOCKETS } from './systemd/activation.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
@@ -28,6 +29,8 @@ interface SuccessionOptions {
   /** The two things that only one primary can have: the database, where it is the embedded one, and the admin port. */
   storage: Storage;
   admin: AdminPort;
+  /** One primary at a time writes it. */
+  health: HealthFile;
   logger: Logger;
 }
 
@@ -36,7 +39,7 @@ export class Succession {
   readonly #options: SuccessionOptions;
   #successor: ChildProcess | null = null;
   #released: Promise<void> | null = null;
-  /** Whether this primary stops: then it takes nothing back. */
+  /** Whether this primary stops or has been replaced: then it takes nothing back. */
   #abandoned = false;
 
   constructor(options: SuccessionOptions) {
@@ -58,18 +61,22 @@ export class Succession {
     try {
       const successor = this.#spawn();
       await withDeadline(this.#untilReady(successor), READY_MS, 'the start of the new primary');
+      // It is the primary from now on: the end of this one must not end it.
+      this.#successor = null;
+      this.#abandoned = true;
       return true;
     } catch (thrown) {
-      logger.error({ err: toError(thrown) }, 'the new primary does not serve; this one goes on');
+      if (!this.#abandoned)
+        logger.error({ err: toError(thrown) }, 'the new primary does not serve; this one goes on');
       await this.#takeBack();
       return false;
     }
   }
 
-  /** abandon is called when this primary stops: a new one that is not ready yet ends, too. */
-  async abandon(): Promise<void> {
+  /** abandon is called when this primary stops: a new one that is not ready yet is told to stop, too, and ends its own workers. */
+  abandon(): void {
     this.#abandoned = true;
-    await this.#kill();
+    this.#successor?.kill('SIGTERM');
   }
 
   #spawn(): ChildProcess {
@@ -95,12 +102,13 @@ export class Succession {
   }
 
   async #takeBack(): Promise<void> {
-    const { storage, admin, logger } = this.#options;
+    const { storage, admin, health, logger } = this.#options;
     await this.#kill();
     const released = this.#released;
     this.#successor = null;
     this.#released = null;
     if (released === null || this.#abandoned) return;
+    health.takeBack();
     try {
       await released;
       storage.takeBack();
@@ -111,8 +119,10 @@ export class Succession {
   }
 
   async #release(): Promise<void> {
-    await this.#options.admin.close();
-    await this.#options.storage.lend();
+    const { admin, health, storage } = this.#options;
+    await admin.close();
+    await health.lend();
+    await storage.lend();
   }
 
   #untilReady(successor: ChildProcess): Promise<void> {

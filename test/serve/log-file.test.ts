@@ -94,4 +94,16 @@ test('serve exits with 1 where its log file cannot be opened, and says why', asy
     child.stdout.join('\n'),
     /cannot serve: cannot open the log file missing\/sluice\.log: ENOENT/,
   );
+  // Where the file can be opened, the reason of a failed start is on standard error, too.
+  const log = { file: 'sluice.log' };
+  const path = writeConfig(folder, {
+    ...config,
+    log,
+    accept: 'reuse_port',
+    listen: [{ address: '192.0.2.1:1' }],
+  });
+  const other = spawnSluice(['serve', '--config', path], { folder });
+  t.after(() => other.kill());
+  assert.equal((await other.exited).code, 1);
+  assert.match(other.stderr.join('\n'), /^sluice: cannot serve: cannot listen on 192\.0\.2\.1:1/m);
 });

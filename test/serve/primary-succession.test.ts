@@ -13,6 +13,8 @@ import { waitFor } from '../support/wait.ts';
 
 const REPLACEMENTS = 2;
 const START_MS = 60_000;
+const STOP_MS = 20_000;
+const SLOW_MS = 5_000;
 
 async function scene(t: TestContext, more: object = {}) {
   const backend = await startNamed('a');
@@ -20,7 +22,7 @@ async function scene(t: TestContext, more: object = {}) {
   const folder = tempFolder(t);
   const said = join(folder, 'said');
   writeFileSync(said, '');
-  const program = `#!/bin/sh\nprintf '%s|' "$@" >> ${said}\necho >> ${said}\n`;
+  const program = `#!/bin/sh\nprintf '%s|' "$@" >> ${said}\necho >> ${said}\n[ ! -e ${folder}/wait ] || sleep 4\n`;
   writeFileSync(join(folder, 'systemd-notify'), program, { mode: 0o755 });
   const [port, adminPort] = [await freePort(), await freePort()];
   const config = {
@@ -35,7 +37,7 @@ async function scene(t: TestContext, more: object = {}) {
   t.after(() => sluice.child.kill());
   /** Of the primaries that systemd was told of, the last one. */
   const mainPid = (): number => Number(readFileSync(said, 'utf8').match(/.*MAINPID=(\d+)/s)?.[1]);
-  return { sluice, config, mainPid, said, url: sluice.proxyUrl, adminUrl: sluice.adminUrl };
+  return { sluice, folder, config, mainPid, said, url: sluice.proxyUrl, adminUrl: sluice.adminUrl };
 }
 
 test('B39: SIGUSR2 replaces the primary and its workers, and no request fails', async (t) => {
@@ -99,4 +101,32 @@ test('B39: a new primary that cannot serve changes nothing', async (t) => {
   await waitFor('the second failure', () => failures() === 2, { timeoutMs: START_MS });
   await serves();
   assert.deepEqual(await sluice.stop(), { code: 0, signal: null });
+});
+
+test('B39: an old primary that is told to stop while it drains leaves the new one alone', async (t) => {
+  const { sluice, mainPid, url, adminUrl } = await scene(t);
+  const before = sluice.pid;
+  const slow = ask(`${url}/slow?ms=${SLOW_MS}`);
+  sluice.signal('SIGUSR2');
+  await sluice.child.waitForLine('another primary serves: draining', { timeoutMs: START_MS });
+  const next = mainPid();
+  assert.notEqual(next, before);
+  sluice.signal('SIGTERM');
+  assert.equal((await slow).status, 200);
+  await waitFor('the old one to end', () => !sluice.child.groupPids().includes(before));
+  assert.ok(sluice.child.groupPids().includes(next));
+  assert.equal((await ask(`${adminUrl}/readyz`)).status, 200);
+  process.kill(next, 'SIGTERM');
+  await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
+});
+
+test('B39: a stop while the new primary starts ends both, and the workers of both', async (t) => {
+  const { sluice, folder, mainPid } = await scene(t, { timeouts: { drainGrace: '0s', drain: '1s' } });
+  // The new one is ready for the old one once systemd has been told.
+  writeFileSync(join(folder, 'wait'), '');
+  sluice.signal('SIGUSR2');
+  await waitFor('the new primary', () => mainPid() !== sluice.pid, { timeoutMs: START_MS });
+  sluice.signal('SIGTERM');
+  // Less than primary.graceWithout, for which workers serve on whose primary was killed.
+  await waitFor('all to end', () => sluice.child.groupPids().length === 0, { timeoutMs: STOP_MS });
 });

@@ -21,6 +21,11 @@ export class ProcessLog {
     this.logger = makeLogger({ level: 'info', format: 'json' }, { fields, out: this.application });
   }
 
+  /** file is where lines go; null: to standard output. */
+  get file(): string | null {
+    return this.#file;
+  }
+
   /** attach sends to the log what Node.js warns of, and how many lines were lost; and it writes the last lines at the exit. */
   attach(): void {
     warnInto(this.logger);

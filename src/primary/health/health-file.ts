@@ -61,6 +61,8 @@ export class HealthFile {
   /** At most one at a time. */
   #writing: Promise<void> | null = null;
   #hasFailed = false;
+  /** Whether another primary writes the file. */
+  #isLent = false;
 
   constructor(options: HealthFileOptions) {
     this.#options = options;
@@ -95,16 +97,30 @@ export class HealthFile {
     }, WRITE_AFTER_MS).unref();
   }
 
+  /** lend writes once more, and leaves the file to another primary. */
+  async lend(): Promise<void> {
+    if (this.#due !== null) clearTimeout(this.#due);
+    this.#due = null;
+    await this.#writing;
+    await this.#write(true);
+    this.#isLent = true;
+  }
+
+  /** takeBack ends that. */
+  takeBack(): void {
+    this.#isLent = false;
+    this.note();
+  }
+
   /** close writes once more. */
   async close(): Promise<void> {
     clearInterval(this.#interval);
-    if (this.#due !== null) clearTimeout(this.#due);
-    await this.#writing;
-    await this.#write(true);
+    await this.lend();
   }
 
   /** Never rejects. @param isChange whether it must survive a loss of power */
   async #write(isChange: boolean): Promise<void> {
+    if (this.#isLent) return;
     if (this.#writing !== null) {
       if (isChange) this.note();
       return;

@@ -77,6 +77,22 @@ test('each change is written soon, by a whole file in place of the other', async
   await waitFor('no draft to be left', () => readdirSync(dirname(path)).length === 1);
 });
 
+test('a file that is lent to another primary is left alone until it is taken back', async (t) => {
+  const { path, start } = open(t);
+  const { registry, file } = start();
+  registry.setEnabled('app', 'c', false);
+  file.note();
+  await file.lend();
+  const read = () => JSON.parse(readFileSync(path, 'utf8')).backends;
+  assert.equal(read()[0].id, 'c', 'the last change is in it');
+  writeFileSync(path, '{"backends":["of the other"]}');
+  registry.setEnabled('app', 'c', true);
+  await file.close();
+  assert.deepEqual(read(), ['of the other']);
+  file.takeBack();
+  await waitFor('the file', () => read().length === 0);
+});
+
 test('an old file, or one from the future, gives drains and ejections that have not ended; another address only the drain', async (t) => {
   const { path, start } = open(t);
   const first = start();
