@@ -4,12 +4,12 @@ import type { RouteSettings, Settings } from '../contract/settings.ts';
 import { listenerWarnings } from './listener-certificates.ts';
 import { certificateWarnings, keyWarnings } from './pem-files.ts';
 import type { Finding } from './problems.ts';
-import { folderProblem } from './read-file.ts';
+import { fileProblem, folderProblem } from './read-file.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
 /** warningsOf finds what is legal and probably not meant. */
 export function* warningsOf(settings: Settings): Generator<Finding> {
-  const { listen, acme, pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
+  const { listen, acme, pools, routes, rateLimit, trustedProxies, secrets, redis, database, log } = settings;
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
@@ -53,6 +53,10 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
   }
   yield* certificateWarnings(['acme', 'ca'], acme?.ca ?? null);
   for (const pool of pools) yield* backendWarningsOf(pool, routes);
+  for (const pool of pools) yield* idleKeysOf(pool);
+  const unwritable = log.file === null ? null : fileProblem(log.file);
+  if (unwritable !== null)
+    yield { path: ['log', 'file'], message: `cannot be opened, so Sluice would not start: ${unwritable}` };
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
     const message = 'no route names this policy, so it limits nothing';
     if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
@@ -87,6 +91,25 @@ function* backendWarningsOf({ name, backends }: PoolSettings, routes: RouteSetti
     const message = 'may be the same server as another backend of the pool';
     yield { path: ['pools', name, 'backends', index, 'url'], message };
   }
+}
+
+/** Keys of a pool that take no effect beside its other ones. */
+function* idleKeysOf({ name, backends, retry, outlier, timeouts }: PoolSettings): Generator<Finding> {
+  const path = ['pools', name];
+  if (retry.perTryMs !== null && retry.perTryMs >= timeouts.responseMs) {
+    const message = 'is not below timeouts.response, which ends the whole request: no attempt ends by it';
+    yield { path: [...path, 'retry', 'perTry'], message };
+  }
+  if (retry.attempts === 0 && retry.onStatus.length > 0) {
+    const message = 'retries nothing with attempts: 0';
+    yield { path: [...path, 'retry', 'onStatus'], message };
+  }
+  if (outlier !== null && (backends.length === 1 || outlier.maxEjectedPercent === 0)) {
+    const why = backends.length === 1 ? 'the only backend of a pool never is' : 'maxEjectedPercent is 0';
+    yield { path: [...path, 'outlier'], message: `no backend is ejected: ${why}` };
+  }
+  if (backends.every(({ backup }) => backup))
+    yield { path, message: 'all its backends are backups, so none of them waits for another one to fail' };
 }
 
 function* tlsWarningsOf({ name, backends, tls }: PoolSettings): Generator<Finding> {

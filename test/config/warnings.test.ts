@@ -55,6 +55,39 @@ test('a pool whose backends all have weight 0 is warned about', () => {
   ]);
 });
 
+test('keys of a pool without an effect are warned about', () => {
+  const pool = (more: string, second = '') =>
+    `pools: { app: { backends: [{ url: "http://a" }${second}], timeouts: { response: 5s }, ${more} } }`;
+  const other = ', { url: "http://b" }';
+  const cases: [string, string, string | null][] = [
+    ['retry: { perTry: 4s, onStatus: [503] }, outlier: {}', other, null],
+    [
+      'retry: { perTry: 5s }',
+      '',
+      '.retry.perTry: is not below timeouts.response, which ends the whole request: no attempt ends by it',
+    ],
+    ['retry: { attempts: 0, onStatus: [503] }', '', '.retry.onStatus: retries nothing with attempts: 0'],
+    ['outlier: {}', '', '.outlier: no backend is ejected: the only backend of a pool never is'],
+    ['outlier: { maxEjectedPercent: 0 }', other, '.outlier: no backend is ejected: maxEjectedPercent is 0'],
+  ];
+  for (const [more, second, warning] of cases)
+    assert.deepEqual(
+      warningsOf(pool(more, second)),
+      warning === null ? [] : [`f:1: warning: pools.app${warning}`],
+    );
+  assert.deepEqual(warningsOf('pools: { app: { backends: [{ url: "http://a", backup: true }] } }'), [
+    'f:1: warning: pools.app: all its backends are backups, so none of them waits for another one to fail',
+  ]);
+});
+
+test('a log file that cannot be opened is warned about', () => {
+  const problem = 'log.file: cannot be opened, so Sluice would not start:';
+  const log = (file: string) => warningsOf(`${POOL}log: { file: ${file} }\n`);
+  assert.deepEqual(log('/tmp'), [`f:2: warning: ${problem} /tmp is a folder`]);
+  assert.deepEqual(log('/none/of/it'), [`f:2: warning: ${problem} there is no folder /none/of`]);
+  assert.deepEqual(log('./sluice.log'), []);
+});
+
 test('a redirect hides no route but another redirect, and is warned about where no address has tls', () => {
   const text = `pools: { app: { backends: [{ url: "http://a" }] } }
 routes:
