@@ -48,12 +48,27 @@ export class WorkerBriefing {
   #challenges: readonly AcmeChallenge[] = [];
   #challengesVersion = 0;
   #tls: TlsMaterial | null = null;
-  /** Workers of all instances that share the store, by the heartbeat; null while unknown. */
-  storeWorkers: number | null = null;
+  #storeWorkers: number | null = null;
+  /** Of this instance, when the heartbeat told #storeWorkers. */
+  #ownWorkers = 0;
 
   constructor(options: BriefingOptions) {
     this.#options = options;
     this.#revision = options.initial;
+  }
+
+  /**
+   * Workers of all instances that share the store, by the heartbeat; null while unknown. Those that a reload has added count at once,
+   * because the heartbeat says nothing while the store is away, when workers need the number; a smaller one is left to it.
+   */
+  get storeWorkers(): number | null {
+    if (this.#storeWorkers === null) return null;
+    return this.#storeWorkers + Math.max(0, workerCountOf(this.#revision.settings) - this.#ownWorkers);
+  }
+
+  set storeWorkers(count: number) {
+    this.#storeWorkers = count;
+    this.#ownWorkers = workerCountOf(this.#revision.settings);
   }
 
   /** brief tells a new worker everything; the supervisor calls it once per process. */

@@ -36,7 +36,7 @@ export interface PoolDeps extends AlgorithmOptions {
   /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
   onFault: (error: Error) => void;
   /** A connection to a backend could not be opened, and this machine was not the cause. */
-  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
+  onBackendFailure: (pool: string, backend: Backend, detail: string) => void;
   /** Bounded by LiveResults. */
   onBackendError: (error: BackendError) => void;
 }
@@ -70,6 +70,8 @@ type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProt
 
 export interface PlannedPool {
   algorithm: Algorithm;
+  /** What the algorithm was made of. */
+  choice: object;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
   slowStartMs: number;
   retry: RetrySettings;
@@ -129,8 +131,13 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     else target.adaptive.configure(limit);
   }
   const shedCell = metrics.series('sluice_shed_total', 'queue');
+  const { workerIndex, workerCount } = deps;
+  const choice = { balance: pool.balance, backends: pool.backends, workerIndex, workerCount };
+  // Else frequent reloads would begin each round anew, at the same backend.
+  const isSameChoice = previous !== undefined && isDeepStrictEqual(previous.choice, choice);
   return {
-    algorithm: makeAlgorithm(pool.balance, backends, deps),
+    algorithm: isSameChoice ? previous.algorithm : makeAlgorithm(pool.balance, backends, deps),
+    choice,
     slowStartMs: pool.slowStartMs,
     byBackend: new Map(planned.map((each) => [each.backend, each])),
     retry,
@@ -171,7 +178,7 @@ function planBackend(
     buffers,
     onFault,
     onConnected,
-    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, id, detail),
+    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, backend, detail),
   };
   return {
     poolName,

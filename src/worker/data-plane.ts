@@ -1,5 +1,6 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
+import type { Backend } from '../balance/backend.ts';
 import { SlowStart } from '../balance/slow-start.ts';
 import { addressesByKey } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -282,14 +283,15 @@ export class DataPlane {
 
   /**
    * Logs it, and tells the primary, which counts it as a failed probe. A name that never resolved is not reported: it says
-   * nothing about the backend.
+   * nothing about the backend. Nor is a server that a reload has replaced: its id belongs to another one.
    */
-  #tellFailure(poolName: string, backendId: string, detail: string): void {
+  #tellFailure(poolName: string, failed: Backend, detail: string): void {
+    const { id: backendId, host } = failed;
     const facts = { pool: poolName, backend: backendId, detail };
     this.#failureLog.note(`${poolName} ${backendId} ${detail}`, facts);
     const pool = this.settings.pools.find(({ name }) => name === poolName);
-    const backend = pool?.backends.find(({ id }) => id === backendId);
-    if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;
+    if (!pool?.healthCheck || this.#plan.find(poolName, backendId) !== failed) return;
+    if (!backendNames.knows(host)) return;
     // `fall` of them take the backend down. In an outage every request fails, and to hear of each would keep the primary busy.
     const key = backendKey(poolName, backendId);
     const count = (this.#failureCounts.get(key) ?? 0) + 1;

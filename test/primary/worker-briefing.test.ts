@@ -61,11 +61,11 @@ function makeBriefing({ loaded = true } = {}) {
   return { briefing: new WorkerBriefing(parts as unknown as Parts), load, fail: firstTry.resolve, lines };
 }
 
-function revision(number: number): Revision {
+function revision(number: number, workers = 2): Revision {
   return {
     number,
     policyVersionUs: number * 1_000_000,
-    settings: { listen: [] } as unknown as Revision['settings'],
+    settings: { listen: [], workers } as unknown as Revision['settings'],
   };
 }
 
@@ -86,6 +86,19 @@ test('a new worker gets settings behind the clients, with the states of the back
     settings.states.map(({ pool }) => pool),
     ['app'],
   );
+});
+
+test('B32: workers that a reload adds share the store at once, also while it is away; that there are fewer, the heartbeat says', async () => {
+  const { briefing } = makeBriefing();
+  briefing.storeWorkers = 6;
+  const { link, sent, applied, learn } = makeLink();
+  await Promise.all([briefing.brief(link), learn()]);
+  applied.resolve({});
+  for (const workers of [8, 3, 1]) await briefing.apply(revision(workers, workers));
+  briefing.storeWorkers = 5;
+  await briefing.apply(revision(9, 4));
+  const told = sent.flatMap((message) => (message.type === 'settings' ? [message.storeWorkers] : []));
+  assert.deepEqual(told, [6, 12, 7, 6, 8]);
 });
 
 test('a reload leaves out a worker that waits for its clients; it gets the new revision with them', async () => {

@@ -184,7 +184,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const worker = { workerIndex: 0, workerCount: 1 };
   const onFault = (error: Error) => faults.push(error);
   const failures: TestProxy['failures'] = [];
-  const onBackendFailure = (poolName: string, backend: string, detail: string) =>
+  const onBackendFailure = (poolName: string, { id: backend }: Backend, detail: string) =>
     failures.push({ pool: poolName, backend, detail });
   const errors: TestProxy['errors'] = [];
   const onBackendError = (error: BackendError) => errors.push(error);

@@ -3,7 +3,8 @@
  * in a row stops using the backend at once, for a moment (src/proxy/live-results.ts); here it is decided for the whole machine.
  *
  * A backend of a pool with `outlier` is in one of these states:
- * - in: workers tell errors. As many as would do, or a worker that has seen so many in a row, lead to asking.
+ * - in: workers tell errors. As many as would do, or a worker that has seen so many in a row, lead to asking, at most
+ *   once a second where it could not be ejected.
  * - asking: all workers say when it failed them, and when it last did not. Enough failures since its last success on this machine
  *   lead to ejected, if enough other backends are left; else back to in, and workers that had doubts are told to go on.
  * - ejected: for `baseEjection` × the times ejected. Then in. One time is forgotten for each `baseEjection` that it stays in.
@@ -17,6 +18,9 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { HealthRegistry } from './health-registry.ts';
 import { type AskedWorker, askWorkers } from './live-views.ts';
+
+/** As long as a worker doubts a backend by itself. Else each few errors of a backend that cannot be ejected would ask all workers. */
+const HOLD_MS = 1_000;
 
 type BackendError = Extract<WorkerMessage, { type: 'backend-error' }>;
 
@@ -35,6 +39,10 @@ interface Backend {
   /** Errors told since it was last asked about. */
   errors: number;
   isAsked: boolean;
+  /** Until then nobody is asked about it: it could not be ejected. Monotonic. */
+  heldUntilMs: number;
+  /** Until then the log does not say again that it is not ejected. Monotonic. */
+  quietUntilMs: number;
   timesEjected: number;
   /** When it came back; null while it is ejected. */
   inSinceMs: number | null;
@@ -60,7 +68,8 @@ export class Ejections {
         this.#options.collector.count('sluice_ejections_total', [name, backend.id], 0);
         if (outlier === null) continue;
         const key = keyOf(name, backend);
-        const fresh = { pool: name, id: backend.id, errors: 0, isAsked: false, timesEjected: 0 };
+        const counts = { errors: 0, isAsked: false, heldUntilMs: 0, quietUntilMs: 0, timesEjected: 0 };
+        const fresh = { pool: name, id: backend.id, ...counts };
         const known = this.#backends.get(key);
         const each = known ?? { ...fresh, outlier, inSinceMs: 0, timer: undefined };
         next.set(key, Object.assign(each, { outlier }));
@@ -85,6 +94,7 @@ export class Ejections {
   noteError({ pool, backend: id, streak, detail }: Omit<BackendError, 'type'>): void {
     const backend = [...this.#backends.values()].find((each) => each.pool === pool && each.id === id);
     if (backend === undefined || backend.inSinceMs === null) return;
+    if (systemClock.monotonicMs() < backend.heldUntilMs) return;
     backend.errors += 1;
     const isEnough = Math.max(backend.errors, streak) >= backend.outlier.consecutiveErrors;
     if (!isEnough || backend.isAsked) return;
@@ -111,10 +121,19 @@ export class Ejections {
         this.#eject(backend, `${errors.length} consecutive errors: ${detail}`);
         return;
       }
-      this.#options.logger.warn({ pool, backend: id, detail, problem }, 'a failing backend is not ejected');
+      this.#hold(backend, { pool, backend: id, detail, problem });
     } else if (!views.some(({ errorsAtMs }) => errorsAtMs.length >= outlier.consecutiveErrors)) return;
     backend.errors = 0;
     this.#refuse(pool, id);
+  }
+
+  /** Says once in the time of an ejection that there is none. */
+  #hold(backend: Backend, facts: object): void {
+    const nowMs = systemClock.monotonicMs();
+    backend.heldUntilMs = nowMs + HOLD_MS;
+    if (nowMs < backend.quietUntilMs) return;
+    backend.quietUntilMs = nowMs + backend.outlier.baseEjectionMs;
+    this.#options.logger.warn(facts, 'a failing backend is not ejected');
   }
 
   /** Workers that had doubts go on, and begin to count anew. */

@@ -129,10 +129,13 @@ export class HealthRegistry {
     else if (isFirst && !isTold) this.#emit(entry, 'probe');
   }
 
-  /** recordTrafficFailure takes a worker's `backend-failure`: its connection could not be made. */
+  /**
+   * recordTrafficFailure takes a worker's `backend-failure`: its connection could not be made. A backend that is unknown has no
+   * traffic: what failed was the server that had its id before.
+   */
   recordTrafficFailure(pool: string, backend: string, detail: string): void {
     const entry = this.#find(pool, backend);
-    if (entry === null) return;
+    if (entry === null || entry.health === 'unknown') return;
     this.#count(entry, { ok: false, cause: 'traffic', detail: `${detail} on live traffic` });
   }
 
@@ -233,8 +236,9 @@ export class HealthRegistry {
     entry.consecutivePasses = ok ? count : 0;
     entry.consecutiveFailures = ok ? 0 : count;
     const health = ok ? 'up' : 'down';
-    const isFirst = !entry.decided;
-    entry.decided = true;
+    // One lost connection is no first probe, of a backend that counts as up until then.
+    const isFirst = !entry.decided && cause === 'probe';
+    entry.decided ||= isFirst;
     const isEnough = count >= (ok ? entry.check.rise : entry.check.fall);
     if (!isFirst && (entry.health === health || !isEnough)) return;
     const [one, many] = ok ? ['pass', 'passes'] : ['failure', 'failures'];

@@ -180,3 +180,21 @@ test('B5: an ejected backend counts as not healthy: its pool may panic, and a ba
   await waitFor('the end of the ejection', () => state('a')?.ejectedUntilMs === null);
   assert.equal(state('a')?.state, 'down', 'a probe that failed meanwhile keeps it out');
 });
+
+test('a backend that cannot be ejected is asked about once a second, and logged once in the time of an ejection', async (t) => {
+  const { ejections, worker, lines, fail } = start(t, [poolOf(['a'], { baseEjectionMs: 60_000 })]);
+  const startMs = performance.now();
+  await fail('a');
+  for (let i = 0; i < 1_000; i++) {
+    ejections.noteError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
+    await new Promise(setImmediate);
+  }
+  const tookMs = performance.now() - startMs;
+  assert.ok(worker.asked <= 1 + tookMs / 1_000, `asked ${worker.asked} times in ${tookMs} ms`);
+  await waitFor('the second question', () => {
+    ejections.noteError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
+    return worker.asked >= 2;
+  });
+  await new Promise(setImmediate);
+  assert.equal(lines.filter(({ problem }) => problem === 'no other backend is up').length, 1);
+});

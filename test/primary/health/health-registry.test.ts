@@ -79,9 +79,13 @@ test('a backend is up or down by its last run of equal results alone', () => {
       const { registry } = makeRegistry([makePool({ healthCheck: { ...check, rise, fall } })]);
       let expected: Health = 'unknown';
       let run = 0;
-      list.forEach((step, i) => {
+      let wasOk = false;
+      list.forEach((step) => {
         const ok = step === 'p';
-        run = i > 0 && ok === (list[i - 1] === 'p') ? run + 1 : 1;
+        // There is no traffic yet.
+        if (expected === 'unknown' && step === 't') return;
+        run = ok === wasOk ? run + 1 : 1;
+        wasOk = ok;
         if (expected === 'unknown' || run >= (ok ? rise : fall)) expected = ok ? 'up' : 'down';
         assert.equal(play(registry, step)[0], expected);
       });
@@ -204,6 +208,22 @@ test('a reload that adds a health check keeps the backend up until its first res
     assert.equal(stateNow(registry).health, 'up');
     assert.deepEqual(play(registry, step), [health]);
   }
+});
+
+test('connection failures on traffic count, but do not decide alone before the first probe', () => {
+  const { registry } = makeRegistry([makePool({ healthCheck: null })]);
+  registry.configure([makePool()]);
+  assert.deepEqual(play(registry, 'ttp'), ['up', 'up', 'up'], 'it counts as up until then');
+  assert.deepEqual(play(registry, 'ttt'), ['up', 'up', 'down']);
+});
+
+test('connections to the former address of a backend do not count against the server that has its id now', () => {
+  const { registry } = makeRegistry();
+  play(registry, 'f');
+  registry.configure([
+    makePool({ backends: [{ id: 'b0', host: '127.0.0.1', port: 9, tls: false, weight: 1, backup: false }] }),
+  ]);
+  assert.deepEqual(play(registry, 'tttp'), ['unknown', 'unknown', 'unknown', 'up']);
 });
 
 test('a reload that removes the health check makes a backend healthy; one that changes it keeps the state', () => {

@@ -42,6 +42,21 @@ test('a request keeps the plan that it began with; a removed backend’s connect
   assert.equal(oldBackend.inFlight, 0);
 });
 
+test('a reload that changes no backend goes on with the round', async (t) => {
+  const backends = [await startCapturingBackend(t), await startCapturingBackend(t)];
+  const proxy = await startProxy(t, { backends });
+  const client = await proxy.connect();
+  for (let i = 0; i < 6; i++) {
+    client.write(GET);
+    await client.readResponse();
+    proxy.reload({ backends, poolTimeouts: { responseMs: 1_000 + i } });
+  }
+  assert.deepEqual(
+    backends.map(({ requests }) => requests.length),
+    [3, 3],
+  );
+});
+
 test('changed timeouts of a pool apply at once to new connections', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const options = { backends: [{ port: backend.port, id: 'b1' }] };
