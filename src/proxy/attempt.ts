@@ -36,15 +36,15 @@ export class Attempt {
     target.results.begun();
   }
 
-  /** answered: the response head came. */
-  answered(status: number): void {
+  /** answered: the response head came. @param askedMs when the client had sent all of its body; null: it has not */
+  answered(status: number, askedMs: number | null): void {
     const nowMs = systemClock.monotonicMs();
     this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
-    // A quick failure says nothing of how busy the backend is.
-    if (this.target.adaptive !== null && status < FIRST_FAILURE_STATUS)
-      this.target.adaptive.sample(this.upstreamMs);
+    // A quick failure says nothing of how busy the backend is, nor does the time that a client takes to send.
+    if (this.target.adaptive !== null && status < FIRST_FAILURE_STATUS && askedMs !== null)
+      this.target.adaptive.sample(nowMs - Math.max(this.startMs, askedMs));
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */

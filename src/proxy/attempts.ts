@@ -158,7 +158,8 @@ export class Attempts implements QueuedRequest {
   answered(head: ResponseHead, body: string | null, mayRetry: boolean): boolean {
     const attempt = this.current;
     if (attempt === null || this.#held !== null) return true;
-    attempt.answered(head.status);
+    const asked = this.#owner.body;
+    attempt.answered(head.status, asked === null ? attempt.startMs : asked.doneMs);
     if (body !== null) attempt.end();
     if (this.#deadline !== null) this.#settle();
     const { onStatus } = this.#pool;

@@ -3,6 +3,7 @@
  * limit before a byte goes on (B18), stopped while the backend takes no more, and given up if the client pauses too long (B14) or is too slow.
  * Where backends are busy, a body that has not come yet is gathered first, so that slow clients do not occupy them all.
  */
+import { systemClock } from '../contract/clock.ts';
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
@@ -19,6 +20,8 @@ export class RequestBody {
   receivedBytes = 0;
   /** All of it was handed to the backend's connection, or the rest was given up. */
   done = false;
+  /** When it was done; monotonic. null: it is not. */
+  doneMs: number | null = null;
 
   readonly #downstream: Downstream;
   readonly #timer: DeadlineTimer;
@@ -169,6 +172,7 @@ export class RequestBody {
 
   #close(): void {
     this.done = true;
+    this.doneMs = systemClock.monotonicMs();
     this.#timer.remove(this.#idle);
     this.#pace?.close();
   }

@@ -37,3 +37,21 @@ test('with `adaptive: latency` a backend has few requests until its latency is k
   proxy.reload({ backends: [backend] });
   assert.equal(proxy.plan().backends().next().value?.adaptive, null);
 });
+
+test('the time that a client takes to send its body is no latency of the backend', async (t) => {
+  const backend = await startCapturingBackend(t, () => ok('ok'));
+  const proxy = await startProxy(t, { backends: [backend], app: { adaptive: 'latency' } });
+  const { adaptive } = [...proxy.plan().backends()][0] ?? assert.fail();
+  const samplesMs: number[] = [];
+  t.mock.method(adaptive ?? assert.fail(), 'sample', (latencyMs: number) => samplesMs.push(latencyMs));
+  const client = await proxy.connect();
+  const beginMs = performance.now();
+  client.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+  await waitFor('a slow body', () => performance.now() - beginMs > 1_000);
+  client.write('0\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  client.write(GET);
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(samplesMs.length, 2);
+  assert.ok(Math.max(...samplesMs) < 900, `${samplesMs}`);
+});
