@@ -122,6 +122,7 @@ test('B39: an old primary that is told to stop while it drains leaves the new on
 
 test('B39: a stop while the new primary starts ends both, and the workers of both', async (t) => {
   const { sluice, folder, mainPid } = await scene(t, { timeouts: { drainGrace: '0s', drain: '1s' } });
+  await waitFor('systemd to be told', () => mainPid() === sluice.pid);
   // The new one is ready for the old one once systemd has been told.
   writeFileSync(join(folder, 'wait'), '');
   sluice.signal('SIGUSR2');
