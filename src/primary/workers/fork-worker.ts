@@ -29,6 +29,15 @@ const SEMI_SPACE_FLAG = '--max-semi-space-size';
 /** Without it SIGUSR1 opens node's debugger, by which any user of the machine can run code in a worker. */
 const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
+/** Variables of the primary alone: a worker is told what it needs. undefined leaves one out. */
+const WITHHELD = {
+  DATABASE_URL: undefined,
+  SLUICE_KEY_SECRET: undefined,
+  NOTIFY_SOCKET: undefined,
+  WATCHDOG_PID: undefined,
+  WATCHDOG_USEC: undefined,
+};
+
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
   const {
@@ -44,7 +53,7 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, replacement, dataPath, log: log(), listenFds };
   const place: WorkerPlace = { workerCount: workerCount(), workerIndex: index, orphanFolder, ...given };
-  const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
+  const worker = cluster.fork({ ...WITHHELD, [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);
   return worker.process;
