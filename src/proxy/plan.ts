@@ -117,14 +117,20 @@ export class Plan {
     for (const { connections } of this.backends()) connections.close();
   }
 
-  /** learn takes over what the primary says about backends; those that this plan does not have are ignored. */
-  learn({ states, panics }: { states: readonly BackendAvailability[]; panics: readonly PoolPanic[] }): void {
+  /**
+   * learn takes over what the primary says about backends; those that this plan does not have are ignored.
+   * @param isNews false: settings repeat it for all backends, which ends no doubt and forgives no error
+   */
+  learn(
+    { states, panics }: { states: readonly BackendAvailability[]; panics: readonly PoolPanic[] },
+    isNews = true,
+  ): void {
     for (const { pool, panic } of panics)
       for (const backend of this.#pools.get(pool)?.byBackend.keys() ?? []) backend.panic = panic;
     for (const { pool, backend, standing, rampedMs } of states) {
       const known = this.#backends.get(backendKey(pool, backend));
       if (known === undefined) continue;
-      known.standing = standing;
+      if (isNews || known.standing !== standing) known.standing = standing;
       this.#slowStart.set(known, rampedMs, this.#pools.get(pool)?.slowStartMs ?? 0);
     }
   }

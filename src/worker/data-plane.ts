@@ -306,7 +306,7 @@ export class DataPlane {
     this.#limiter.configure(settings.rateLimit, policyVersionUs);
     this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * settings.workers);
     const plan = new Plan(settings, previous, { ...this.#planDeps, workerCount: settings.workers });
-    plan.learn(message);
+    plan.learn(message, false);
     return plan;
   }
 }

@@ -47,3 +47,26 @@ test('B4: a backend that answers 500 while its probes pass is ejected within fiv
   await waitFor('it to serve again', async () => (await ask(sluice.proxyUrl)).text === 'c');
   assert.equal((await viewOf()).state, 'up');
 });
+
+test('B4: errors in a row count over reloads', async (t) => {
+  const good = await startNamed('good');
+  t.after(() => good.close());
+  const bad = await startBackend((_req, res) => res.writeHead(500).end());
+  t.after(() => bad.close());
+  const backends = [
+    { url: bad.url, id: 'bad', weight: 256 },
+    { url: good.url, id: 'good' },
+  ];
+  const config = { workers: 1, pools: { app: { backends, outlier: {} } } };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  for (let i = 0; i < 5; i++) {
+    assert.equal((await ask(sluice.proxyUrl)).status, 500);
+    assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  }
+  await waitFor('the ejection', async () => {
+    const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
+    const [pool] = body.items as { backends: { state: string }[] }[];
+    return pool?.backends[0]?.state === 'ejected';
+  });
+});
