@@ -27,7 +27,7 @@ const workerView = z.strictObject({
 });
 
 /** The first replacement has come up or failed by then: its hello and its readiness have their own deadlines. */
-const RESTART_TIMEOUT_MS = 45_000;
+const RESTART_TIMEOUT_MS = 65_000;
 const RESTART_SUMMARY =
   'Replace the workers one by one with the code on disk; answered once the first replacement serves';
 
