@@ -45,7 +45,7 @@ test('workers get certificates with their names, and 48 bytes of ticket keys tha
   const { keeper, told } = start({ certificates: [{ cert: own.certPath, key: own.keyPath }] });
   t.after(() => keeper.close());
   const [first] = told;
-  assert.equal(first?.addresses[0]?.address, 1);
+  assert.equal(first?.addresses[0]?.address, ':8443');
   assert.deepEqual(first?.addresses[0]?.certificates, [
     { cert: own.cert, key: own.key, names: ['a.test', 'b.test'] },
   ]);
