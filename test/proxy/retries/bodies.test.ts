@@ -83,7 +83,9 @@ test('B8: a POST keeps nothing towards HTTP/1.1, and a PUT lets go when its answ
   const [post, put] = [await proxy.connect(), await proxy.connect()];
   post.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc');
   put.write('PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabcd');
-  await waitFor('both bodies', () => backend.received.join('').match(/abc/g)?.length === 2);
+  // After the empty line: the ids in the head may contain the same letters.
+  const bodies = () => backend.received.join('').match(/\r\n\r\nabc/g);
+  await waitFor('both bodies', () => bodies()?.length === 2);
   assert.equal(keptTotalBytes(), 4);
   for (const socket of backend.sockets) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nx');
   await waitFor('the answers to begin', () => keptTotalBytes() === 0);
