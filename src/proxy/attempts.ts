@@ -168,19 +168,17 @@ export class Attempts implements QueuedRequest {
   }
 
   #retryStatus(attempt: Attempt, head: ResponseHead, body: string | null): boolean {
-    const { retry, budget } = this.#pool;
+    const { retry } = this.#pool;
     const afterMs = Policy.retryAfterMs(head.lines);
     const mayWait = afterMs <= Policy.RETRY_AFTER_MAX_MS && this.#hasTime(afterMs);
     const isIntact = this.#repeatable && this.#bodyIntact && this.#request.upgrade === '';
     if (!mayWait || !isIntact || this.#retries >= retry.attempts) return false;
     // Only an answer that came whole can wait for a permit, and pass on if there is none.
-    this.#hasPermit = budget.take();
-    if (!this.#hasPermit && (body === null || !budget.wait(this))) return false;
+    if (!this.#askForPermit(body !== null)) return false;
     attempt.cancel({ memoryIsFree: false });
     if (body !== null) this.#held = { head, body };
     this.#expect('status', OUTCOMES.no_backend, afterMs);
-    if (this.#hasPermit) this.#backOff();
-    else this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
+    this.#awaitPermit();
     return true;
   }
 
@@ -210,20 +208,24 @@ export class Attempts implements QueuedRequest {
     );
     if (reason === null || !this.#hasTime(0)) return false;
     this.#expect(reason, this.outcomeOf(error), 0);
-    const follows = reason === 'connect' ? this.#replace(error) : this.#awaitPermit();
+    const follows = reason === 'connect' ? this.#replace(error) : this.#askForPermit(true);
+    if (follows && reason !== 'connect') this.#awaitPermit();
     // The failure is the answer then, and may leave slowly.
     if (!follows) this.#settle();
     return follows;
   }
 
-  /** @returns false where too many wait */
-  #awaitPermit(): boolean {
+  /** @returns false where there is no permit now, and it may not wait for one or too many do */
+  #askForPermit(mayWait: boolean): boolean {
     const { budget } = this.#pool;
     this.#hasPermit = budget.take();
+    return this.#hasPermit || (mayWait && budget.wait(this));
+  }
+
+  /** Goes on with the permit, or once it comes. */
+  #awaitPermit(): void {
     if (this.#hasPermit) this.#backOff();
-    else if (budget.wait(this)) this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
-    else return false;
-    return true;
+    else this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
   }
 
   /** Nothing was sent, so it goes on at once. @returns whether an attempt is under way */
