@@ -33,7 +33,7 @@ export function heartbeatScripts(): Record<'beatInstance', LuaScript> {
   return { beatInstance: loadLuaScript('beat-instance-1.lua') };
 }
 
-interface InstanceHeartbeatOptions {
+export interface InstanceHeartbeatOptions {
   /** Made with heartbeatScripts(); the creator closes it. */
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
@@ -50,7 +50,7 @@ interface InstanceHeartbeatOptions {
   goneAfterMs?: number;
 }
 
-/** InstanceHeartbeat is made once by the primary's main, where there is a Redis. */
+/** InstanceHeartbeat is made once per Redis that the primary has open. */
 export class InstanceHeartbeat {
   readonly #options: Required<InstanceHeartbeatOptions>;
   readonly #key: string;

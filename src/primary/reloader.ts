@@ -8,15 +8,13 @@ import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { Settings } from '../contract/settings.ts';
-import type { Logger } from '../infra/logging/logger.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import { ConfigWatch } from './config-watch.ts';
-import type { Ejections } from './health/ejections.ts';
-import type { HealthChecker } from './health/health-checker.ts';
-import type { HealthRegistry } from './health/health-registry.ts';
+import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
+import { logWarnings } from './start-lines.ts';
 import type { Storage } from './storage.ts';
 import type { TlsKeeper } from './tls/tls-keeper.ts';
 import { type Revision, type WorkerBriefing, workerCountOf } from './worker-briefing.ts';
@@ -28,11 +26,6 @@ export type ReloadOutcome =
   | { ok: true; revision: number; pendingWorkers: number[] }
   | { ok: false; problems: readonly Problem[] };
 
-/** logWarnings writes the warnings of a configuration that is about to be used, one line each. */
-export function logWarnings(logger: Logger, warnings: readonly Problem[]): void {
-  for (const { line, path, message } of warnings) logger.warn({ line, path }, `configuration: ${message}`);
-}
-
 interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
@@ -40,9 +33,7 @@ interface ReloaderOptions {
   log: ProcessLog;
   storage: Storage;
   /** What a revision changes, beside the log. */
-  registry: HealthRegistry;
-  ejections: Ejections;
-  checker: HealthChecker;
+  health: BackendHealth;
   directory: PrimaryDirectory;
   collector: MetricsCollector;
   briefing: WorkerBriefing;
@@ -141,7 +132,7 @@ export class Reloader {
   }
 
   async #enforce({ settings, warnings }: LoadedConfig, change: ListenChange): Promise<ReloadOutcome> {
-    const { log, storage, checker } = this.#options;
+    const { log, storage, health } = this.#options;
     try {
       log.configure(settings.log);
     } catch (thrown) {
@@ -149,7 +140,7 @@ export class Reloader {
       throw thrown;
     }
     logWarnings(log.logger, warnings);
-    const [loadedAtUs] = await Promise.all([storage.nowUs(), checker.prepare(settings.pools)]);
+    const [loadedAtUs] = await Promise.all([storage.nowUs(), health.prepare(settings.pools)]);
     const { number, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,
@@ -168,12 +159,10 @@ export class Reloader {
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
   #apply(revision: Revision): Promise<number[]> {
-    const { registry, ejections, checker, directory, collector, briefing, acme, tls } = this.#options;
+    const { health, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
     this.#watch.configure(settings.watch);
-    registry.configure(settings.pools);
-    ejections.configure(settings.pools);
-    void checker.reconfigure(settings.pools);
+    void health.configure(settings.pools);
     directory.configure(settings);
     collector.keepOnly(liveSeries(settings));
     tls.configure(settings);

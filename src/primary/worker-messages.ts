@@ -3,16 +3,14 @@ import type { WorkerMessage } from '../contract/messages.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { answerTakes } from './buckets/answer-takes.ts';
-import type { Ejections } from './health/ejections.ts';
-import type { HealthRegistry } from './health/health-registry.ts';
+import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
 
 interface Receivers {
   collector: MetricsCollector;
-  registry: HealthRegistry;
-  ejections: Ejections;
+  health: Pick<BackendHealth, 'registry' | 'ejections'>;
   memory: MemoryBucketStore;
   sockets: ListenSockets;
   logger: Logger;
@@ -22,7 +20,7 @@ interface Receivers {
 
 /** receiverOf makes the supervisor's `onMessage`; for the primary's main. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
-  const { collector, registry, ejections, memory, sockets, logger } = receivers;
+  const { collector, health, memory, sockets, logger } = receivers;
   return (link, message) => {
     switch (message.type) {
       case 'report':
@@ -34,10 +32,10 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
         break;
       }
       case 'backend-failure':
-        registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+        health.registry.recordTrafficFailure(message.pool, message.backend, message.detail);
         break;
       case 'backend-error':
-        ejections.noteError(message);
+        health.ejections.noteError(message);
         break;
       case 'ready':
         sockets.dealer.add(link);

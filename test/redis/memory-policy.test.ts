@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bucketKey, hashBucketName, storeKeyPrefix } from '../../src/limit/bucket/bucket-key.ts';
 import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
-import { warnOfMemoryPolicy } from '../../src/primary/buckets/operator-buckets.ts';
+import { warnOfMemoryPolicy } from '../../src/primary/buckets/open-store.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';

@@ -23,6 +23,9 @@ export async function openOperatorBuckets(
     memory: new MemoryBucketStore(systemClock),
     database: { listen: () => () => undefined, read: () => Promise.resolve([]), singleSession: true },
     policies,
+    workers: () => 1,
+    assumedWorkers: () => 1,
+    onStoreWorkers: () => undefined,
     broadcast: () => undefined,
     logger,
   });

@@ -6,80 +6,58 @@
  * one more connection per machine and one more right for its user.) A worker that misses the message asks the store again within a
  * second, the age of the oldest deny cache; leases end sooner.
  */
-import type { Cluster, Redis } from 'ioredis';
 import type { ClientMatch } from '../../contract/clients.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { PolicySettings, RedisSettings } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
 import { type BucketView, bucketKeysOf, peekBuckets } from '../../limit/bucket/bucket-peek.ts';
 import type { RefillableStore } from '../../limit/store/bucket-store.ts';
-import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
-import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
-import { heartbeatScripts } from '../instance-heartbeat.ts';
+import { OpenStore, type OpenStoreOptions, STORE_TIMEOUT_MS } from './open-store.ts';
 
-/** An operator may wait longer than a request. */
-const STORE_TIMEOUT_MS = 1_000;
 /** NOTIFY channel; the payload is the name of the buckets' owner. */
 const RESETS_CHANNEL = 'sluice_bucket_resets';
 
-/**
- * Callers can fill the memory of Redis. Then noeviction fails every take, so that workers decide alone, and allkeys-* evicts buckets
- * in use, which are full when they come back. volatile-ttl evicts buckets that are nearly full anyway.
- */
-const HARMFUL_POLICY = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
-
-interface OperatorBucketsOptions {
+interface OperatorBucketsOptions extends OpenStoreOptions {
   redis: RedisSettings | null;
-  /** Where the buckets are without Redis. */
-  memory: MemoryBucketStore;
   database: Pick<Database, 'listen' | 'read' | 'singleSession'>;
   /** Those in force, which name the buckets. */
   policies: () => readonly PolicySettings[];
   /** Sends to every worker of this machine. */
   broadcast: (message: PrimaryMessage) => void;
-  logger: Logger;
+  /** Called with the number of workers that share the store, when it is first known and at each change. */
+  onStoreWorkers: (count: number) => void;
 }
 
 export class OperatorBuckets {
-  readonly store: RefillableStore;
-  /** Also for the heartbeat; null without Redis. */
-  readonly connection: RedisConnection | null;
   readonly #options: OperatorBucketsOptions;
+  readonly #open: OpenStore;
   readonly #stopListening: () => void;
 
-  private constructor(
-    options: OperatorBucketsOptions,
-    connection: RedisConnection | null,
-    store: RefillableStore,
-  ) {
+  private constructor(options: OperatorBucketsOptions, open: OpenStore) {
     this.#options = options;
-    this.connection = connection;
-    this.store = store;
+    this.#open = open;
     // The resets of all machines, this one included.
     this.#stopListening = options.database.listen(RESETS_CHANNEL, (bucketName) => {
       if (bucketName !== null && bucketName !== '') this.#tellWorkers(bucketName);
     });
   }
 
-  /** open is called once by the primary's main. The client of Redis, 14 MiB, is loaded only where there is one. */
+  /** open is called once by the primary's main. */
   static async open(options: OperatorBucketsOptions): Promise<OperatorBuckets> {
-    const { redis, memory, logger } = options;
-    if (redis === null) return new OperatorBuckets(options, null, memory);
-    const { RedisConnection } = await import('../../infra/redis/redis.ts');
-    const { servers, prefix } = redis;
-    const connection = new RedisConnection({
-      servers,
-      connectionName: 'sluice-primary',
-      scripts: { ...bucketScripts(), ...heartbeatScripts() },
-      logger,
-    });
-    void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
-    const store = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
-    return new OperatorBuckets(options, connection, store);
+    const { redis, onStoreWorkers } = options;
+    return new OperatorBuckets(options, await OpenStore.open(redis, options, onStoreWorkers));
+  }
+
+  get store(): RefillableStore {
+    return this.#open.store;
+  }
+
+  /** null without Redis. */
+  get connection(): RedisConnection | null {
+    return this.#open.connection;
   }
 
   /** of shows the buckets of one owner, see peekBuckets; it rejects with `store_timeout` after a second. */
@@ -109,7 +87,7 @@ export class OperatorBuckets {
 
   async close(): Promise<void> {
     this.#stopListening();
-    await this.connection?.close();
+    await this.#open.close();
   }
 
   #tellWorkers(bucketName: string): void {
@@ -118,25 +96,5 @@ export class OperatorBuckets {
 
   #keysOf(bucketName: string): string[] {
     return bucketKeysOf(bucketName, this.#options.policies());
-  }
-}
-
-/** warnOfMemoryPolicy warns of a Redis that loses buckets, or refuses takes, when its memory is full. Never rejects. */
-export async function warnOfMemoryPolicy(
-  client: Redis | Cluster,
-  logger: Pick<Logger, 'info' | 'warn'>,
-): Promise<void> {
-  const servers = 'nodes' in client ? client.nodes('master') : [client];
-  try {
-    const infos = await Promise.all(servers.map((server) => server.info('memory')));
-    const policies = new Set(infos.flatMap((info) => HARMFUL_POLICY.exec(info)?.[1] ?? []));
-    for (const policy of policies) {
-      logger.warn(
-        { policy },
-        'set maxmemory-policy of Redis to volatile-ttl: with this one limits fail when memory is full',
-      );
-    }
-  } catch (thrown) {
-    logger.info({ err: toError(thrown) }, 'the memory policy of Redis is not known');
   }
 }

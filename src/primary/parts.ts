@@ -1,0 +1,230 @@
+/** The parts of the primary: each is made when those that it needs are there, and is registered to be closed before them. */
+import type { Problem } from '../config/problems.ts';
+import { systemClock } from '../contract/clock.ts';
+import type { DataPath } from '../contract/data-path.ts';
+import type { PrimaryMessage } from '../contract/messages.ts';
+import type { Settings } from '../contract/settings.ts';
+import type { Lifecycle } from '../infra/lifecycle.ts';
+import type { ProcessLog } from '../infra/logging/process-log.ts';
+import type { Database } from '../infra/postgres/postgres.ts';
+import type { ProcessSignals } from '../infra/process-signals.ts';
+import { chooseDataPath } from '../infra/wire/wire-choice.ts';
+import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
+import { AcmeService } from './acme/acme-service.ts';
+import { AdminPort } from './admin/admin-port.ts';
+import type { Phase } from './admin/parts.ts';
+import { OperatorBuckets } from './buckets/operator-buckets.ts';
+import { PrimaryDirectory } from './clients/primary-directory.ts';
+import { BackendHealth } from './health/backend-health.ts';
+import { PrimaryGauges } from './metrics/gauges.ts';
+import { MetricsCollector } from './metrics/metrics-collector.ts';
+import { Reloader } from './reloader.ts';
+import { openStorage } from './storage.ts';
+import { Succession } from './succession.ts';
+import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
+import { TlsKeeper } from './tls/tls-keeper.ts';
+import { WorkerBriefing, workerCountOf } from './worker-briefing.ts';
+import { receiverOf } from './worker-messages.ts';
+import { Inheritance, orphanFolder } from './workers/inheritance.ts';
+import type { ListenSockets } from './workers/listen-sockets.ts';
+import type { Roll } from './workers/rolling-replacement.ts';
+import { Supervisor } from './workers/supervisor.ts';
+import { TunnelList } from './workers/tunnel-list.ts';
+
+export interface PrimaryOptions {
+  settings: Settings;
+  /** What `check` says about them; logged. */
+  warnings: readonly Problem[];
+  /** Read again by every reload. */
+  configPath: string;
+  env: NodeJS.ProcessEnv;
+  /** Holds the signals that have come since the first line of this process. */
+  signals: ProcessSignals;
+}
+
+/** What the parts need of the process as a whole. */
+interface PrimaryProcess {
+  log: ProcessLog;
+  lifecycle: Lifecycle;
+  phase: () => Phase;
+  /** Rejects at the first stop signal. */
+  stopping: Promise<never>;
+  reload: () => Promise<void>;
+}
+
+const DATABASE_CLOSE_MS = 15_000;
+const ACME_CLOSE_MS = 10_000;
+
+/** Parts is made once by the primary's main. What has not been made yet is null. */
+export class Parts {
+  readonly dataPath: DataPath;
+  reloader: Reloader | null = null;
+  supervisor: Supervisor | null = null;
+  succession: Succession | null = null;
+  inheritance: Inheritance | null = null;
+  acme: AcmeService | null = null;
+  readonly #options: PrimaryOptions;
+  readonly #process: PrimaryProcess;
+  readonly #collector = new MetricsCollector();
+  /** Where the buckets are without Redis. */
+  readonly #memory = new MemoryBucketStore(systemClock);
+  /** What a reload needs of the workers. */
+  readonly #fleet = {
+    resize: (count: number, drainMs: number) => this.supervisor?.resize(count, drainMs),
+    links: () => this.supervisor?.everyLink() ?? [],
+  };
+
+  constructor(options: PrimaryOptions, process: PrimaryProcess) {
+    this.#options = options;
+    this.#process = process;
+    this.dataPath = chooseDataPath(globalThis.process.version, options.env);
+  }
+
+  /** The settings in force. */
+  get settings(): Settings {
+    return this.reloader?.current.settings ?? this.#options.settings;
+  }
+
+  get workerCount(): number {
+    return workerCountOf(this.settings);
+  }
+
+  /**
+   * start makes one part after the other. Resolves when all of it serves, with its addresses. A stop signal ends a wait that may be long; a short step runs
+   * to its end.
+   */
+  async start(): Promise<{ addresses: string[]; admin: string }> {
+    const { settings, configPath, env } = this.#options;
+    const { log, lifecycle } = this.#process;
+    const { logger } = log;
+    const collector = this.#collector;
+    const links = () => this.supervisor?.links() ?? [];
+    const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
+
+    const inheritance = new Inheritance(settings, this.workerCount, logger);
+    lifecycle.onClose('what an earlier primary left', () => inheritance.close());
+    this.inheritance = inheritance;
+    await this.#unlessStopped(inheritance.claim(env, () => this.#process.phase() === 'draining'));
+    const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
+    lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
+    const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
+
+    const directory = new PrimaryDirectory({ storage, settings, logger });
+    lifecycle.onClose('the directory feed', () => directory.feed.close());
+    const health = new BackendHealth({ database: settings.database, collector, links, broadcast, logger });
+    lifecycle.onClose('the health of backends', () => health.close());
+    const { registry } = health;
+    const briefing = new WorkerBriefing({ registry, directory, initial, logger });
+    const tls = this.#openTls(briefing);
+    const acme = this.#openAcme(storage.database, briefing, tls);
+    const changed = { health, directory, collector, briefing, acme, tls };
+    const onFileChange = () => void this.#process.reload();
+    const prepareListen = (listen: Settings['listen']) => sockets.prepare(listen, logger);
+    const read = { configPath, env, initial, onFileChange, prepareListen, ...this.#fleet };
+    const reloader = new Reloader({ ...read, log, storage, ...changed });
+    this.reloader = reloader;
+    lifecycle.onClose('the watch of the configuration', () => reloader.close());
+    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
+    lifecycle.onClose('the warnings of certificates', stopWarnings);
+
+    const sockets = await inheritance.bind();
+    lifecycle.onClose('the listening sockets', () => sockets.close());
+    await this.#unlessStopped(Promise.resolve());
+    const supervisor = this.#makeSupervisor(sockets, briefing, health);
+    lifecycle.onClose('the workers', () => supervisor.stopNow());
+    this.supervisor = supervisor;
+    const { file, firstProbes } = health.open(settings.pools);
+    // Their certificates are part of what workers are told first.
+    await this.#unlessStopped(acme.configure(settings));
+    const workersServe = supervisor.start();
+    directory.start();
+
+    const buckets = await this.#openBuckets(storage.database, briefing);
+    const dataPath = this.dataPath;
+    const droppedLines = () => log.application.droppedCount;
+    const shown = { collector, supervisor, registry, reloader, dataPath, droppedLines, tls, acme };
+    const gauges = new PrimaryGauges(shown);
+    const tunnels = new TunnelList(links);
+    const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
+    const replaceWorkers = () => this.replaceWorkers();
+    const { phase } = this.#process;
+    const admin = new AdminPort(settings.admin, { ...parts, replaceWorkers, phase });
+    lifecycle.onClose('the admin port', () => admin.close());
+    await admin.open();
+    this.succession = new Succession({ sockets, storage, admin, health: file, logger });
+
+    await this.#unlessStopped(workersServe);
+    acme.start();
+    sockets.unlock();
+    await this.#unlessStopped(firstProbes);
+    await this.#unlessStopped(inheritance.relieve());
+    return { addresses: sockets.addresses, admin: admin.url };
+  }
+
+  #openTls(briefing: WorkerBriefing): TlsKeeper {
+    const { settings } = this.#options;
+    const tell: WorkerBriefing['tellTls'] = (material) => briefing.tellTls(material);
+    const tls = new TlsKeeper({ settings, logger: this.#process.log.logger, tell });
+    this.#process.lifecycle.onClose('the certificates', () => tls.close());
+    tls.start();
+    return tls;
+  }
+
+  #openAcme(database: Database, briefing: WorkerBriefing, tls: TlsKeeper): AcmeService {
+    const [collector, logger] = [this.#collector, this.#process.log.logger];
+    const acme = new AcmeService({ database, briefing, collector, onCertificates: tls.useIssued, logger });
+    this.#process.lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
+    this.acme = acme;
+    return acme;
+  }
+
+  /** Waits for a step of the start, and rejects at once when a stop signal comes. */
+  #unlessStopped<T>(step: Promise<T>): Promise<T> {
+    return Promise.race([this.#process.stopping, step]);
+  }
+
+  #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing, health: BackendHealth): Supervisor {
+    const [collector, memory, logger] = [this.#collector, this.#memory, this.#process.log.logger];
+    const isDraining = () => this.#process.phase() === 'draining';
+    return new Supervisor({
+      workerCount: () => this.workerCount,
+      dataPath: this.dataPath,
+      log: () => this.settings.log,
+      orphanFolder: orphanFolder(this.#options.settings.database),
+      watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',
+      inheritedBy: (index) => sockets.inheritedBy(index),
+      logger: this.#process.log.logger,
+      prepare: (link) => {
+        void link.exited.then(() => this.#collector.forget(link.pid));
+        return briefing.brief(link);
+      },
+      onMessage: receiverOf({ sockets, collector, health, memory, logger, isDraining }),
+    });
+  }
+
+  /** replaceWorkers replaces them one by one with the code on disk; null: that is under way, or the instance stops. */
+  replaceWorkers(): Roll | null {
+    return this.supervisor?.replaceWorkers(this.settings.timeouts.drainMs) ?? null;
+  }
+
+  async #openBuckets(database: Database, briefing: WorkerBriefing): Promise<OperatorBuckets> {
+    const workers = () => this.workerCount;
+    const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
+    const buckets = await OperatorBuckets.open({
+      redis: this.settings.redis,
+      memory: this.#memory,
+      database,
+      policies: () => this.settings.rateLimit.policies,
+      workers,
+      assumedWorkers: () => this.settings.rateLimit.instances * workers(),
+      broadcast,
+      onStoreWorkers: (count) => {
+        briefing.storeWorkers = count;
+        broadcast({ type: 'store-workers', count });
+      },
+      logger: this.#process.log.logger,
+    });
+    this.#process.lifecycle.onClose('the buckets of operators', () => buckets.close());
+    return buckets;
+  }
+}
