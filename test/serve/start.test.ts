@@ -67,7 +67,9 @@ test('the embedded database is made by the first call for clients, and a start i
     },
     { timeoutMs: 150_000 },
   );
-  assert.deepEqual(readdirSync(data).sort(), ['data', 'lock', 'lock-holder', 'socket']);
+  // On a busy machine the file of health has been written by now.
+  const files = readdirSync(data).filter((name) => !name.startsWith('health.json'));
+  assert.deepEqual(files.sort(), ['data', 'lock', 'lock-holder', 'socket']);
   // Expected errors are logged without a stack.
   assert.ok(!sluice.stdout.some((line) => line.includes(' at ')), sluice.stdout.join('\n'));
   const { status, body } = await askJson(`${clients}/acme/keys`, { method: 'POST' });
