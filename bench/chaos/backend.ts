@@ -22,8 +22,8 @@ export interface BackendState {
 }
 
 const BODY = 'nineteen bytes here';
-/** What slow readers ask for: more than the buffers of the kernel hold. */
-const LARGE = Buffer.alloc(8 * 2 ** 20, 'x');
+/** What slow readers ask for: more than the kernel keeps of it on the way to them. */
+const LARGE = Buffer.alloc(192 * 2 ** 10, 'x');
 
 const [name = 'a', portText = '0'] = process.argv.slice(2);
 const port = Number(portText);

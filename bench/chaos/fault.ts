@@ -19,6 +19,8 @@ export interface Fault {
   title: string;
   /** Why a server that is not Sluice takes no part; '' if it does. */
   missingIn?(peer: string): string;
+  /** What the machine lacks for it; '' or absent: nothing. */
+  missing?: (() => string) | undefined;
   /** run injects it. The stage closes what it started. */
   run(stage: Stage): Promise<Finding[]>;
 }

@@ -1,23 +1,21 @@
 /**
- * Clients that are as slow as a server lets them be. Those that it sends away come again at once.
+ * Clients that send as slowly as a server lets them. Those that it sends away come again at once. Slow readers are a program in C
+ * (bench/rig/slow-readers.c).
  *
- *   node bench/chaos/slow-clients.ts PORT header|body|read COUNT
+ *   node bench/chaos/slow-clients.ts PORT header|body COUNT
  *
  * It prints `open` when all have a connection, and lives until it is killed.
  */
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 
 const [portText, mode = 'header', countText] = process.argv.slice(2);
 const [port, count] = [Number(portText), Number(countText)];
 const PERIOD_MS = 1_000;
 const AGAIN_MS = 200;
-/** Bytes that a slow reader takes in a period. */
-const READ_BYTES = 1_024;
 
 const OPENINGS: Record<string, string> = {
   header: 'GET / HTTP/1.1\r\nHost: slow\r\n',
   body: 'POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\n',
-  read: 'GET /large HTTP/1.1\r\nHost: slow\r\n\r\n',
 };
 const opening = OPENINGS[mode] ?? '';
 const drip: Record<string, string> = { header: 'X: y\r\n', body: 'z' };
@@ -25,10 +23,9 @@ let opened = 0;
 
 function open(): void {
   const socket = connect({ port, host: '127.0.0.1' });
-  const timer = setInterval(() => dribble(socket), PERIOD_MS);
+  const timer = setInterval(() => socket.writable && socket.write(drip[mode] ?? ''), PERIOD_MS);
   socket.once('connect', () => {
     socket.write(opening);
-    if (mode === 'read') socket.pause();
     opened += 1;
     if (opened === count) console.log('open');
   });
@@ -37,11 +34,6 @@ function open(): void {
     clearInterval(timer);
     setTimeout(open, AGAIN_MS);
   });
-}
-
-function dribble(socket: Socket): void {
-  if (mode === 'read') socket.read(READ_BYTES);
-  else if (socket.writable) socket.write(drip[mode] ?? '');
 }
 
 for (let i = 0; i < count; i += 1) {
