@@ -3,18 +3,17 @@ import { dirname } from 'node:path';
 import { systemCodeOf } from '../contract/errors.ts';
 
 /**
- * makeFolder makes a folder and those above it that are missing (0700); one that exists stays as it is. Throws what the file
- * system throws. It does not use node's `recursive`, which never returns below a folder in which none can be made, such as /proc.
+ * makeFolder makes a folder and those above it that are missing (0700); one that exists stays as it is. Others may make the same
+ * ones meanwhile. Throws what the file system throws. It does not use node's `recursive`, which never returns below a folder in
+ * which none can be made, such as /proc.
  */
 export function makeFolder(path: string): void {
+  const above = dirname(path);
+  if (above !== path && !existsSync(above)) makeFolder(above);
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (thrown) {
-    const code = systemCodeOf(thrown);
-    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
-    if (code !== 'ENOENT' || existsSync(dirname(path))) throw thrown;
-    makeFolder(dirname(path));
-    makeFolder(path);
+    if (systemCodeOf(thrown) !== 'EEXIST' || !statSync(path).isDirectory()) throw thrown;
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chmodSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeFolder } from '../../src/infra/make-folder.ts';
@@ -17,6 +18,22 @@ test('a folder is made with those above it, for its owner alone, and one that ex
   makeFolder(root);
   for (const each of ['a', 'a/b', 'a/b/c']) assert.equal(statSync(join(root, each)).mode & 0o777, 0o700);
   assert.equal(statSync(root).mode & 0o777, 0o750);
+});
+
+test('a folder that another process makes at the same moment is no error', (t) => {
+  const path = join(tempFolder(t), 'a/b');
+  const mocked = t.mock.method(fs, 'mkdirSync', (...args: Parameters<typeof mkdirSync>) => {
+    mocked.mock.restore();
+    syncBuiltinESMExports();
+    try {
+      return mkdirSync(...args);
+    } finally {
+      mkdirSync(path, { recursive: true });
+    }
+  });
+  syncBuiltinESMExports();
+  makeFolder(path);
+  assert.equal(mocked.mock.callCount(), 1);
 });
 
 test('a folder that cannot be made is an error at once: under /proc, behind a dead link, where a file is', async (t) => {
