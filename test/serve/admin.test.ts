@@ -5,6 +5,7 @@ import { spawnSluice, startSluice } from '../support/sluice.ts';
 
 test('a caller without a record is shown and reset by its address, and the calls are logged and counted', async (t) => {
   const sluice = await startSluice({
+    data: 'made',
     config: {
       pools: { app: { backends: [{ url: 'http://127.0.0.1:1' }] } },
       rateLimit: { policies: { default: { capacity: 5, refillPerSecond: 0.001 } } },

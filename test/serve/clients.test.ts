@@ -15,7 +15,7 @@ test('from the first connection of a start on, no worker admits a client that is
   const folder = tempFolder(t);
   const port = await freePort();
   const config = { workers: 2, listen: [{ address: `127.0.0.1:${port}` }], pools: poolOf([backend]) };
-  const first = await startSluice({ folder, config });
+  const first = await startSluice({ folder, config, data: 'made' });
   t.after(() => first.stop());
   const path = '/api/v1/clients/127.0.0.1';
   assert.equal(
@@ -49,7 +49,7 @@ test('the request behind a write of a client, in a new database too, is judged b
     pools: poolOf([backend]),
     rateLimit: POLICY,
   };
-  const sluice = await startSluice({ data: 'absent', config });
+  const sluice = await startSluice({ config });
   t.after(() => sluice.stop());
   const write = async (method: string, name: string, body?: object) => {
     const { status } = await askJson(`${sluice.adminUrl}/api/v1/clients/${name}`, { method, body });

@@ -19,7 +19,7 @@ test('without primary.graceWithout, when the primary is killed with -9 its worke
     timeouts: { drain: '10s' },
     primary: { graceWithout: '0s' },
   };
-  const first = await startSluice({ config, folder });
+  const first = await startSluice({ config, folder, data: 'made' });
   t.after(() => first.child.kill());
   const slow = ask(`${first.proxyUrl}/slow?ms=2000`);
   await waitFor('the slow request at the backend', () => backend.requestCount === 1);

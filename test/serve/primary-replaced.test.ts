@@ -12,7 +12,7 @@ import { waitFor } from '../support/wait.ts';
 const KILLS = 3;
 
 /** Starts primaries in one folder, each after the one before was killed. */
-async function scene(t: TestContext, more: object = {}) {
+async function scene(t: TestContext, more: object = {}, data?: 'made') {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = tempFolder(t);
@@ -25,7 +25,7 @@ async function scene(t: TestContext, more: object = {}) {
     ...more,
   };
   const start = async (): Promise<SluiceProcess> => {
-    const sluice = await startSluice({ config, folder });
+    const sluice = await startSluice({ config, folder, data });
     t.after(() => sluice.child.kill());
     return sluice;
   };
@@ -62,7 +62,7 @@ for (const accept of ['shared', 'reuse_port']) {
 }
 
 test('B39: with accept: round_robin the next primary listens anew, and open connections do not notice', async (t) => {
-  const { start, orphanFiles, url } = await scene(t, { accept: 'round_robin' });
+  const { start, orphanFiles, url } = await scene(t, { accept: 'round_robin' }, 'made');
   const first = await start();
   const kept = startLoad({ url, connections: 8, pauseMs: 10 });
   t.after(() => kept.stop());

@@ -33,7 +33,7 @@ async function scene(t: TestContext, more: object = {}) {
     ...more,
   };
   const env = { PATH: `${folder}:${process.env.PATH}`, NOTIFY_SOCKET: '/run/none' };
-  const sluice = await startSluice({ config, folder, env });
+  const sluice = await startSluice({ config, folder, env, data: 'made' });
   t.after(() => sluice.child.kill());
   /** Of the primaries that systemd was told of, the last one. */
   const mainPid = (): number => Number(readFileSync(said, 'utf8').match(/.*MAINPID=(\d+)/s)?.[1]);

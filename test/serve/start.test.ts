@@ -19,7 +19,6 @@ test('the ready line has the real addresses, and every worker accepts by then', 
   await leaveDeadSocket(socketPath);
   const sluice = await startSluice({
     folder,
-    data: 'absent',
     config: {
       listen: [{ address: '127.0.0.1:0' }, { address: `unix:${socketPath}` }],
       workers: 3,
@@ -150,7 +149,7 @@ test('serve and migrate on the folder of a running embedded database exit 1 with
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = tempFolder(t);
-  const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  const first = await startSluice({ folder, data: 'made', config: { pools: poolOf([backend]) } });
   t.after(() => first.stop());
   for (const command of ['serve', 'migrate']) {
     const child = spawnSluice([command, '--config', first.configPath], { folder });
@@ -166,7 +165,7 @@ test('kill -9 of all processes loses no acknowledged client of the embedded data
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = tempFolder(t);
-  const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  const first = await startSluice({ folder, data: 'made', config: { pools: poolOf([backend]) } });
   t.after(() => first.child.kill());
   await waitFor(
     'the database',

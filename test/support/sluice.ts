@@ -28,9 +28,10 @@ export interface SluiceOptions {
   /** Working folder; default: a new one, which stop() removes. Give one to start twice in the same folder. */
   folder?: string;
   /**
-   * `made` (default): the embedded database exists already. `absent`: the product must make it, which takes 2 s more.
+   * `made`: the embedded database exists already and is opened, which costs a second of CPU time. Default: the first call for
+   * clients makes it.
    */
-  data?: 'made' | 'absent';
+  data?: 'made';
   /** Entry file; default: src/cli.ts. */
   entry?: string;
   /** Limit of open files, soft and hard; default: that of the test. */
@@ -94,7 +95,7 @@ export async function startSluice(options: SluiceOptions): Promise<SluiceProcess
   }
 }
 
-function wantsMadeDatabase(folder: string, { config, env, data = 'made' }: SluiceOptions): boolean {
+function wantsMadeDatabase(folder: string, { config, env, data }: SluiceOptions): boolean {
   const embedded = typeof config === 'object' && config.database === undefined && !env?.DATABASE_URL;
   return embedded && data === 'made' && !existsSync(join(folder, 'data'));
 }

@@ -36,7 +36,7 @@ async function start(entry: string, setup: Setup): Promise<Subject> {
   if (setup.supervised === true) return supervised(entry, folder, port, setup);
   if (setup.systemd === true) return underSystemd(entry, folder, port, setup);
   const sluice = await startSluice({
-    ...{ entry, folder, data: 'absent', config: supported(folder, configOf(port, setup)) },
+    ...{ entry, folder, config: supported(folder, configOf(port, setup)) },
     ...(setup.openFiles === undefined ? {} : { openFiles: setup.openFiles }),
   });
   return {
@@ -93,7 +93,6 @@ async function underSystemd(entry: string, folder: string, port: number, setup: 
   const { child } = await startSluice({
     entry,
     folder,
-    data: 'absent',
     config: supported(folder, config),
     env,
   });
