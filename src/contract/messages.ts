@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 20;
+export const PROTOCOL_VERSION = 21;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -124,7 +124,7 @@ const PRIMARY_SHAPES = {
   'store-workers': { count: 'number' },
   /** Comes with a connection that the primary accepted at an address, of addressesByKey. */
   connection: { address: 'string' },
-  /** Comes with the bound socket of an address that the next settings have and those before had not. */
+  /** Comes with the bound socket of an address that the next settings have and those before had not; or answers `spare-sockets`. */
   'listen-socket': { address: 'string' },
   /** Answers the worker's message of the same name: no `connection` follows. */
   'no-more-connections': {},
@@ -147,6 +147,8 @@ const WORKER_SHAPES = {
   'acme-challenges-applied': { version: 'number' },
   /** The worker has the `connection` and can take another. */
   'connection-taken': {},
+  /** Asks for every bound socket once more, so that the worker can stop accepting for a while: it closes one and keeps the other. */
+  'spare-sockets': {},
   /** The worker is about to close its listeners. */
   'no-more-connections': {},
   /** Why the worker cannot listen at an address, in one sentence. */

@@ -43,6 +43,9 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
       case 'connection-taken':
         sockets.dealer.taken(link);
         break;
+      case 'spare-sockets':
+        sockets.sendTo(link);
+        break;
       case 'no-more-connections':
         void endDeal(link, receivers);
     }

@@ -35,6 +35,8 @@ export interface PoolDeps extends AlgorithmOptions {
   wires: WireMaker;
   /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
   onFault: (error: Error) => void;
+  /** See ConnectionSettings. */
+  onOpening?: () => void;
   /** A connection to a backend could not be opened, and this machine was not the cause. */
   onBackendFailure: (pool: string, backend: Backend, detail: string) => void;
   /** Bounded by LiveResults. */
@@ -158,7 +160,7 @@ function planBackend(
   transport: Transport,
   deps: PoolDeps,
 ): PlannedBackend {
-  const { timer, metrics, onFault, wires } = deps;
+  const { timer, metrics, onFault, onOpening, wires } = deps;
   const { host, port, id } = backend;
   const buffers = processBodyBuffers;
   const connectCell = metrics.series('sluice_upstream_connect_seconds', poolName, id);
@@ -177,6 +179,7 @@ function planBackend(
     wires,
     buffers,
     onFault,
+    ...(onOpening && { onOpening }),
     onConnected,
     onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, backend, detail),
   };

@@ -11,6 +11,7 @@ export class ConnectionPool implements BackendConnections, ConnectionHost {
   readonly #settings: ConnectionSettings;
   readonly #parked: Connection[] = [];
   openCount = 0;
+  readonly isExclusive = true;
   #closed = false;
 
   constructor(settings: ConnectionSettings) {
@@ -20,6 +21,7 @@ export class ConnectionPool implements BackendConnections, ConnectionHost {
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestParked();
     if (parked !== undefined) return parked.start(request, sink);
+    this.#settings.onOpening?.();
     this.openCount++;
     return new Connection(this.#settings, this, request).start(request, sink);
   }
@@ -40,6 +42,12 @@ export class ConnectionPool implements BackendConnections, ConnectionHost {
 
   get parkedCount(): number {
     return this.#parked.length;
+  }
+
+  closeParked(): boolean {
+    const oldest = this.#parked.shift();
+    oldest?.close();
+    return oldest !== undefined;
   }
 
   park(connection: Connection): boolean {

@@ -27,6 +27,8 @@ export interface ConnectionSettings extends ExchangeSettings {
   maxParked?: number;
   timer: DeadlineTimer;
   wires: WireMaker;
+  /** Called before each new connection: room for its descriptor may have to be made. */
+  onOpening?: () => void;
   /** Is told how long each new connection took to open. */
   onConnected?: (connectMs: number) => void;
   /** Is told of each connection that could not be opened, unless this machine was the cause. */

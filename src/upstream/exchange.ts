@@ -7,6 +7,12 @@ import type { ResponseSink, UpstreamRequest } from './upstream-request.ts';
 export interface BackendConnections {
   /** Connections that are not closed. */
   readonly openCount: number;
+  /** Those that wait for a request, and can be closed for one at another backend. With HTTP/2 none. */
+  readonly parkedCount: number;
+  /** Whether each request needs a connection of its own. */
+  readonly isExclusive: boolean;
+  /** closeParked closes the one that has been parked for longest. @returns whether there was one */
+  closeParked(): boolean;
   /** start sends a request; the sink hears nothing before it has returned. @param options fresh: on a new connection (B10) */
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange;
   /** close closes the idle connections; the others finish their requests and close. Idempotent. */

@@ -24,6 +24,7 @@ import { Handler } from '../proxy/handler.ts';
 import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
+import { DescriptorRoom } from './descriptor-room.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
@@ -50,12 +51,12 @@ type TrafficMessage = Exclude<
 
 interface DataPlaneOptions
   extends WorkerPlace,
-    Omit<PlanDeps, 'wires' | 'slowStart' | 'onFault' | 'onBackendFailure' | 'onBackendError'>,
+    Omit<PlanDeps, 'wires' | 'slowStart' | 'onFault' | 'onOpening' | 'onBackendFailure' | 'onBackendError'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
-  /** Bound sockets by the key of their address; taken from here when it listens. */
-  sockets: Map<string, Socket>;
+  /** Bound sockets by the key of their address; taken from here when it listens. What comes later is a spare one. */
+  sockets: Map<string, Socket[]>;
   send: (message: WorkerMessage) => boolean;
 }
 
@@ -79,10 +80,13 @@ export class DataPlane {
   readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
   readonly #server: InboundServer;
+  readonly #room: DescriptorRoom;
   /** Resolves once the primary deals no further connection. */
   readonly #dealEnded = Promise.withResolvers<void>();
   /** Resolves when all listeners are open and closed as asked; never rejects. */
   #listening: Promise<void> = Promise.resolve();
+  /** Whether the primary waits to hear that a dealt connection was taken. */
+  #hasUntaken = false;
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
@@ -121,6 +125,7 @@ export class DataPlane {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
       slowStart: new SlowStart(options.timer),
+      onOpening: () => this.#room.opened(),
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
       onBackendError: (error) => send({ type: 'backend-error', ...error }),
     };
@@ -130,11 +135,19 @@ export class DataPlane {
     this.#overload = new OverloadMonitor(overload, logger, () => this.settings.overload);
     this.#overload.start();
     this.#handler = new Handler({ ...options, plan, limiter: this.#limiter, overload });
-    const endDeal = (): Promise<void> => {
-      send({ type: 'no-more-connections' });
-      return this.#dealEnded.promise;
-    };
-    this.#server = new InboundServer({ ...options, plan, overload, handler: this.#handler, endDeal });
+    this.#server = new InboundServer({
+      ...{ ...options, plan, overload, handler: this.#handler },
+      onAdmitted: () => this.#room.opened(),
+      endDeal: () => this.#endDeal(),
+    });
+    this.#room = new DescriptorRoom({
+      ...{ server: this.#server, handler: this.#handler, logger, timer: options.timer },
+      backends: () => this.#plan.backends(),
+      pause: () => this.#pause(),
+      hasSpare: () =>
+        [...options.sockets].every(([key, { length }]) => length > 1 || this.#server.listensAt(key)),
+      resume: () => this.#resume(),
+    });
     this.#server.expect(addressesByKey(first.settings.listen));
     if (options.tls !== null) this.useTls(options.tls);
   }
@@ -151,15 +164,63 @@ export class DataPlane {
 
   /** Opens what is new, then closes what is gone, so that those who wait there are served. */
   async #openListeners(): Promise<void> {
-    const { sockets } = this.#options;
-    for (const [key, address] of addressesByKey(this.settings.listen)) {
-      const socket = sockets.get(key);
-      sockets.delete(key);
+    const { sockets, send } = this.#options;
+    const wanted = addressesByKey(this.settings.listen);
+    for (const [key, address] of wanted) {
+      if (this.#room.paused || this.#server.listensAt(key)) continue;
+      const socket = sockets.get(key)?.shift();
       if (socket !== undefined) await this.#server.listen(address, key, socket);
     }
-    for (const socket of sockets.values()) socket.destroy();
-    sockets.clear();
+    this.#dropSockets((key) => !wanted.has(key));
+    if ([...wanted.keys()].some((key) => this.#server.listensAt(key) && !sockets.get(key)?.length))
+      send({ type: 'spare-sockets' });
     await this.#server.closeGone();
+  }
+
+  #dropSockets(isUnwanted: (key: string) => boolean): void {
+    const { sockets } = this.#options;
+    for (const [key, held] of sockets) {
+      if (!isUnwanted(key)) continue;
+      for (const socket of held) socket.destroy();
+      sockets.delete(key);
+    }
+  }
+
+  /** Accepts nothing at the addresses that have a spare socket. */
+  #pause(): void {
+    const { sockets, send } = this.#options;
+    this.#server.pauseListening((key) => (sockets.get(key)?.length ?? 0) > 0);
+    // Before it accepts again, so that it can pause again at once.
+    send({ type: 'spare-sockets' });
+  }
+
+  /** Accepts again, at the spare sockets. */
+  #resume(): Promise<void> {
+    if (this.#hasUntaken) this.#options.send({ type: 'connection-taken' });
+    this.#hasUntaken = false;
+    return this.#changeListeners();
+  }
+
+  #changeListeners(): Promise<void> {
+    this.#listening = this.#listening
+      .then(() => this.#openListeners())
+      .catch((thrown: unknown) =>
+        this.#options.logger.error({ err: toError(thrown) }, 'the listeners cannot all be changed'),
+      );
+    return this.#listening;
+  }
+
+  /** The listeners are about to close. */
+  async #endDeal(): Promise<void> {
+    this.#options.send({ type: 'no-more-connections' });
+    await this.keepAccepting();
+    await this.#dealEnded.promise;
+  }
+
+  /** keepAccepting ends all pauses. A spare socket that stayed open after the listeners would hold connections that nobody accepts. */
+  async keepAccepting(): Promise<void> {
+    await this.#room.end();
+    this.#dropSockets(() => true);
   }
 
   /** listenFds are the descriptors of its listening sockets. */
@@ -184,12 +245,7 @@ export class DataPlane {
     previous.supersede(next);
     this.#retired.push(previous);
     this.#server.expect(addressesByKey(message.settings.listen));
-    this.#listening = this.#listening
-      .then(() => this.#openListeners())
-      .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'the listeners cannot all be changed'),
-      );
-    return this.#listening;
+    return this.#changeListeners();
   }
 
   /** receive acts on a message about traffic. @param connection that of a `connection`; null: it was lost on the way */
@@ -197,7 +253,8 @@ export class DataPlane {
     switch (message.type) {
       case 'connection':
         if (connection !== null) this.#server.take(message.address, connection);
-        this.#options.send({ type: 'connection-taken' });
+        if (this.#room.paused) this.#hasUntaken = true;
+        else this.#options.send({ type: 'connection-taken' });
         break;
       case 'no-more-connections':
         this.#dealEnded.resolve();

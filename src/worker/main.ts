@@ -39,6 +39,8 @@ import { PrimaryLink } from './primary-link.ts';
 const REPORT_EVERY_MS = 1_000;
 /** Time for the requests in flight after an uncaught exception. */
 const CRASH_DRAIN_MS = 3_000;
+/** While it accepts nothing: the one to go on with, and a spare one. */
+const HELD_SOCKETS_MAX = 2;
 /** How long the last messages wait for a primary that does not read. */
 const LEAVE_MS = 5_000;
 
@@ -61,9 +63,9 @@ class WorkerMain {
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
-  /** Bound sockets at which it does not listen yet, by the key of their address. */
+  /** Bound sockets at which it does not listen yet, and a spare one of each at which it does, by the key of their address. */
   readonly #sockets = new Map(
-    Object.entries(this.#place.listenFds).map(([key, fd]) => [key, heldSocket({ fd })]),
+    Object.entries(this.#place.listenFds).map(([key, fd]) => [key, [heldSocket({ fd })]]),
   );
   #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();
@@ -118,7 +120,8 @@ class WorkerMain {
       case 'listen-socket':
         // Behind settings that may still close an earlier one.
         this.#next(() => {
-          if (socket !== null) this.#sockets.set(message.address, socket);
+          if (this.#ending) socket?.destroy();
+          else if (socket !== null) this.#keepSocket(message.address, socket);
         });
         break;
       case 'acme-challenges': {
@@ -148,6 +151,12 @@ class WorkerMain {
       default:
         this.#dataPlane?.receive(message, socket);
     }
+  }
+
+  #keepSocket(address: string, socket: Socket): void {
+    const held = this.#sockets.get(address) ?? [];
+    if (held.length < HELD_SOCKETS_MAX) this.#sockets.set(address, [...held, socket]);
+    else socket.destroy();
   }
 
   /** Runs a step behind the earlier ones. */
@@ -291,6 +300,8 @@ class WorkerMain {
     const settings = this.#dataPlane?.settings;
     if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return;
     const { graceWithoutMs: graceMs } = settings.primary;
+    // Its sockets must be the same as long as they may be given away.
+    await this.#dataPlane?.keepAccepting();
     this.#logger.error({ graceMs }, 'the primary is gone: serving on until there is another one');
     const fds = this.#dataPlane?.listenFds() ?? [];
     const keys = listenKeys(settings.listen);

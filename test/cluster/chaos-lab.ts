@@ -6,9 +6,6 @@ import type { Fault } from '../../bench/chaos/fault.ts';
 import { sluiceFrom } from '../../bench/chaos/subjects/sluice.ts';
 import { runChaos } from '../../bench/chaos/suite.ts';
 
-/** Faults whose bars need what is not there yet. */
-const LATER = ['descriptors'];
-
 /** proveFaults makes a test of each fault. */
 export function proveFaults(faults: readonly Fault[]): void {
   for (const fault of faults) {
@@ -30,7 +27,7 @@ export function proveFaults(faults: readonly Fault[]): void {
       assert.equal(result?.problem, '', `seed ${seed}`);
       assert.ok(result.findings.length > 0);
       const missed = result.findings.filter(({ exact, reached }) => exact && reached === false);
-      if (!LATER.includes(fault.name)) assert.deepEqual(missed, [], `seed ${seed}`);
+      assert.deepEqual(missed, [], `seed ${seed}`);
     });
   }
 }

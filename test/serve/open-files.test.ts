@@ -11,6 +11,8 @@ import { waitFor } from '../support/wait.ts';
 /** Enough for a worker and its clients, but not for a backend connection for each client. */
 const OPEN_FILES = 150;
 const CLIENTS = OPEN_FILES / 2;
+/** So many clients fit with a connection to a backend each, but not with two. */
+const MANY = 45;
 
 test('a worker without free file descriptors answers that it is overloaded, and does not blame the backend', async (t) => {
   const backend = await startNamed('a');
@@ -28,6 +30,9 @@ test('a worker without free file descriptors answers that it is overloaded, and 
     for (const client of clients) client.close();
   });
   for (let i = 0; i < CLIENTS; i++) clients.push(await connectRaw(sluice.proxyUrl));
+  // Idle ones need one descriptor each. While they may ask for something in a moment, they are not all accepted.
+  const connectionsOf = async () => (await workersOf(sluice.adminUrl))[0]?.connections;
+  await waitFor('all clients to be accepted', async () => (await connectionsOf()) === CLIENTS);
   for (const client of clients) client.write('GET /slow?ms=60000 HTTP/1.1\r\nHost: a\r\n\r\n');
   const refusedOf = () => clients.filter(({ received }) => received.length > 0);
   await waitFor('a request that finds no descriptor', () => refusedOf().length > 0);
@@ -50,6 +55,49 @@ test('a worker without free file descriptors answers that it is overloaded, and 
   assert.equal(backends[0].consecutiveFailures, 0);
   for (const client of clients) client.close();
   await waitFor('the next request to be served', async () => (await ask(sluice.proxyUrl)).text === 'a');
+});
+
+test('with more clients at once than descriptors, those that wait to be accepted are served in their turn', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: { workers: 1, pools: poolOf([backend]) },
+    openFiles: OPEN_FILES,
+  });
+  t.after(() => sluice.stop());
+  for (let round = 0; round < 3; round++) {
+    const asked = Array.from({ length: 2 * OPEN_FILES }, () => ask(sluice.proxyUrl));
+    const answers = (await Promise.allSettled(asked)).map((each) =>
+      each.status === 'fulfilled' ? each.value.text : String(each.reason),
+    );
+    const failed = answers.filter((answer) => answer !== 'a');
+    assert.deepEqual(failed, []);
+  }
+  assert.ok(sluice.jsonLines(({ msg }) => String(msg).startsWith('descriptors run out')).length > 0);
+  // Nothing but the listener is there of what was accepted in between: a worker that stops listening refuses.
+  await sluice.stop();
+  await assert.rejects(ask(sluice.proxyUrl));
+});
+
+test('parked connections to one backend make room for those to another', async (t) => {
+  const [a, b] = await Promise.all(['a', 'b'].map((name) => startNamed(name)));
+  t.after(() => Promise.all([a?.close(), b?.close()]));
+  const pools = { app: { backends: [{ url: a?.url }] }, other: { backends: [{ url: b?.url }] } };
+  const routes = [
+    { name: 'other', match: { host: 'other.test' }, pool: 'other' },
+    { name: 'app', pool: 'app' },
+  ];
+  const sluice = await startSluice({ config: { workers: 1, pools, routes }, openFiles: OPEN_FILES });
+  t.after(() => sluice.stop());
+  for (const [host, text] of [
+    ['app.test', 'a'],
+    ['other.test', 'b'],
+    ['app.test', 'a'],
+  ]) {
+    const headers = { host: host ?? '' };
+    const asked = Array.from({ length: MANY }, () => ask(`${sluice.proxyUrl}/slow?ms=500`, { headers }));
+    assert.deepEqual(new Set((await Promise.all(asked)).map((answer) => answer.text)), new Set([text]));
+  }
 });
 
 test('more checked backends than open files: each is probed in its turn, and none is down', async (t) => {

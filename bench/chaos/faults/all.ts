@@ -3,7 +3,7 @@ import type { Fault } from '../fault.ts';
 import { backendErrors, backendHangs, backendSlow, backendVerySlow } from './backend-bad.ts';
 import { backendKilled } from './backend-killed.ts';
 import { coldStart } from './cold-start.ts';
-import { descriptors } from './descriptors.ts';
+import { bursts, descriptors } from './descriptors.ts';
 import { flapping } from './flapping.ts';
 import { overload } from './overload.ts';
 import { primaryKilled } from './primary-killed.ts';
@@ -25,7 +25,7 @@ export const PROCESS_FAULTS: readonly Fault[] = [
 ];
 
 export const LOAD_FAULTS: readonly Fault[] = [
-  ...[resets, ...slowClients, overload, coldStart, redisBack, descriptors, soak],
+  ...[resets, ...slowClients, overload, coldStart, redisBack, descriptors, bursts, soak],
 ];
 
 export const FAULTS: readonly Fault[] = [...BACKEND_FAULTS, ...PROCESS_FAULTS, ...LOAD_FAULTS];

@@ -1,10 +1,12 @@
-/** Every process may open 256 files, and there are more clients than that. */
+/** Every process may open 256 files, and there are more clients than that: at once, and again and again. */
 import { nowMs } from '../../rig/outcomes.ts';
 import { atMost, type Fault } from '../fault.ts';
 import { noneFailed } from '../stage.ts';
 
 const OPEN_FILES = 256;
 const CLIENTS = 704;
+const BURST_CLIENTS = 300;
+const BURSTS = 10;
 
 export const descriptors: Fault = {
   name: 'descriptors',
@@ -30,5 +32,26 @@ export const descriptors: Fault = {
       atMost('0 exits', gone, 0, { exact: true }),
       noneFailed(after, '0 failed afterwards'),
     ];
+  },
+};
+
+export const bursts: Fault = {
+  name: 'bursts',
+  title: `${BURST_CLIENTS} new clients at once, ${BURSTS} times, ${OPEN_FILES} descriptors per process`,
+  async run(stage) {
+    const backends = await stage.backends();
+    const subject = await stage.subject(backends, { openFiles: OPEN_FILES });
+    let [due, failed] = [0, 0];
+    for (let i = 0; i < stage.of(BURSTS, 3); i++) {
+      const crowd = await stage.load(subject, {
+        ...{ connections: BURST_CLIENTS, ratePerSec: BURST_CLIENTS * 100, mostSec: 0.01 },
+        ...{ openFirst: true, requestsPerConnection: 1 },
+      });
+      await stage.pause(0.5);
+      const served = await crowd.stop();
+      due += served.due;
+      failed += served.failed;
+    }
+    return [atMost('0 failed', failed, 0, { unit: ` of ${due}`, exact: true })];
   },
 };

@@ -170,10 +170,16 @@ export class ListenSockets {
     }
     for (const [key, { group }] of bound) {
       this.#groups.set(key, group);
-      for (const link of links) {
-        const handle = group?.[link.index % group.length]?.handle();
-        if (handle) link.send({ type: 'listen-socket', address: key }, handle);
-      }
+      for (const link of links) this.sendTo(link, [key]);
+    }
+  }
+
+  /** sendTo sends a worker its sockets of these addresses. @param keys default: all */
+  sendTo(link: WorkerLink, keys: Iterable<string> = this.#groups.keys()): void {
+    for (const key of keys) {
+      const group = this.#groups.get(key) ?? [];
+      const handle = group[link.index % group.length]?.handle();
+      if (handle) link.send({ type: 'listen-socket', address: key }, handle);
     }
   }
 

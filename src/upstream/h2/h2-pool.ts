@@ -29,6 +29,8 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
   readonly #replaced = new RecentCount();
   #closed = false;
   openCount = 0;
+  readonly parkedCount = 0;
+  readonly isExclusive = false;
 
   constructor(settings: ConnectionSettings) {
     this.#settings = settings;
@@ -57,6 +59,7 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
     const connections = this.#connections;
     if (this.#waiting.size === 0 || connections.length >= CONNECTIONS_MAX) return;
     if (connections.some((each) => each.isConnecting || each.hasFree || each.allowsNone)) return;
+    this.#settings.onOpening?.();
     this.openCount++;
     connections.push(new BackendH2Connection(this.#settings, this));
   }
@@ -66,6 +69,10 @@ export class H2Pool implements BackendConnections, BackendH2ConnectionHost, Back
     // A connection that is awaited by requests drains once they have begun.
     for (const connection of [...this.#connections])
       if (!connection.isConnecting || this.#waiting.size === 0) connection.drain();
+  }
+
+  closeParked(): boolean {
+    return false;
   }
 
   // What connections say.

@@ -37,6 +37,13 @@ export class ConnectionCaps {
     return isAboveOwn ? connection : (this.#idle.longest(open, connection.sinceMs) ?? connection);
   }
 
+  /** makeRoom counts and returns a connection that has been idle for long, where descriptors run out; null: there is none. */
+  makeRoom(open: readonly BaseConnection[], nowMs: number): BaseConnection | null {
+    const idle = this.#idle.longest(open, nowMs);
+    if (idle !== null) this.#metrics.add(this.#cell, 1);
+    return idle;
+  }
+
   /** closed is called once for each connection that is closed. */
   closed({ counted, client }: BaseConnection): void {
     if (counted) this.#change(client.address, -1);

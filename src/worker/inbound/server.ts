@@ -42,6 +42,8 @@ interface InboundServerDeps {
   engine: Engine;
   /** Made when the first address has HTTP/2. */
   http2: Engine;
+  /** Called with each accepted connection. */
+  onAdmitted?: () => void;
   /** Called before the listeners close; resolves once the primary deals this worker no further connection. */
   endDeal?: () => Promise<unknown>;
 }
@@ -151,6 +153,30 @@ export class InboundServer implements ConnectionOwner {
   /** listenFds are the descriptors of its listeners. */
   listenFds(): number[] {
     return [...(this.#listeners?.values() ?? [])].flatMap((server) => descriptorOf(server) ?? []);
+  }
+
+  listensAt(key: string): boolean {
+    return this.#listeners?.has(key) === true;
+  }
+
+  /** pauseListening closes the listeners of which there is a spare socket: connections wait in its queue until listen() is called with it. */
+  pauseListening(hasSpare: (key: string) => boolean): void {
+    for (const [key, server] of this.#listeners ?? []) {
+      if (!hasSpare(key)) continue;
+      this.#listeners?.delete(key);
+      server.close();
+    }
+  }
+
+  /** freshCount is the number of connections that may ask for something in the next moment: their last event was that recent. */
+  freshCount(withinMs: number): number {
+    const sinceMs = this.timer.monotonicMs() - withinMs;
+    return this.#connections.items.filter((each) => each.idle && each.sinceMs > sinceMs).length;
+  }
+
+  /** endIdle closes the connection that has been idle for longest, if one has been for long: its descriptor is needed. */
+  endIdle(): void {
+    this.#caps.makeRoom(this.#connections.items, this.timer.monotonicMs())?.destroy();
   }
 
   /** closeGone closes the listeners of addresses that are gone; those who wait in their queues are accepted before. */
@@ -265,6 +291,7 @@ export class InboundServer implements ConnectionOwner {
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
     this.#capConnection(connection);
+    this.#deps.onAdmitted?.();
   }
 
   #capConnection(connection: BaseConnection): void {

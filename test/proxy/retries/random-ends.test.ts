@@ -102,7 +102,7 @@ class World {
     );
     for (const target of plan.backends())
       target.connections = {
-        openCount: 0,
+        ...{ openCount: 0, parkedCount: 0, isExclusive: true, closeParked: () => false },
         close: nothing,
         start: (request, sink) => new ScriptedAttempt(request, sink, this).exchange,
       };
