@@ -4,9 +4,10 @@
  * which is better kept here, where it is short.
  *
  * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS: their latency is the base, that
- *            of a backend without a queue. Entered at the start, and every PERIOD_MS, because a base never found anew would follow a
- *            queue that does not go away. All workers of all machines measure a backend at the same time of the wall clock: it has
- *            no queue only if none of them sends more.
+ *            of a backend without a queue. Entered at the start, and after every PERIOD_MS in which the limit was reached, because a base never
+ *            found anew would follow a queue that does not go away. While nobody waits for the limit, the base does not matter, and
+ *            to measure would hold up a calm load. All workers of all machines measure a backend at the same time of the wall clock: it
+ *            has no queue only if none of them sends more.
  * following  after each window the limit is multiplied by what the base (with TOLERANCE) is of the window's latency, and grows by its
  *            square root: with a latency as low as the base it grows, and comes to rest where its growth makes as much of a queue as
  *            the latency shows. It grows only while it is used.
@@ -41,6 +42,8 @@ export class AdaptiveLimit {
   #base: number | null = null;
   #period = Number.NaN;
   #measuring = false;
+  /** In this period. The first one begins with a measurement. */
+  #wasReached = true;
   /** Requests that began earlier are no samples. */
   #sinceMs = 0;
   /** Monotonic; of the window or the measurement. */
@@ -73,7 +76,7 @@ export class AdaptiveLimit {
     const nowMs = this.#clock.monotonicMs();
     const period = Math.floor((this.#clock.wallMs() + this.#phaseMs) / PERIOD_MS);
     // Also after a step of the clock.
-    if (period !== this.#period) this.#measure(period, nowMs);
+    if (period !== this.#period) this.#beginPeriod(period, nowMs);
     this.#mostBusy = Math.max(this.#mostBusy, this.#backend.busy);
     if (nowMs - latencyMs >= this.#sinceMs) {
       this.#count += 1;
@@ -83,8 +86,16 @@ export class AdaptiveLimit {
     else if (nowMs >= this.#endMs && this.#count >= SAMPLES_MIN) this.#follow(nowMs);
   }
 
-  #measure(period: number, nowMs: number): void {
+  /** abandoned is called when nobody waits for an answer any more: its latency would have been this long at least. */
+  abandoned(waitedMs: number): void {
+    if (this.#base !== null && Math.log(waitedMs / TOLERANCE) > this.#base) this.sample(waitedMs);
+  }
+
+  #beginPeriod(period: number, nowMs: number): void {
     this.#period = period;
+    const wasReached = this.#wasReached;
+    this.#wasReached = false;
+    if (!wasReached) return;
     this.#measuring = true;
     this.#begin(nowMs, MEASURE_MAX_MS);
     this.#apply();
@@ -109,6 +120,7 @@ export class AdaptiveLimit {
     const ratio = TOLERANCE * Math.exp((this.#base ?? latency) - latency);
     const next = this.#limit * Math.max(GRADIENT_MIN, Math.min(1, ratio)) + Math.sqrt(this.#limit);
     const isUsed = this.#mostBusy >= USED_SHARE * this.#limit;
+    if (this.#mostBusy >= this.limit) this.#wasReached = true;
     if (next < this.#limit || isUsed) this.#limit = Math.min(next, this.#maxLimit);
     this.#begin(nowMs, WINDOW_MS);
     // Requests that began before the window are samples of it, too.

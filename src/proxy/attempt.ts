@@ -84,6 +84,12 @@ export class Attempt {
     if (!this.#over) timer.arm(new Deadline(() => this.cancel({ memoryIsFree: true })), END_MS);
   }
 
+  /** abandoned comes before cancel where nobody waits for the answer any more. @param askedMs see answered */
+  abandoned(askedMs: number | null): void {
+    if (this.#over || this.upstreamMs !== null || askedMs === null) return;
+    this.target.adaptive?.abandoned(systemClock.monotonicMs() - Math.max(this.startMs, askedMs));
+  }
+
   /** cancel ends the attempt from our side; no failure of the backend. @param options see Exchange.destroy */
   cancel(options: { memoryIsFree: boolean }): void {
     if (!this.end()) return;

@@ -158,13 +158,18 @@ export class Attempts implements QueuedRequest {
   answered(head: ResponseHead, body: string | null, mayRetry: boolean): boolean {
     const attempt = this.current;
     if (attempt === null || this.#held !== null) return true;
-    const asked = this.#owner.body;
-    attempt.answered(head.status, asked === null ? attempt.startMs : asked.doneMs);
+    attempt.answered(head.status, this.#askedMs(attempt));
     if (body !== null) attempt.end();
     if (this.#deadline !== null) this.#settle();
     const { onStatus } = this.#pool;
     if (onStatus === null || !mayRetry || !onStatus.has(head.status)) return true;
     return !this.#retryStatus(attempt, head, body);
+  }
+
+  /** When the client had sent all of the request; null: it has not. */
+  #askedMs({ startMs }: Attempt): number | null {
+    const { body } = this.#owner;
+    return body === null ? startMs : body.doneMs;
   }
 
   #retryStatus(attempt: Attempt, head: ResponseHead, body: string | null): boolean {
@@ -346,7 +351,11 @@ export class Attempts implements QueuedRequest {
 
   /** cancel ends the attempt, and the wait for another one. @param options see Exchange.destroy */
   cancel(options: { memoryIsFree: boolean }): void {
-    this.current?.cancel(options);
+    const { current } = this;
+    if (current !== null) {
+      current.abandoned(this.#askedMs(current));
+      current.cancel(options);
+    }
     if (this.#isSpecial) this.#settle();
   }
 

@@ -17,6 +17,7 @@ interface Shape {
 class Simulation {
   nowMs = 0;
   good = 0;
+  dropped = 0;
   readonly latencies: number[] = [];
   readonly limits: AdaptiveLimit[];
   readonly #shape: Shape;
@@ -41,7 +42,7 @@ class Simulation {
   /** Runs for this long, at this rate. */
   run(forMs: number, perSec: number): void {
     const untilMs = this.nowMs + forMs;
-    this.good = 0;
+    this.good = this.dropped = 0;
     this.latencies.length = 0;
     let nextMs = this.nowMs;
     while (this.nowMs < untilMs) {
@@ -68,7 +69,7 @@ class Simulation {
 
   #admit(): void {
     for (const [index, { backend, waiting }] of this.#workers.entries()) {
-      while (waiting[0] !== undefined && waiting[0] < this.nowMs - 100) waiting.shift();
+      for (; waiting[0] !== undefined && waiting[0] < this.nowMs - 100; this.dropped += 1) waiting.shift();
       while (backend.rank !== 0 && waiting.length > 0) {
         const arrivedMs = waiting.shift() ?? 0;
         backend.enter();
@@ -124,6 +125,37 @@ test('a backend that gets slower keeps few requests, and gets more again when it
   shape.slots = 64;
   simulation.run(10_000, 8_000);
   assert.ok(limitOf() >= 60, `${limitOf()}`);
+});
+
+test('a calm load is held up while the limit grows to it, and never again', () => {
+  const simulation = new Simulation({ slots: 64, serviceMs: 50, knee: 1_000 }, 1);
+  simulation.run(95_000, 123);
+  simulation.run(300_000, 123);
+  assert.equal(simulation.dropped, 0);
+});
+
+test('a request that its client gives up after a long wait says that the backend is slow, one after a short wait says nothing', () => {
+  const clock = { nowMs: 0, monotonicMs: () => clock.nowMs, wallMs: () => clock.nowMs };
+  const [backend] = makeBackends([1]);
+  assert.ok(backend !== undefined);
+  const limit = new AdaptiveLimit(backend, clock);
+  limit.configure(512);
+  const each = (count: number, act: () => void) => {
+    for (let i = 0; i < count; i += 1) {
+      clock.nowMs += 10;
+      act();
+    }
+  };
+  each(200, () => limit.sample(10));
+  const before = limit.limit;
+  each(200, () => limit.abandoned(5));
+  assert.equal(limit.limit, before);
+  for (let i = 0; i < 100; i += 1) backend.enter();
+  each(100, () => limit.sample(10));
+  const grown = limit.limit;
+  assert.ok(grown > 20, `${grown}`);
+  each(100, () => limit.abandoned(1_000));
+  assert.ok(limit.limit < grown / 2, `${limit.limit} of ${grown}`);
 });
 
 test('a light load is never held up, and the limit never passes that of the settings', () => {

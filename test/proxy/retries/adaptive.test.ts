@@ -55,3 +55,20 @@ test('the time that a client takes to send its body is no latency of the backend
   assert.equal(samplesMs.length, 2);
   assert.ok(Math.max(...samplesMs) < 900, `${samplesMs}`);
 });
+
+test('a client that leaves before the answer tells how long it has waited, unless its body has not come', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], app: { adaptive: 'latency' } });
+  const target = [...proxy.plan().backends()][0] ?? assert.fail();
+  const waitedMs: number[] = [];
+  t.mock.method(target.adaptive ?? assert.fail(), 'abandoned', (ms: number) => waitedMs.push(ms));
+  const upload = await proxy.connect();
+  upload.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+  const client = await proxy.connect();
+  client.write(GET);
+  await waitFor('both requests to arrive', () => target.backend.inFlight === 2);
+  upload.close();
+  client.close();
+  await waitFor('both to be over', () => target.backend.inFlight === 0);
+  assert.equal(waitedMs.length, 1);
+});
