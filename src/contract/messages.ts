@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 21;
+export const PROTOCOL_VERSION = 22;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -132,7 +132,8 @@ const PRIMARY_SHAPES = {
   'watch-loop': {},
   /** The log file was moved away: open it anew. */
   'reopen-logs': {},
-  drain: { graceMs: 'number', drainMs: 'number' },
+  /** patient: other workers serve, so that there is no hurry. */
+  drain: { graceMs: 'number', drainMs: 'number', patient: 'boolean' },
   stop: {},
 } as const;
 

@@ -131,7 +131,7 @@ class Primary {
       this.#phase = 'draining';
       this.#notifier.fallSilent();
       this.#parts.acme?.stopOrders();
-      await this.#endWorkers(0);
+      await this.#endWorkers(0, true);
     }
   }
 
@@ -151,12 +151,13 @@ class Primary {
     this.#parts.succession?.abandon();
     this.#parts.acme?.stopOrders();
     this.#parts.inheritance?.orphans.drain();
-    await this.#endWorkers(graceMs);
+    await this.#endWorkers(graceMs, false);
   }
 
-  async #endWorkers(graceMs: number): Promise<void> {
+  /** @param patient another primary serves */
+  async #endWorkers(graceMs: number, patient: boolean): Promise<void> {
     const { drainMs } = this.#parts.settings.timeouts;
-    const drained = await this.#parts.supervisor?.drain({ graceMs, drainMs });
+    const drained = await this.#parts.supervisor?.drain({ graceMs, drainMs, patient });
     if (drained !== undefined && drained.killedCount > 0)
       this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');
     this.#drained.resolve();

@@ -333,9 +333,9 @@ export class DataPlane {
     this.#server.cut();
   }
 
-  /** stopListening closes the listeners after graceMs. It is called in a worker that drains alone, when the others begin to drain. */
-  stopListening(graceMs: number): void {
-    setTimeout(() => this.#server.stopListening(), graceMs).unref();
+  /** hurry is called in a worker that drains when the others begin to drain, too; see InboundServer. */
+  hurry(graceMs: number): void {
+    setTimeout(() => this.#server.hurry(), graceMs).unref();
   }
 
   /**

@@ -259,14 +259,14 @@ class WorkerMain {
     return this.#residentBytes;
   }
 
-  #drain({ graceMs, drainMs, alone = false }: DrainTimes): void {
+  #drain({ graceMs, drainMs, alone = false, patient = false }: DrainTimes): void {
     if (this.#ending) {
-      this.#dataPlane?.stopListening(graceMs);
+      if (!patient) this.#dataPlane?.hurry(graceMs);
       return;
     }
     this.#ending = true;
     this.#link.send({ type: 'draining' });
-    const drained = this.#dataPlane?.drain({ graceMs, drainMs, alone }) ?? Promise.resolve();
+    const drained = this.#dataPlane?.drain({ graceMs, drainMs, alone, patient }) ?? Promise.resolve();
     drained
       .catch((error: unknown) => this.#logger.error({ err: toError(error) }, 'the drain was not clean'))
       .finally(() => this.#leave());
@@ -289,16 +289,17 @@ class WorkerMain {
   /** Nobody will replace this worker. */
   async #onPrimaryLost(): Promise<void> {
     this.#dataPlane?.receive({ type: 'no-more-connections' }, null);
-    if (!this.#ending) await this.#serveOn();
+    const isRelieved = !this.#ending && (await this.#serveOn());
     this.#logger.error('the primary is gone: finishing what is in flight');
-    this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
+    const { drainMs = 0 } = this.#dataPlane?.settings.timeouts ?? {};
+    this.#drain({ graceMs: 0, drainMs, patient: isRelieved });
   }
 
-  /** Resolves when a new primary needs this worker no more, or when the time without one is over. */
-  async #serveOn(): Promise<void> {
+  /** Resolves when a new primary needs this worker no more, or when the time without one is over. @returns whether there is a new one */
+  async #serveOn(): Promise<boolean> {
     const { orphanFolder: folder } = this.#place;
     const settings = this.#dataPlane?.settings;
-    if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return;
+    if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return false;
     const { graceWithoutMs: graceMs } = settings.primary;
     // Its sockets must be the same as long as they may be given away.
     await this.#dataPlane?.keepAccepting();
@@ -308,6 +309,7 @@ class WorkerMain {
     const note = { keys, socketCount: fds.length, drainMs: settings.timeouts.drainMs };
     const isRelieved = await waitForSuccessor({ folder, note, fds, graceMs, logger: this.#logger });
     if (isRelieved) this.#logger.info('a new primary has taken over');
+    return isRelieved;
   }
 
   /** A stop signal begins the drain that the primary would order: a terminal sends it to all processes. Others are the primary's. */

@@ -10,10 +10,16 @@ async function replaced(
 ) {
   const subject = await stage.subject(await stage.backends(), more);
   const load = await stage.load(subject);
+  // Each connection is idle for some 0.4 s after each answer.
+  const seldom = await stage.load(subject, { connections: 64, ratePerSec: 150 });
   await stage.quiet(load);
   const from = nowMs();
   for (let count = 0; count < times; count += 1) await replace(subject);
-  return [noneFailed(await load.settled(from, nowMs()))];
+  const to = nowMs();
+  return [
+    noneFailed(await load.settled(from, to)),
+    noneFailed(await seldom.settled(from, to), '0 failed on connections that are mostly idle'),
+  ];
 }
 
 export const roll: Fault = {

@@ -53,7 +53,7 @@ async function replaceAll(
       throw new LbError('worker_gone', `worker ${next.index} was not replaced: ${failure}`);
     }
     if (!fleet.isWanted(wanted)) {
-      await next.shutDown({ type: 'drain', graceMs: 0, drainMs }, drainMs + marginMs);
+      await next.shutDown({ type: 'drain', graceMs: 0, drainMs, patient: true }, drainMs + marginMs);
       fleet.forget(next);
       continue;
     }
@@ -62,7 +62,7 @@ async function replaceAll(
     logger.info(facts, 'worker replaced');
     onServing();
     if (old === undefined) continue;
-    await old.shutDown({ type: 'drain', graceMs: 0, drainMs }, drainMs + marginMs);
+    await old.shutDown({ type: 'drain', graceMs: 0, drainMs, patient: true }, drainMs + marginMs);
     fleet.forget(old);
   }
 }

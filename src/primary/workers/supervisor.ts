@@ -146,7 +146,7 @@ export class Supervisor {
     const timeoutMs = drainMs + this.#timings.drainMarginMs;
     for (const slot of dropped) {
       void slot
-        .shutDown({ type: 'drain', graceMs: 0, drainMs }, timeoutMs)
+        .shutDown({ type: 'drain', graceMs: 0, drainMs, patient: true }, timeoutMs)
         .then(() => this.#fleet.forget(slot));
     }
   }
@@ -155,13 +155,22 @@ export class Supervisor {
    * drain ends all workers gently: each serves on for graceMs, then finishes what is in flight, drainMs at most. No worker is
    * replaced from now on.
    *
+   * @param times patient: workers of another primary serve
    * @returns resolves when all are gone, with the number that had to be killed
    */
-  async drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): Promise<{ killedCount: number }> {
+  async drain({
+    graceMs,
+    drainMs,
+    patient = false,
+  }: {
+    graceMs: number;
+    drainMs: number;
+    patient?: boolean;
+  }): Promise<{ killedCount: number }> {
     this.#leaveRunning('stopping');
     const timeoutMs = graceMs + drainMs + this.#timings.drainMarginMs;
     const gentle = await Promise.all(
-      this.#fleet.all().map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, timeoutMs)),
+      this.#fleet.all().map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs, patient }, timeoutMs)),
     );
     return { killedCount: gentle.filter((wentByItself) => !wentByItself).length };
   }

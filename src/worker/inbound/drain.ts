@@ -1,4 +1,9 @@
-/** The end of a worker's service once the grace is over (B38): idle connections close, listeners close, what is under way ends or is cut. */
+/**
+ * The end of a worker's service once the grace is over (B38): listeners close, idle connections close, what is under way ends or is cut.
+ *
+ * A client may send its next request in the moment in which its idle connection is closed, and gets no answer then. Where other workers
+ * serve, there is time to let most connections end with an answer (`Connection: close`) before the rest is closed.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { QUEUE_REST_MS } from '../../infra/listeners.ts';
@@ -9,6 +14,8 @@ import type { BaseConnection } from './base-connection.ts';
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
+/** Of the time to drain, how long a patient drain waits for the next request of idle connections. */
+const PATIENCE_RATIO = 1 / 3;
 /** Before a drain cuts what is left, the peers of tunnels see a FIN. */
 const HALF_CLOSE_MS = 500;
 
@@ -19,6 +26,8 @@ export interface DrainTimes {
   drainMs: number;
   /** Nobody else accepts from this worker's sockets: it listens on until its connections of now are gone. */
   alone?: boolean;
+  /** Other workers serve: idle connections have time to end with their next answer. */
+  patient?: boolean;
 }
 
 interface DrainOptions {
@@ -27,6 +36,8 @@ interface DrainOptions {
   connections: readonly BaseConnection[];
   /** How long a request head may take. */
   headersMs: () => number;
+  /** How long a connection may be idle. */
+  keepAliveMs: () => number;
   /** Closes the listeners once nobody waits in their queues, or after restMs. */
   closeListeners: (restMs: number) => Promise<void>;
   halfCloseTunnels: () => void;
@@ -39,6 +50,8 @@ export class Drain {
   readonly #options: DrainOptions;
   /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
+  /** Until then idle connections stay open. */
+  #patientUntilMs = 0;
   #onEmpty: (() => void) | null = null;
 
   constructor(options: DrainOptions) {
@@ -46,9 +59,10 @@ export class Drain {
   }
 
   /** run is called once, when the grace is over; see InboundServer.drain. Resolves when nothing is open. */
-  async run({ drainMs, alone }: { drainMs: number; alone: boolean }): Promise<void> {
-    const { timer, headersMs, closeListeners } = this.#options;
+  async run({ drainMs, alone, patient }: Required<Omit<DrainTimes, 'graceMs'>>): Promise<void> {
+    const { timer, headersMs, keepAliveMs, closeListeners } = this.#options;
     const startMs = timer.monotonicMs();
+    if (patient) this.#patientUntilMs = startMs + Math.min(keepAliveMs(), drainMs * PATIENCE_RATIO);
     const endsAtMs = startMs + drainMs;
     const headsEndAtMs = startMs + headersMs();
     this.#closeIdle(headsEndAtMs);
@@ -60,9 +74,10 @@ export class Drain {
     clearInterval(sweep);
   }
 
-  /** stopListening: see InboundServer. */
-  stopListening(): void {
+  /** hurry: see InboundServer. */
+  hurry(): void {
     this.#listeningOver = true;
+    this.#patientUntilMs = 0;
   }
 
   /** connectionClosed is called after each connection that ended. */
@@ -96,7 +111,10 @@ export class Drain {
   #closeIdle(headsEndAtMs: number): void {
     const { connections, timer } = this.#options;
     const nowMs = timer.monotonicMs();
+    const isPatient = nowMs < this.#patientUntilMs;
     for (const connection of connections.slice()) {
+      // A client of HTTP/2 has been told which of its streams count (GOAWAY).
+      if (isPatient && connection.protocol !== 'h2') continue;
       const mayBegin = connection.receiving && nowMs < headsEndAtMs;
       if (connection.idle && !mayBegin && connection.sinceMs <= nowMs - DRAIN_IDLE_MS) connection.end();
     }

@@ -84,6 +84,7 @@ export class InboundServer implements ConnectionOwner {
       timer,
       connections: this.#connections.items,
       headersMs: () => this.plan.timeouts.headersMs,
+      keepAliveMs: () => this.plan.timeouts.keepAliveMs,
       closeListeners: (restMs) => this.#closeListeners(restMs),
       halfCloseTunnels: () => deps.handler.tunnels.halfClose(),
       cut: () => this.cut(),
@@ -219,14 +220,14 @@ export class InboundServer implements ConnectionOwner {
 
   /**
    * drain ends the service (B38). For graceMs everything goes on. Then only connections that wait already are accepted, idle ones
-   * are closed, and answers carry `Connection: close`. What is under way after drainMs is cut. Resolves when nothing is open.
+   * are closed, after a while where the drain is patient, and answers carry `Connection: close`. What is under way after drainMs is cut. Resolves when nothing is open.
    */
-  async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
+  async drain({ graceMs, drainMs, alone = false, patient = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
     this.draining = true;
     void this.#deps.handler.tunnels.leave();
     for (const connection of this.#connections.items.slice()) connection.beginDrain();
-    await this.#drain.run({ drainMs, alone });
+    await this.#drain.run({ drainMs, alone, patient });
   }
 
   async #closeListeners(restMs: number): Promise<void> {
@@ -236,9 +237,9 @@ export class InboundServer implements ConnectionOwner {
     await closeListeners(listeners, restMs);
   }
 
-  /** stopListening makes a worker that drains alone close its listeners, because the others drain now, too. */
-  stopListening(): void {
-    this.#drain.stopListening();
+  /** hurry ends what a drain does more slowly while other workers serve: they drain now, too. */
+  hurry(): void {
+    this.#drain.hurry();
   }
 
   /** cut closes every connection at once. Their requests are logged as `shutdown`. */

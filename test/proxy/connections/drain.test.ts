@@ -177,3 +177,29 @@ test('B38: connections that wait in the accept queue at the end of the grace are
   assert.deepEqual([...new Set(answers)], ['HTTP/1.1 200']);
   await within(drained, 2_000, 'the drain to end');
 });
+
+test('B38: a patient drain lets idle connections end with their next answer, and closes the rest after a while', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const [seldom, never] = [await proxy.connect(), await proxy.connect()];
+  const beganMs = performance.now();
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 4_500, patient: true });
+  const passed = (ms: number) => performance.now() - beganMs >= ms;
+  await waitFor('more time than a drain in a hurry has', () => passed(700));
+  seldom.write(GET);
+  const answer = await seldom.readResponse();
+  assert.equal(answer.status, 200);
+  assert.equal(answer.header('connection'), 'close');
+  await never.waitForClose();
+  assert.ok(passed(1_400), 'an idle connection was closed too early');
+  await within(drained, 2_000, 'the drain to end despite an idle connection');
+});
+
+test('B38: a patient drain ends idle connections at once when the whole instance stops', async (t) => {
+  const proxy = await startProxy(t, { backends: [await startCapturingBackend(t)] });
+  const client = await proxy.connect();
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 60_000, patient: true });
+  proxy.server.hurry();
+  await client.waitForClose();
+  await within(drained, 2_000, 'the drain to end');
+});
