@@ -90,7 +90,7 @@ export interface Downstream {
 
   /** continueBody sends `100 Continue` if the client waits for it. */
   continueBody(): void;
-  /** inform passes on a 1xx answer if the client's protocol has them. */
+  /** inform passes on a 1xx answer; not called for HTTP/1.0, which has none. */
   inform(status: number, lines: string): void;
 
   /**

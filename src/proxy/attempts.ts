@@ -86,20 +86,16 @@ export class Attempts implements QueuedRequest {
     }
     if (!hasFull(byBackend.keys(), this.#tried, null)) return OUTCOMES.no_backend;
     if (!queue.add(this)) {
-      this.#pool.countShed();
       this.queueMs ??= 0;
       return OUTCOMES.queue_full;
     }
     this.#queuedMs = this.#pool.timer.monotonicMs();
-    this.#later(queue.timeoutMs, () => {
-      this.#pool.countShed();
-      this.#giveUp(OUTCOMES.queue_full);
-    });
+    this.#later(queue.timeoutMs, () => this.#giveUp(OUTCOMES.queue_full));
     return null;
   }
 
-  get isRetry(): boolean {
-    return this.count > 0;
+  get isChoosy(): boolean {
+    return this.count > 0 || this.#pool.queue.algorithm !== this.#pool.algorithm;
   }
 
   /** startQueued is called by the queue. */
@@ -119,7 +115,7 @@ export class Attempts implements QueuedRequest {
   #startAt(backend: Backend): void {
     const target = this.#pool.byBackend.get(backend);
     if (target === undefined) throw new Error('a backend of another pool was picked');
-    if (this.isRetry) this.#countRetry(backend);
+    if (this.count > 0) this.#countRetry(backend);
     this.#start(target, { fresh: this.#reason === 'reused_socket' });
   }
 

@@ -137,8 +137,10 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const choice = { balance: pool.balance, backends: pool.backends, workerIndex, workerCount };
   // Else frequent reloads would begin each round anew, at the same backend.
   const isSameChoice = previous !== undefined && isDeepStrictEqual(previous.choice, choice);
+  const algorithm = isSameChoice ? previous.algorithm : makeAlgorithm(pool.balance, backends, deps);
+  queue.algorithm = algorithm;
   return {
-    algorithm: isSameChoice ? previous.algorithm : makeAlgorithm(pool.balance, backends, deps),
+    algorithm,
     choice,
     slowStartMs: pool.slowStartMs,
     byBackend: new Map(planned.map((each) => [each.backend, each])),

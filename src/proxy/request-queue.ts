@@ -1,15 +1,15 @@
 /** Requests of a pool that wait for a backend with room, in order of arrival (B11). */
-import type { AlgorithmOptions } from '../balance/algorithm.ts';
+import type { Algorithm, AlgorithmOptions } from '../balance/algorithm.ts';
 import type { PoolSettings } from '../contract/pool-settings.ts';
 import { shareOf } from './share.ts';
 
-/** Retries that cannot use the room that there is are passed over, this many at most: a bound on the work of one wake. */
+/** Choosy requests that cannot use the room that there is are passed over, this many at most: a bound on the work of one wake. */
 const PASSED_OVER_MAX = 32;
 
 /** QueuedRequest is what the queue needs of a request. */
 export interface QueuedRequest {
-  /** A retry does not go to any backend. */
-  readonly isRetry: boolean;
+  /** Whether others may have more backends to choose from: it is a retry, or of an older plan. */
+  readonly isChoosy: boolean;
   /** startQueued leaves the queue and begins an attempt; never throws. @returns false where no backend has room for it */
   startQueued(): boolean;
 }
@@ -17,6 +17,8 @@ export interface QueuedRequest {
 /** RequestQueue is made once per pool and worker; plans pass it on, so that a reload loses nobody who waits. */
 export class RequestQueue {
   timeoutMs = 0;
+  /** Of the newest plan. */
+  algorithm: Algorithm | null = null;
   #max = 0;
   /** A Set, because a client may leave from its middle. */
   readonly #waiting = new Set<QueuedRequest>();
@@ -42,6 +44,6 @@ export class RequestQueue {
   wake(): void {
     let passedOver = 0;
     for (const request of this.#waiting)
-      if (!request.startQueued() && (!request.isRetry || ++passedOver > PASSED_OVER_MAX)) break;
+      if (!request.startQueued() && (!request.isChoosy || ++passedOver > PASSED_OVER_MAX)) break;
   }
 }

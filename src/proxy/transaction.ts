@@ -232,8 +232,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   onInformation(status: number, lines: string): void {
-    // Sluice answers Expect itself and does not pass it on: this 100 is not for the client.
-    if (status === CONTINUE_STATUS) return;
+    // Sluice answers Expect itself and does not pass it on: this 100 is not for the client. HTTP/1.0 has no 1xx (RFC 9110 §15.2).
+    if (status === CONTINUE_STATUS || this.#downstream.head.httpVersion <= 10) return;
     this.#informed = true;
     this.#downstream.inform(status, lines);
   }
@@ -328,7 +328,12 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
 
   onError(error: LbError): void {
     const attempts = this.#attempts;
-    if (attempts === null || !attempts.failed(error) || this.#over) return;
+    if (attempts === null || this.#over) return;
+    if (!attempts.failed(error)) {
+      // This program has failed on the end of an answer. Nothing else follows the end of an attempt.
+      if (error.code === 'internal_error') this.giveUp(OUTCOMES.internal_error);
+      return;
+    }
     if (!this.#downstream.started && !this.#informed && attempts.retry(error)) return;
     this.#fail(attempts.outcomeOf(error));
   }
@@ -421,6 +426,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
         ? responder.refusal(outcome, requestId, this.#decision, moreLines)
         : responder.grpcRefusal(outcome, requestId, this.#decision, this.#grpc.refused(outcome) + moreLines);
     this.#record.reason = outcome.reason;
+    if (outcome === OUTCOMES.queue_full) this.#admission.route?.pool?.countShed();
     this.#complete(start, body);
   }
 

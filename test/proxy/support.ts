@@ -98,6 +98,8 @@ export interface TestProxy {
   failures: { pool: string; backend: string; detail: string }[];
   /** What `outlier` counts. */
   errors: BackendError[];
+  /** Errors of the proxy's own, which fail the test at its end, unless it takes them out. */
+  faults: unknown[];
   server: InboundServer;
   handler: Handler;
   /** Not overloaded; tests set it. */
@@ -257,6 +259,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     lines,
     failures,
     errors,
+    faults,
     server,
     handler,
     overload,

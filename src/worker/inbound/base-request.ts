@@ -70,7 +70,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   }
 
   inform(status: number, lines: string): void {
-    if (this.head.httpVersion > 10 && !this.started && !this.over) this.sendInterim(status, lines);
+    if (!this.started && !this.over) this.sendInterim(status, lines);
   }
 
   /** sent is called when the last byte of the answer has left. */
