@@ -15,6 +15,8 @@ what clients noticed.
 * **The setup.** A production build with two workers, three backends in processes of their own, probes once a second, a deadline of 1 s for answers and of 300 ms for one try, ejection after 5
   errors in a row, slow start of 10 s, two retries. The peers are set up to do the same where they can ([bench/chaos/subjects](../bench/chaos/subjects)).
 * **Quiet** is the same load just before something is broken; p99 is the latency that 99 of 100 good answers keep.
+* **The others**, where a backend is bad, are the requests that were due 1.5 s or more after that began, when it has been ejected. *All* begin with the fault: each worker learns of a slow backend by tries that took
+  300 ms, and by then the backend has those that are under way; others wait for one of the 64 connections meanwhile.
 * **Slow readers** have the small windows and segments of an attack over a network, and ask for 192 KiB. With the segments of the loopback a few hundred of them take the TCP memory of the whole machine, behind any of
   the servers ([more](operating.md#slow-clients)).
 * **A row** is a bar: what must hold while the fault is there, what was measured, and whether it was reached. \`–\` in the column of a peer: the fault or the figure does not exist there.

@@ -124,9 +124,9 @@ export function inWords({ failures }: Pick<Tally, 'failures'>): string {
     .join(', ');
 }
 
-/** calm is the bar that the p99 stays near that of the quiet time. */
-export function calm(now: Tally, quiet: Tally, times: number): Finding {
-  return atMost(`p99 ≤ ${times} × quiet`, now.p99Ms / quiet.p99Ms, times, {
+/** calm is the bar that the p99 stays near that of the quiet time. @param of of which requests */
+export function calm(now: Tally, quiet: Tally, times: number, of = ''): Finding {
+  return atMost(`p99${of} ≤ ${times} × quiet`, now.p99Ms / quiet.p99Ms, times, {
     ...{ unit: ' ×', digits: 2 },
     more: `${now.p99Ms.toFixed(1)} ms, quiet ${quiet.p99Ms.toFixed(1)} ms`,
   });
