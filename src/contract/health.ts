@@ -16,6 +16,12 @@ export type Standing = 'up' | 'out' | 'off';
  */
 export type Panic = 'no' | 'shared' | 'last';
 
+/**
+ * How long a worker doubts a backend by itself, after `outlier.consecutiveErrors` failed requests in a row. The primary decides in this
+ * time, and asks about a backend that it cannot eject no more often.
+ */
+export const DOUBT_MS = 1_000;
+
 export interface ProbeResult {
   atMs: number;
   ok: boolean;

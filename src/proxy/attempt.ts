@@ -4,12 +4,12 @@ import type { LbError } from '../contract/errors.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
+import { FIRST_ERROR_STATUS } from './live-results.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
 const END_MS = 1_000;
-const FIRST_FAILURE_STATUS = 500;
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
@@ -43,7 +43,7 @@ export class Attempt {
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
     // A quick failure says nothing of how busy the backend is, nor does the time that a client takes to send.
-    if (this.target.adaptive !== null && status < FIRST_FAILURE_STATUS && askedMs !== null)
+    if (this.target.adaptive !== null && status < FIRST_ERROR_STATUS && askedMs !== null)
       this.target.adaptive.sample(nowMs - Math.max(this.startMs, askedMs));
   }
 

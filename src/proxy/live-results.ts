@@ -7,14 +7,16 @@
  */
 import type { Backend } from '../balance/backend.ts';
 import type { ErrorCode, LbError } from '../contract/errors.ts';
+import { DOUBT_MS } from '../contract/health.ts';
 import type { OutlierSettings } from '../contract/pool-settings.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 
-/** From a failed trial to the next; and the longest doubt. */
-const PAUSE_MS = 1_000;
-/** Errors are told `consecutiveErrors` times in this time, and when they are enough. */
+/** From a failed trial to the next. */
+const TRIAL_PAUSE_MS = 1_000;
+/** In this time the primary is told of at most `consecutiveErrors` errors of a backend, and besides of the one that makes it doubted. */
 const TELLING_MS = 1_000;
-const FIRST_ERROR_STATUS = 500;
+/** Answers from this status on are errors of the backend. */
+export const FIRST_ERROR_STATUS = 500;
 /** Failures of the backend, and not of the client or of this machine. */
 const BACKEND_FAILURES: ReadonlySet<ErrorCode> = new Set([
   'connect_failed',
@@ -76,7 +78,7 @@ export class LiveResults {
     const backend = this.#backend;
     if (backend.trial !== 'none') {
       backend.trial = 'taken';
-      this.#timer.arm(this.#pauseEnd, PAUSE_MS);
+      this.#timer.arm(this.#pauseEnd, TRIAL_PAUSE_MS);
     } else if (this.outlier !== null && backend.standing === 'up') this.#count(this.outlier, detail);
   }
 
@@ -89,7 +91,7 @@ export class LiveResults {
     const begins = errorsMs.length >= consecutiveErrors && !backend.doubted;
     if (begins) {
       backend.doubted = true;
-      this.#timer.arm(this.#pauseEnd, PAUSE_MS);
+      this.#timer.arm(this.#pauseEnd, DOUBT_MS);
     }
     if (nowMs - this.#tellingSinceMs >= TELLING_MS) {
       this.#tellingSinceMs = nowMs;

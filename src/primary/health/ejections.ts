@@ -11,16 +11,13 @@
  * The probes go on meanwhile: one that has gone down stays out after its ejection.
  */
 import { systemClock } from '../../contract/clock.ts';
-import type { BackendState } from '../../contract/health.ts';
+import { type BackendState, DOUBT_MS } from '../../contract/health.ts';
 import type { WorkerMessage } from '../../contract/messages.ts';
 import type { BackendSettings, OutlierSettings, PoolSettings } from '../../contract/pool-settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
+import { type AskedWorker, askWorkers } from './ask-workers.ts';
 import type { HealthRegistry } from './health-registry.ts';
-import { type AskedWorker, askWorkers } from './live-views.ts';
-
-/** As long as a worker doubts a backend by itself. Else each few errors of a backend that cannot be ejected would ask all workers. */
-const HOLD_MS = 1_000;
 
 type BackendError = Extract<WorkerMessage, { type: 'backend-error' }>;
 
@@ -32,7 +29,8 @@ interface EjectionsOptions {
   logger: Logger;
 }
 
-interface Backend {
+/** A backend of a pool with `outlier`. */
+interface Candidate {
   readonly pool: string;
   readonly id: string;
   outlier: OutlierSettings;
@@ -53,7 +51,7 @@ interface Backend {
 export class Ejections {
   readonly #options: EjectionsOptions;
   /** By address: one that has moved begins anew. */
-  #backends = new Map<string, Backend>();
+  #candidates = new Map<string, Candidate>();
 
   constructor(options: EjectionsOptions) {
     this.#options = options;
@@ -61,7 +59,7 @@ export class Ejections {
 
   /** configure takes the pools of a revision, after the registry has. A pool without `outlier` has no ejected backend any more. */
   configure(pools: readonly PoolSettings[]): void {
-    const next = new Map<string, Backend>();
+    const next = new Map<string, Candidate>();
     for (const { name, backends, outlier } of pools) {
       for (const backend of backends) {
         // Counters begin at 0.
@@ -70,18 +68,18 @@ export class Ejections {
         const key = keyOf(name, backend);
         const counts = { errors: 0, isAsked: false, heldUntilMs: 0, quietUntilMs: 0, timesEjected: 0 };
         const fresh = { pool: name, id: backend.id, ...counts };
-        const known = this.#backends.get(key);
+        const known = this.#candidates.get(key);
         const each = known ?? { ...fresh, outlier, inSinceMs: 0, timer: undefined };
         next.set(key, Object.assign(each, { outlier }));
         if (known === undefined) this.#resume(each);
       }
     }
-    for (const [key, { timer }] of this.#backends) if (!next.has(key)) clearTimeout(timer);
-    this.#backends = next;
+    for (const [key, { timer }] of this.#candidates) if (!next.has(key)) clearTimeout(timer);
+    this.#candidates = next;
   }
 
   /** Goes on with an ejection of an earlier primary, which the registry has restored. */
-  #resume(backend: Backend): void {
+  #resume(backend: Candidate): void {
     const ejection = this.#options.registry.ejection(backend.pool, backend.id);
     if (ejection?.ejectedUntilMs == null) return;
     backend.timesEjected = ejection.timesEjected;
@@ -92,7 +90,7 @@ export class Ejections {
 
   /** noteError takes a worker's `backend-error`. */
   noteError({ pool, backend: id, streak, detail }: Omit<BackendError, 'type'>): void {
-    const backend = [...this.#backends.values()].find((each) => each.pool === pool && each.id === id);
+    const backend = [...this.#candidates.values()].find((each) => each.pool === pool && each.id === id);
     if (backend === undefined || backend.inSinceMs === null) return;
     if (systemClock.monotonicMs() < backend.heldUntilMs) return;
     backend.errors += 1;
@@ -107,11 +105,11 @@ export class Ejections {
     this.configure([]);
   }
 
-  async #judge(backend: Backend, detail: string): Promise<void> {
+  async #judge(backend: Candidate, detail: string): Promise<void> {
     const { pool, id, outlier } = backend;
     const views = await askWorkers(this.#options.links(), pool, id);
     backend.isAsked = false;
-    if (![...this.#backends.values()].includes(backend)) return;
+    if (![...this.#candidates.values()].includes(backend)) return;
     const okAtMs = Math.max(...views.map(({ okAtMs: atMs }) => atMs));
     const errors = views.flatMap(({ errorsAtMs }) => errorsAtMs).filter((atMs) => atMs > okAtMs);
     backend.errors = errors.length;
@@ -124,26 +122,26 @@ export class Ejections {
       this.#hold(backend, { pool, backend: id, detail, problem });
     } else if (!views.some(({ errorsAtMs }) => errorsAtMs.length >= outlier.consecutiveErrors)) return;
     backend.errors = 0;
-    this.#refuse(pool, id);
+    this.#endDoubts(pool, id);
   }
 
-  /** Says once in the time of an ejection that there is none. */
-  #hold(backend: Backend, facts: object): void {
+  /** Logs it, once in the time of an ejection. */
+  #hold(backend: Candidate, facts: object): void {
     const nowMs = systemClock.monotonicMs();
-    backend.heldUntilMs = nowMs + HOLD_MS;
+    backend.heldUntilMs = nowMs + DOUBT_MS;
     if (nowMs < backend.quietUntilMs) return;
     backend.quietUntilMs = nowMs + backend.outlier.baseEjectionMs;
     this.#options.logger.warn(facts, 'a failing backend is not ejected');
   }
 
-  /** Workers that had doubts go on, and begin to count anew. */
-  #refuse(pool: string, id: string): void {
+  /** Workers that doubt the backend use it again, and count its errors from 0: to tell them its state does that. */
+  #endDoubts(pool: string, id: string): void {
     const { registry, links } = this.#options;
     const states = registry.availability().filter((each) => each.pool === pool && each.backend === id);
     for (const link of links()) link.send({ type: 'backends', states, panics: [] });
   }
 
-  #eject(backend: Backend, reason: string): void {
+  #eject(backend: Candidate, reason: string): void {
     const { outlier, inSinceMs } = backend;
     const inMs = systemClock.monotonicMs() - (inSinceMs ?? 0);
     const forgotten = Math.floor(inMs / outlier.baseEjectionMs);
@@ -154,7 +152,7 @@ export class Ejections {
   }
 
   /** @param untilMs wall clock */
-  #begin(backend: Backend, ejectionReason: string, untilMs: number): void {
+  #begin(backend: Candidate, ejectionReason: string, untilMs: number): void {
     const { pool, id, timesEjected } = backend;
     backend.inSinceMs = null;
     backend.errors = 0;
@@ -163,14 +161,14 @@ export class Ejections {
     this.#options.registry.setEjection(pool, id, ejection);
   }
 
-  #end(backend: Backend): void {
+  #end(backend: Candidate): void {
     backend.inSinceMs = systemClock.monotonicMs();
     this.#options.registry.setEjection(backend.pool, backend.id, null);
   }
 }
 
 /** Why a backend cannot be ejected; null: it can (B5). One of several always can, whatever the percentage; 0 is none. */
-function problemOf(states: readonly BackendState[], { pool, id, outlier }: Backend): string | null {
+function problemOf(states: readonly BackendState[], { pool, id, outlier }: Candidate): string | null {
   const others = states.filter((each) => each.pool === pool && each.backend !== id && !each.draining);
   if (!others.some(({ state }) => state === 'up')) return 'no other backend is up';
   const percent = outlier.maxEjectedPercent;

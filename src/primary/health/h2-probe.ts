@@ -8,7 +8,8 @@ import { ExpectedText, fieldsOf, type ProbeOutcome, type ProbeTarget, verdictOf 
 const CHECK_PATH = '/grpc.health.v1.Health/Check';
 /** Not compressed, and four bytes of length. */
 const PREFIX_BYTES = 5;
-const MAX_BODY_BYTES = 1_024;
+/** Of the answer to a gRPC probe. */
+const MAX_MESSAGE_BYTES = 1_024;
 /** RFC 9113 §7. */
 const CANCEL = 0x8;
 const SERVING = 1;
@@ -91,15 +92,14 @@ function askStatus(session: ClientHttp2Session, { check, authority }: ProbeTarge
 }
 
 function expectText(stream: ClientHttp2Stream, text: string, verdict: ProbeOutcome, end: End): void {
-  const expected = new ExpectedText(text);
-  const missing = { ok: false, detail: `${verdict.detail}, without the expected text` };
+  const expected = new ExpectedText(text, verdict);
   stream.on('data', (piece: Buffer) => {
-    const isThere = expected.take(piece);
-    if (isThere === null) return;
-    end(isThere ? verdict : missing);
+    const outcome = expected.take(piece);
+    if (outcome === null) return;
+    end(outcome);
     stream.close();
   });
-  onWholeBody(stream, () => end(missing));
+  onWholeBody(stream, () => end(expected.missing));
 }
 
 function askHealth(session: ClientHttp2Session, { check, authority }: ProbeTarget, end: End) {
@@ -121,7 +121,7 @@ function askHealth(session: ClientHttp2Session, { check, authority }: ProbeTarge
   });
   stream.on('data', (piece: Buffer) => {
     body = Buffer.concat([body, piece]);
-    if (body.length > MAX_BODY_BYTES) stream.close();
+    if (body.length > MAX_MESSAGE_BYTES) stream.close();
   });
   onWholeBody(stream, () => end(verdict(fields, body)));
   stream.end(checkMessage(check.service));

@@ -42,8 +42,8 @@ export interface Entry extends Results, Ejection {
   standing: Standing;
   /** Since when it takes requests, on the monotonic clock; null: it does not, or has since the start of this process. */
   upSinceMs: number | null;
-  /** It is there since the start, and has had no result yet. */
-  isFirst: boolean;
+  /** It is there since the start of this process, and has had no result yet: then it needs no slow start (B7). */
+  isFromStart: boolean;
 }
 
 /** standingOf is what workers are told. */

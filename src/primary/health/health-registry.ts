@@ -105,7 +105,7 @@ export class HealthRegistry {
       const entries = backends.map((backend) => this.#entryFor(name, healthCheck, backend));
       for (const entry of entries) {
         if (outlier === null) Object.assign(entry, NOT_EJECTED);
-        this.#stand(entry);
+        this.#updateStanding(entry);
       }
       const { panic = 'no', healthy = 0, known = 0 } = this.#pools.get(name) ?? {};
       const byId = new Map(entries.map((entry) => [entry.backend, entry]));
@@ -215,7 +215,7 @@ export class HealthRegistry {
         ...facts,
         standing: 'off',
         upSinceMs: null,
-        isFirst: !this.#isConfigured,
+        isFromStart: !this.#isConfigured,
         ...noResults(check === null || earlier?.up === true ? 'up' : 'unknown'),
       };
     }
@@ -267,7 +267,7 @@ export class HealthRegistry {
 
   #emit(entry: Entry, cause: HealthCause): void {
     const before = entry.standing;
-    this.#stand(entry);
+    this.#updateStanding(entry);
     const pool = this.#pools.get(entry.pool);
     const hasChanged = pool !== undefined && this.#refreshPanic(pool);
     const panics = hasChanged ? [{ pool: pool.name, panic: pool.panic }] : [];
@@ -275,13 +275,13 @@ export class HealthRegistry {
     this.#listener({ cause, state: stateOf(entry), changed: { states, panics } });
   }
 
-  /** Brings up to date where it stands. A slow start begins here, but not with the process (B7). */
-  #stand(entry: Entry): void {
+  /** Brings up to date what workers are told. A slow start begins here, but not with the process (B7). */
+  #updateStanding(entry: Entry): void {
     const standing = standingOf(entry);
     if (standing !== entry.standing)
-      entry.upSinceMs = standing === 'up' && !entry.isFirst ? this.#clock.monotonicMs() : null;
+      entry.upSinceMs = standing === 'up' && !entry.isFromStart ? this.#clock.monotonicMs() : null;
     entry.standing = standing;
-    if (entry.health !== 'unknown') entry.isFirst = false;
+    if (entry.health !== 'unknown') entry.isFromStart = false;
   }
 
   #availabilityOf({ pool, backend, standing, upSinceMs }: Entry): BackendAvailability {

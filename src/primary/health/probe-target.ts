@@ -55,24 +55,30 @@ export function verdictOf(status: number, { expectStatus }: HealthCheckSettings)
   return { ok: status >= expectStatus.from && status <= expectStatus.to, detail: `status ${status}` };
 }
 
-/** ExpectedText looks for a text in the body of an answer, in its first MAX_BODY_BYTES. */
+/** ExpectedText looks for a text in the first MAX_BODY_BYTES of the body of an answer. */
 export class ExpectedText {
+  /** The outcome where the text is not there; also for a body that ends without it. */
+  readonly missing: ProbeOutcome;
+  readonly #found: ProbeOutcome;
   readonly #text: Buffer;
   readonly #pieces: Buffer[] = [];
   #bytes = 0;
 
-  constructor(text: string) {
+  /** @param found the outcome where the text is there */
+  constructor(text: string, found: ProbeOutcome) {
     this.#text = Buffer.from(text);
+    this.#found = found;
+    this.missing = { ok: false, detail: `${found.detail}, without the expected text` };
   }
 
-  /** take is called with each piece. @returns whether the text is there; null: not yet */
-  take(piece: Buffer): boolean | null {
+  /** take is called with each piece. @returns the outcome; null: it is not known yet */
+  take(piece: Buffer): ProbeOutcome | null {
     this.#pieces.push(piece.subarray(0, MAX_BODY_BYTES - this.#bytes));
     this.#bytes += piece.length;
     const whole = Buffer.concat(this.#pieces);
     this.#pieces.splice(0, this.#pieces.length, whole);
-    if (whole.includes(this.#text)) return true;
-    return this.#bytes >= MAX_BODY_BYTES ? false : null;
+    if (whole.includes(this.#text)) return this.#found;
+    return this.#bytes >= MAX_BODY_BYTES ? this.missing : null;
   }
 }
 

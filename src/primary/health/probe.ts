@@ -119,13 +119,12 @@ function probeHttp(socket: Socket, { host, port, authority, check }: ProbeTarget
 }
 
 function expectText(response: IncomingMessage, text: string, verdict: ProbeOutcome, settle: Settle): void {
-  const expected = new ExpectedText(text);
-  const missing = { ok: false, detail: `${verdict.detail}, without the expected text` };
+  const expected = new ExpectedText(text, verdict);
   response.on('data', (piece: Buffer) => {
-    const isThere = expected.take(piece);
-    if (isThere !== null) settle(isThere ? verdict : missing);
+    const outcome = expected.take(piece);
+    if (outcome !== null) settle(outcome);
   });
-  response.on('end', () => settle(missing));
+  response.on('end', () => settle(expected.missing));
   response.on('error', (error) => settle(failure(error)));
 }
 

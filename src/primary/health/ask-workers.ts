@@ -1,4 +1,4 @@
-/** What the workers have seen of a backend: they are asked, because each knows only its own requests. */
+/** Asks the workers what they have seen of a backend: each knows only its own requests. */
 import { systemClock } from '../../contract/clock.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { WorkerLink } from '../workers/worker-link.ts';
@@ -8,8 +8,8 @@ const ANSWER_MS = 100;
 
 export type AskedWorker = Pick<WorkerLink, 'send' | 'waitFor'>;
 
-/** LiveView is what one worker has seen; times are of this process's monotonic clock. */
-interface LiveView {
+/** SeenByWorker: times are of this process's monotonic clock. */
+interface SeenByWorker {
   /** -Infinity: no success yet. */
   okAtMs: number;
   /** Its last errors in a row, at most `consecutiveErrors`. */
@@ -23,8 +23,8 @@ export async function askWorkers(
   links: readonly AskedWorker[],
   pool: string,
   backend: string,
-): Promise<LiveView[]> {
-  const asked = links.map(async (link): Promise<LiveView[]> => {
+): Promise<SeenByWorker[]> {
+  const asked = links.map(async (link): Promise<SeenByWorker[]> => {
     const id = ++lastId;
     const answered = link.waitFor('backend-results', ANSWER_MS, (message) => message.id === id);
     link.send({ type: 'ask-backend', id, pool, backend });
