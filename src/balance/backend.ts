@@ -127,7 +127,7 @@ export class Backend {
     this.#rerank();
   }
 
-  /** Requests that count against the limit: without tunnels. */
+  /** Requests that count against the limit: without tunnels, and without answers that their clients do not take. */
   get busy(): number {
     return this.#busy;
   }
@@ -150,7 +150,7 @@ export class Backend {
     this.free();
   }
 
-  /** free alone is for an attempt that has become a tunnel, which does not count against the limit. */
+  /** free alone is for what stays in flight and no longer counts against the limit: a tunnel, and an answer that its client does not take. */
   free(): void {
     this.#busy -= 1;
     if (this.#busy + 1 >= this.#limit) this.#rerank();

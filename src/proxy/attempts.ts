@@ -6,8 +6,8 @@
  *           back-off, with the permit. A timer of node bounds each wait: the worker's own is too coarse.
  * queued    every backend that could be tried next is full: it waits in the pool's RequestQueue, before the first attempt or a further one.
  *
- * From the first failure on, a deadline bounds all attempts together (timeouts.response), until a head comes that passes on. It is made
- * even where it is not armed: that it is there says that this request has failed before.
+ * From the first failure on, `#deadline` bounds all attempts together (timeouts.response), until a head comes that is relayed. It is
+ * not null from then on, also where it is not armed: so it tells whether this request has failed before.
  */
 import { type Backend, hasFull } from '../balance/backend.ts';
 import type { LbError } from '../contract/errors.ts';
@@ -51,18 +51,20 @@ export class Attempts implements QueuedRequest {
   #tried: Backend[] = NONE;
   #firstMs = 0;
   #connectFailures = 0;
-  #replaced = false;
+  /** A dead connection of this request was already replaced by a fresh one (B10). */
+  #hasReplaced = false;
   #retries = 0;
-  #waits = 0;
+  /** Back-offs so far. */
+  #backOffCount = 0;
   /** Why the next attempt, or the one under way, follows another one. */
   #reason: Policy.RetryReason = 'connect';
-  /** The answer, if that does not come about. */
+  /** How the request ends if that attempt does not come about. */
   #failure: Outcome = OUTCOMES.internal_error;
   #retryAfterMs = 0;
   #hasPermit = false;
-  /** The answer that a retry is to replace, while it may still pass on. */
-  #held: { head: ResponseHead; body: string } | null = null;
-  #wait: NodeJS.Timeout | null = null;
+  /** The answer that a retry is to replace, while it may still be relayed. */
+  #answer: { head: ResponseHead; body: string } | null = null;
+  #waitTimer: NodeJS.Timeout | null = null;
   /** null: it is not in the queue. */
   #queuedMs: number | null = null;
   /** null until an attempt has failed. */
@@ -121,8 +123,8 @@ export class Attempts implements QueuedRequest {
 
   #countRetry(backend: Backend): void {
     this.#tried.push(backend);
-    this.#held = null;
-    if (this.#reason === 'reused_socket') this.#replaced = true;
+    this.#answer = null;
+    if (this.#reason === 'reused_socket') this.#hasReplaced = true;
     else if (this.#reason !== 'connect') this.#retries += 1;
     this.#pool.countRetry(this.#reason);
   }
@@ -146,14 +148,14 @@ export class Attempts implements QueuedRequest {
   }
 
   /**
-   * answered: a head came. Afterwards the attempt may have ended, and another one follows, or the head passes on.
+   * answered: a head came. It is relayed to the client, or another attempt follows.
    * @param body see ResponseSink.onHead
    * @param mayRetry false: the client has something of this answer
-   * @returns whether the head passes on
+   * @returns whether the head is relayed
    */
   answered(head: ResponseHead, body: string | null, mayRetry: boolean): boolean {
     const attempt = this.current;
-    if (attempt === null || this.#held !== null) return true;
+    if (attempt === null || this.#answer !== null) return true;
     attempt.answered(head.status, this.#askedMs(attempt));
     if (body !== null) attempt.end();
     if (this.#deadline !== null) this.#settle();
@@ -169,15 +171,13 @@ export class Attempts implements QueuedRequest {
   }
 
   #retryStatus(attempt: Attempt, head: ResponseHead, body: string | null): boolean {
-    const { retry } = this.#pool;
     const afterMs = Policy.retryAfterMs(head.lines);
-    const mayWait = afterMs <= Policy.RETRY_AFTER_MAX_MS && this.#hasTime(afterMs);
-    const isIntact = this.#repeatable && this.#bodyIntact && this.#request.upgrade === '';
-    if (!mayWait || !isIntact || this.#retries >= retry.attempts) return false;
-    // Only an answer that came whole can wait for a permit, and pass on if there is none.
+    if (afterMs > Policy.RETRY_AFTER_MAX_MS || !this.#hasTime(afterMs)) return false;
+    if (this.#decide('status', false) === null) return false;
+    // Only an answer that came whole can wait for a permit, and be relayed if there is none.
     if (!this.#askForPermit(body !== null)) return false;
     attempt.cancel({ memoryIsFree: false });
-    if (body !== null) this.#held = { head, body };
+    if (body !== null) this.#answer = { head, body };
     this.#expect('status', OUTCOMES.no_backend, afterMs);
     this.#awaitPermit();
     return true;
@@ -192,31 +192,37 @@ export class Attempts implements QueuedRequest {
     return true;
   }
 
-  /** retry follows failed, while the client has nothing of an answer. @returns whether another attempt follows */
+  /** retry follows failed, while the client has nothing of an answer. @returns false where this failure is the answer, which the caller gives */
   retry(error: LbError): boolean {
-    const reason = Policy.decideRetry(
-      {
-        code: error.code,
-        retryable: error.retryable,
-        repeatable: this.#repeatable,
-        switches: this.#request.upgrade !== '',
-        bodyIntact: this.#bodyIntact,
-        connectFailures: this.#connectFailures,
-        replaced: this.#replaced,
-        retries: this.#retries,
-      },
-      this.#pool.retry,
-    );
+    const reason = this.#decide(error.code, error.retryable);
     if (reason === null || !this.#hasTime(0)) return false;
     this.#expect(reason, this.outcomeOf(error), 0);
-    const follows = reason === 'connect' ? this.#replace(error) : this.#askForPermit(true);
+    const follows = reason === 'connect' ? this.#tryElsewhere(error) : this.#askForPermit(true);
     if (follows && reason !== 'connect') this.#awaitPermit();
-    // The failure is the answer then, and may leave slowly.
+    // The deadline and the permit must not outlast the attempts: the client may read the answer slowly.
     if (!follows) this.#settle();
     return follows;
   }
 
-  /** @returns false where there is no permit now, and it may not wait for one or too many do */
+  #decide(code: Policy.FailedAttempt['code'], retryable: boolean): Policy.RetryReason | null {
+    const { method, upgrade } = this.#request;
+    const { retry } = this.#pool;
+    return Policy.decideRetry(
+      {
+        code,
+        retryable,
+        repeatable: Policy.mayRepeat(method, retry),
+        switches: upgrade !== '',
+        bodyIntact: this.#owner.body?.isIntact ?? true,
+        connectFailures: this.#connectFailures,
+        replaced: this.#hasReplaced,
+        retries: this.#retries,
+      },
+      retry,
+    );
+  }
+
+  /** @returns false where there is no permit now, and this request may not wait for one, or too many wait */
   #askForPermit(mayWait: boolean): boolean {
     const { budget } = this.#pool;
     this.#hasPermit = budget.take();
@@ -229,25 +235,17 @@ export class Attempts implements QueuedRequest {
     else this.#later(PERMIT_MS, () => this.#giveUp(this.#failure));
   }
 
-  /** Nothing was sent, so it goes on at once. @returns whether an attempt is under way */
-  #replace(error: LbError): boolean {
+  /** At once, because nothing was sent. @returns false where no attempt follows */
+  #tryElsewhere(error: LbError): boolean {
     const { current } = this;
     if (current === null) return false;
     if (this.next() === null) return true;
     // Without another backend, the one that refused the request gets it again, once.
-    if (error.code !== 'backend_busy' || !current.exchange.connected || this.#replaced) return false;
+    if (error.code !== 'backend_busy' || !current.exchange.connected || this.#hasReplaced) return false;
     this.#countRetry(current.target.backend);
-    this.#replaced = true;
+    this.#hasReplaced = true;
     this.#start(current.target, { fresh: true });
     return true;
-  }
-
-  get #repeatable(): boolean {
-    return Policy.mayRepeat(this.#request.method, this.#pool.retry);
-  }
-
-  get #bodyIntact(): boolean {
-    return this.#owner.body?.isIntact ?? true;
   }
 
   #hasTime(waitMs: number): boolean {
@@ -280,17 +278,17 @@ export class Attempts implements QueuedRequest {
   #backOff(): void {
     const isFirst = this.#retries === 0 && this.#tried.length < this.#pool.byBackend.size;
     const isPrompt = this.#reason === 'reused_socket' || isFirst;
-    const ownMs = isPrompt ? 0 : Policy.backOffMs(this.#waits++, Math.random());
+    const ownMs = isPrompt ? 0 : Policy.backOffMs(this.#backOffCount++, Math.random());
     const waitMs = Math.max(ownMs, this.#retryAfterMs);
     if (waitMs === 0) this.#again();
     else this.#later(waitMs, () => this.#again());
   }
 
-  /** Begins the attempt that was expected, at the same backend only where there is no other. */
+  /** Begins the next attempt: at a backend that was tried before only where there is no other. */
   #again(): void {
     const tried = this.#tried;
     let refusal = this.next();
-    // All have had it: from the beginning, and the last one last.
+    // All were tried: begin again with all but the last one, and with that one only if nothing else is left.
     if (refusal === OUTCOMES.no_backend) {
       tried.splice(0, tried.length - 1);
       refusal = this.next();
@@ -303,8 +301,8 @@ export class Attempts implements QueuedRequest {
   }
 
   #later(waitMs: number, act: () => void): void {
-    this.#wait = setTimeout(() => {
-      this.#wait = null;
+    this.#waitTimer = setTimeout(() => {
+      this.#waitTimer = null;
       try {
         act();
       } catch (thrown) {
@@ -315,7 +313,7 @@ export class Attempts implements QueuedRequest {
 
   #giveUp(outcome: Outcome): void {
     this.#settle();
-    if (this.#held !== null) this.#owner.onHead(this.#held.head, this.#held.body);
+    if (this.#answer !== null) this.#owner.onHead(this.#answer.head, this.#answer.body);
     else this.#owner.giveUp(outcome);
   }
 
@@ -326,7 +324,7 @@ export class Attempts implements QueuedRequest {
     this.#giveUp(OUTCOMES.upstream_timeout);
   }
 
-  /** Ends what only a further attempt has. */
+  /** Ends the waits and the deadline, and gives the permit back. */
   #settle(): void {
     this.#endWait();
     if (this.#deadline !== null) this.#pool.timer.remove(this.#deadline);
@@ -336,8 +334,8 @@ export class Attempts implements QueuedRequest {
   }
 
   #endWait(): void {
-    if (this.#wait !== null) clearTimeout(this.#wait);
-    this.#wait = null;
+    if (this.#waitTimer !== null) clearTimeout(this.#waitTimer);
+    this.#waitTimer = null;
     this.#pool.budget.leave(this);
     if (this.#queuedMs === null) return;
     this.queueMs = (this.queueMs ?? 0) + this.#pool.timer.monotonicMs() - this.#queuedMs;
@@ -352,21 +350,21 @@ export class Attempts implements QueuedRequest {
       current.abandoned(this.#askedMs(current));
       current.cancel(options);
     }
-    if (this.#isSpecial) this.#settle();
+    if (this.#hasWaits) this.#settle();
   }
 
   /** close is called once, at the end of the request. */
   close(): void {
-    if (this.#isSpecial) this.#settle();
+    if (this.#hasWaits) this.#settle();
     this.#pool.budget.active -= 1;
   }
 
-  /** Whether it has failed before, or waits. */
-  get #isSpecial(): boolean {
+  /** Whether there may be something for #settle: it has failed before, or waits. */
+  get #hasWaits(): boolean {
     return this.#deadline !== null || this.#queuedMs !== null;
   }
 
-  /** outcomeOf is how the request ends if nothing follows this error. While no backend of the pool is up, that it cannot be connected is no news. */
+  /** outcomeOf is how the request ends if nothing follows this error. Where no backend is up, a failed connection is `no_backend`: the whole pool is the cause. */
   outcomeOf({ code }: LbError): Outcome {
     const backends = this.#pool.byBackend.keys();
     if (code === 'connect_failed' && [...backends].every(({ standing }) => standing !== 'up'))

@@ -1,7 +1,7 @@
 /** The lowest rate of a request body (`limits.bodyMinRate`): one that keeps coming byte by byte holds a connection to a backend for hours. */
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 
-/** The rate is that of such a window, and the first one is the grace. */
+/** The rate is measured over windows of this length, so that a body that begins slowly has the first one to catch up. */
 const WINDOW_MS = 5_000;
 const MS_PER_SEC = 1_000;
 
@@ -32,7 +32,7 @@ export class BodyPace {
     if (!this.#due.armed) this.#begin();
   }
 
-  /** rest is called when somebody else is late: the next window begins anew. */
+  /** rest is called while Sluice itself stops the client, because the backend is late. The next run begins a new window. */
   rest(): void {
     this.#timer.disarm(this.#due);
   }

@@ -5,8 +5,8 @@
  * softened   keep-alive is off: answers of HTTP/1.1 end their connections, and some connections of HTTP/2 get a GOAWAY.
  * shedding   besides, new requests are refused: of the routes with priority `low` first, then `normal`, then `critical`.
  *
- * Who is refused is decided without chance. Of each priority a share is refused, which adds up to a debt; the clients that have more
- * requests in flight than the mean pay it first, and anybody once it has grown to MAX_DEBT.
+ * Who is refused is not left to chance. Each request adds the share that is to be refused to the debt of its priority; each refusal
+ * takes 1 away. From a debt of 1 on, clients are refused that have as many requests in flight as the mean or more; from MAX_DEBT on, all.
  */
 import type { OverloadLevel } from '../contract/overload.ts';
 import type { RoutePriority } from '../contract/settings.ts';

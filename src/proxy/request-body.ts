@@ -60,8 +60,8 @@ export class RequestBody {
   }
 
   /**
-   * gather awaits the body before a backend is looked for: all of it, or so much that it was sent in earnest. It must be kept (mayGather). The rest
-   * follows as ever.
+   * gather awaits the body before a backend is looked for: all of it, or KEPT_MAX_BYTES. The rest is read once a backend takes it. Only for
+   * a body that is kept (mayGather).
    */
   gather(onGathered: () => void): void {
     this.#onGathered = onGathered;

@@ -7,7 +7,7 @@ import { trimmedValue } from '../http1/head-bytes.ts';
 const FURTHER_BACKENDS = 2;
 const BACK_OFF_FIRST_MS = 25;
 const BACK_OFF_MAX_MS = 250;
-/** A backend that wants more time than this gets no retry, and its answer passes on. */
+/** The answer of a backend that wants more time than this is relayed, and not retried. */
 export const RETRY_AFTER_MAX_MS = 1_000;
 
 /** Methods that may be sent twice (RFC 9110 §9.2.2). */
@@ -19,7 +19,7 @@ export function mayRepeat(method: string, { nonIdempotent }: RetrySettings): boo
 }
 
 /** isNothingDone: no backend has processed anything of the request. */
-export function isNothingDone(code: ErrorCode): boolean {
+export function isNothingDone(code: FailedAttempt['code']): boolean {
   return code === 'connect_failed' || code === 'overload' || code === 'backend_busy';
 }
 
@@ -28,8 +28,9 @@ export const RETRY_REASONS = ['connect', 'reused_socket', 'status', 'timeout', '
 export type RetryReason = (typeof RETRY_REASONS)[number];
 
 export interface FailedAttempt {
-  code: ErrorCode;
-  /** Of the LbError: nothing was processed, or a reused connection died before a byte of the answer. */
+  /** `status`: a head came, with a status of `onStatus`. */
+  code: ErrorCode | 'status';
+  /** LbError.retryable: nothing was processed, or a reused connection was lost before a byte of the answer. */
   retryable: boolean;
   /** See mayRepeat. */
   repeatable: boolean;
@@ -53,11 +54,12 @@ export function decideRetry(failed: FailedAttempt, { attempts }: RetrySettings):
   if (!repeatable) return null;
   if (code === 'upstream_reset' && retryable && !replaced) return 'reused_socket';
   if (switches || retries >= attempts) return null;
+  if (code === 'status') return 'status';
   if (code === 'upstream_reset') return 'reset';
   return code === 'upstream_timeout' ? 'timeout' : null;
 }
 
-/** backOffMs is the wait before the n-th wait of a request (from 0 on), with full jitter. @param random uniform in [0, 1) */
+/** backOffMs is the length of the n-th back-off of a request (from 0 on), with full jitter. @param random uniform in [0, 1) */
 export function backOffMs(n: number, random: number): number {
   return random * Math.min(BACK_OFF_MAX_MS, BACK_OFF_FIRST_MS * 2 ** n);
 }

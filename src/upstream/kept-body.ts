@@ -1,4 +1,5 @@
 /** The beginning of a request body, for another attempt. */
+
 /** Of one request. */
 export const KEPT_MAX_BYTES = 65_536;
 /** This many pieces are made one: each costs a hundred bytes of its own. */
@@ -13,15 +14,15 @@ export function keptTotalBytes(): number {
   return totalBytes;
 }
 
-/** mayGather tells whether a body may be awaited before a backend is looked for. One without a length may be a dialogue. @param bodyLength of UpstreamRequest */
+/** mayGather tells whether a body may be awaited before a backend is looked for. One without a length may depend on what the backend answers meanwhile. @param bodyLength of UpstreamRequest */
 export function mayGather(bodyLength: number): boolean {
   return bodyLength > 0 && totalBytes < KEPT_TOTAL_MAX_BYTES;
 }
 
 /**
- * KeptBody holds copies of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it lets go of all, so that a
- * large upload costs no copy from then on. The transaction makes it for a request that may be sent twice; the carrier of each
- * attempt sends what it holds and adds what it takes. The transaction calls `forget` at the end.
+ * KeptBody holds copies of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it drops all of them, so that a
+ * large upload costs no copy from then on. The transaction makes it for a request that may be sent twice. The ExchangeOwner of each
+ * attempt sends what it holds, and adds what it takes from the client. The transaction calls `forget` at the end.
  */
 export class KeptBody {
   /** All of the body was taken. */
@@ -29,7 +30,7 @@ export class KeptBody {
   trailers: string[] = [];
   takenBytes = 0;
 
-  /** null: let go. */
+  /** null: forgotten. */
   #pieces: Buffer[] | null = [];
   #heldBytes = 0;
   /** Nobody sends now, so one piece above the limit is kept too; its reader has been told to stop. */
@@ -76,7 +77,7 @@ export class KeptBody {
     this.#waits = true;
   }
 
-  /** sent is called by a carrier that has sent all pieces. */
+  /** sent is called by an ExchangeOwner that has sent all pieces. */
   sent(): void {
     this.#waits = false;
     this.#trim(0);
@@ -86,7 +87,7 @@ export class KeptBody {
     if (this.takenBytes > KEPT_MAX_BYTES || totalBytes + moreBytes > KEPT_TOTAL_MAX_BYTES) this.forget();
   }
 
-  /** forget lets go of all pieces, for good. */
+  /** forget drops all pieces, for good. */
   forget(): void {
     totalBytes -= this.#heldBytes;
     this.#heldBytes = 0;

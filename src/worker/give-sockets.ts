@@ -6,7 +6,7 @@
 import { Socket } from 'node:net';
 
 /** The descriptors before them are the standard streams and the channel. */
-export const FIRST_GIVEN_FD = 4;
+const FIRST_GIVEN_FD = 4;
 export const CHANNEL_FD = 3;
 /** The environment variable with the number of sockets. */
 export const GIVEN_COUNT = 'SLUICE_GIVEN_SOCKETS';

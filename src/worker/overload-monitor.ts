@@ -170,7 +170,7 @@ export class OverloadMonitor {
     return { reason: 'event_loop_delay', isAbove, pressure: this.#delayPressure };
   }
 
-  /** To refuse priorities that nobody asks for relieves nothing: they take no time. */
+  /** Passes over priorities that nobody asks for: to refuse them would relieve nothing. */
   #raise(): void {
     const { asked } = this.#overload;
     let pressure = this.#delayPressure;
@@ -187,8 +187,8 @@ export class OverloadMonitor {
 }
 
 /**
- * Up to the middle between the bounds keep-alive alone is off. From there on, requests of low priority are refused, from `shed` on normal
- * ones, too, and a share of the critical ones that grows until the limit.
+ * Above `soften` keep-alive ends. From the middle between the bounds on, a share of the requests of low priority is refused, which
+ * reaches all at `shed`; from there on all of low and normal priority, and a share of the critical ones, which reaches all at 100 %.
  */
 function judgePercent(percent: number, { soften, shed }: OverloadSettings['heapPercent']) {
   const isAbove = percent > soften;
