@@ -13,6 +13,7 @@ interface Schema {
   maximum?: number;
   maxLength?: number;
   pattern?: string;
+  format?: string;
   anyOf?: Schema[];
   items?: Schema;
   properties?: Record<string, Schema>;
@@ -135,6 +136,7 @@ function shapeOf(schema: Schema): string {
   const orNull = inner === schema ? '' : ' or null';
   if (inner.const !== undefined) return `\`${String(inner.const)}\`${orNull}`;
   if (inner.enum) return `${inner.enum.map((value) => `\`${String(value)}\``).join(', ')}${orNull}`;
+  if (inner.format === 'date-time') return `time in UTC (RFC 3339)${orNull}`;
   if (inner.type === 'array') return `list${orNull}`;
   if (inner.type === 'object') return `${inner.properties ? 'object' : 'object by name'}${orNull}`;
   const noun = [inner.type ?? 'any value'].flat().join(' or ').replace('string', 'text');

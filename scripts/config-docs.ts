@@ -26,11 +26,12 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   \`$\${\` stands for a literal \`\${\`. An unquoted value gets its type after the replacement: \`workers: \${N}\` is a number,
   \`token: "\${T}"\` is always text. Inside \`{ … }\` and \`[ … ]\` YAML needs the quotes.
 - **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed but probably not meant: a pool or a policy that no route
-  uses, a route that another one hides, a secret of API keys where no key is read, a trusted proxy range that covers every address,
-  \`rateLimit.instances\` above 1 without a Redis or a database that they share, \`localhost\` beside its own address in a pool,
-  a certificate that ends soon or whose name another one has too, a key that every user can read, backends that are not verified,
-  \`proxyProtocol\` from everywhere, and an \`acme\` block without names, without a plain port, without a
-  database that instances share, or with a folder that cannot be written.
+  uses, a route that another one hides, a redirect without an address with TLS, a secret of API keys where no key is read, a trusted proxy
+  range that covers every address, \`rateLimit.instances\` above 1 without a Redis or a database that they share, \`localhost\` beside its
+  own address in a pool, a pool whose backends all have weight 0 or are all backups, keys that have no effect beside others (\`perTry\`,
+  \`onStatus\`, \`outlier\`, \`tls\` without a backend with \`https://\`), a certificate that ends soon or whose name another one has too,
+  a key that every user can read, backends that are not verified, \`proxyProtocol\` from everywhere, a log file that cannot be opened, and an
+  \`acme\` block without names, without a plain port, without a database that instances share, or with a folder that cannot be written.
   The exit code stays 0. \`serve\` and reloads write them to the log at level \`warn\`.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.

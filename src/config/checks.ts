@@ -193,10 +193,10 @@ function* checkProbe(pool: string, healthCheck: NonNullable<ConfigPool['healthCh
   const path = ['pools', pool, 'healthCheck'];
   const names = Object.keys(headers);
   if (names.length > MAX_PROBE_FIELDS)
-    yield { path: [...path, 'headers'], message: `must be at most ${MAX_PROBE_FIELDS}` };
+    yield { path: [...path, 'headers'], message: `must be at most ${MAX_PROBE_FIELDS} fields` };
   for (const name of names) {
     if (!FIELD_NAME.test(name))
-      yield { path: [...path, 'headers', name], message: 'is no name of a header field' };
+      yield { path: [...path, 'headers', name], message: 'is not the name of a header field' };
     else if (PROBE_SETS.test(name))
       yield { path: [...path, 'headers', name], message: 'cannot be given; the key `host` sets Host' };
   }

@@ -9,7 +9,23 @@ import { isSameLocalhost } from './schema/addresses.ts';
 
 /** warningsOf finds what is legal and probably not meant. */
 export function* warningsOf(settings: Settings): Generator<Finding> {
-  const { listen, acme, pools, routes, rateLimit, trustedProxies, secrets, redis, database, log } = settings;
+  const { listen, pools, routes, log } = settings;
+  yield* trustWarningsOf(settings);
+  yield* limitWarningsOf(settings);
+  yield* listenerWarnings(listen);
+  yield* acmeWarningsOf(settings);
+  for (const pool of pools) {
+    yield* tlsWarningsOf(pool);
+    yield* backendWarningsOf(pool, routes);
+    yield* keysWithoutEffectOf(pool);
+  }
+  yield* routeWarningsOf(settings);
+  const unwritable = log.file === null ? null : fileProblem(log.file);
+  if (unwritable !== null)
+    yield { path: ['log', 'file'], message: `cannot be opened, so Sluice would not start: ${unwritable}` };
+}
+
+function* trustWarningsOf({ trustedProxies, listen }: Settings): Generator<Finding> {
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
@@ -20,6 +36,9 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     const message = `${open} lets every client choose its address by a PROXY header`;
     if (open !== undefined) yield { path: ['listen', index, 'proxyProtocol', 'from'], message };
   }
+}
+
+function* limitWarningsOf({ rateLimit, secrets, redis, database, routes }: Settings): Generator<Finding> {
   if (secrets.apiKeys !== null && rateLimit.identify.apiKeyHeader === null) {
     const message = 'no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
     yield { path: ['secrets', 'apiKeys'], message };
@@ -30,38 +49,39 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (database.url === null)
       yield { path, message: 'without database.url each instance has clients of its own' };
   }
-  yield* listenerWarnings(settings.listen);
-  for (const pool of pools) yield* tlsWarningsOf(pool);
-  const names = listen.flatMap(({ tls }) => tls?.acme ?? []);
-  if (acme !== null && names.length === 0) {
-    const message = 'no address of listen has names in tls.acme, so no certificate is fetched';
-    yield { path: ['acme'], message };
-  } else if (acme !== null && listen.every(({ kind, tls }) => kind === 'unix' || tls !== null)) {
-    const message =
-      'no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS';
-    yield { path: ['acme'], message };
-  }
-  if (acme !== null && names.length > 0 && rateLimit.instances > 1 && database.url === null) {
-    const message =
-      'without database.url only the instance that orders knows the proof, and the authority may ask any of them';
-    yield { path: ['acme'], message };
-  }
-  const storage = acme === null || names.length === 0 ? null : folderProblem(acme.storage);
-  if (storage !== null) {
-    const kept = database.url === null ? 'cannot be kept' : 'are kept in the database alone';
-    yield { path: ['acme', 'storage'], message: `certificates ${kept}: ${storage}` };
-  }
-  yield* certificateWarnings(['acme', 'ca'], acme?.ca ?? null);
-  for (const pool of pools) yield* backendWarningsOf(pool, routes);
-  for (const pool of pools) yield* idleKeysOf(pool);
-  const unwritable = log.file === null ? null : fileProblem(log.file);
-  if (unwritable !== null)
-    yield { path: ['log', 'file'], message: `cannot be opened, so Sluice would not start: ${unwritable}` };
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
     const message = 'no route names this policy, so it limits nothing';
     if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
       yield { path: ['rateLimit', 'policies', name], message };
   }
+}
+
+function* acmeWarningsOf({ acme, listen, rateLimit, database }: Settings): Generator<Finding> {
+  if (acme === null) return;
+  yield* certificateWarnings(['acme', 'ca'], acme.ca);
+  if (!listen.some(({ tls }) => tls !== null && tls.acme.length > 0)) {
+    const message = 'no address of listen has names in tls.acme, so no certificate is fetched';
+    yield { path: ['acme'], message };
+    return;
+  }
+  if (listen.every(({ kind, tls }) => kind === 'unix' || tls !== null)) {
+    const message =
+      'no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS';
+    yield { path: ['acme'], message };
+  }
+  if (rateLimit.instances > 1 && database.url === null) {
+    const message =
+      'without database.url only the instance that orders knows the proof, and the authority may ask any of them';
+    yield { path: ['acme'], message };
+  }
+  const storage = folderProblem(acme.storage);
+  if (storage !== null) {
+    const kept = database.url === null ? 'cannot be kept' : 'are kept in the database alone';
+    yield { path: ['acme', 'storage'], message: `certificates ${kept}: ${storage}` };
+  }
+}
+
+function* routeWarningsOf({ listen, routes }: Settings): Generator<Finding> {
   const hasTls = listen.some(({ tls }) => tls !== null);
   for (const [index, route] of routes.entries()) {
     if (route.redirect !== null && !hasTls) {
@@ -93,15 +113,21 @@ function* backendWarningsOf({ name, backends }: PoolSettings, routes: RouteSetti
   }
 }
 
-/** Keys of a pool that take no effect beside its other ones. */
-function* idleKeysOf({ name, backends, retry, outlier, timeouts }: PoolSettings): Generator<Finding> {
+/** Keys of a pool that have no effect beside its other keys. */
+function* keysWithoutEffectOf({
+  name,
+  backends,
+  retry,
+  outlier,
+  timeouts,
+}: PoolSettings): Generator<Finding> {
   const path = ['pools', name];
   if (retry.perTryMs !== null && retry.perTryMs >= timeouts.responseMs) {
-    const message = 'is not below timeouts.response, which ends the whole request: no attempt ends by it';
+    const message = 'has no effect: timeouts.response is not longer, and ends the whole request';
     yield { path: [...path, 'retry', 'perTry'], message };
   }
   if (retry.attempts === 0 && retry.onStatus.length > 0) {
-    const message = 'retries nothing with attempts: 0';
+    const message = 'has no effect with attempts: 0';
     yield { path: [...path, 'retry', 'onStatus'], message };
   }
   if (outlier !== null && (backends.length === 1 || outlier.maxEjectedPercent === 0)) {

@@ -130,7 +130,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: pools.http.healthCheck.method: must be one of GET, HEAD, OPTIONS, POST',
     ':9: pools.http.healthCheck.headers.c: must be at most 4096 characters of visible ASCII',
     ':9: pools.http.healthCheck.headers.Host: cannot be given; the key `host` sets Host',
-    ':9: pools.http.healthCheck.headers["a b"]: is no name of a header field',
+    ':9: pools.http.healthCheck.headers["a b"]: is not the name of a header field',
     ':14: pools.head.healthCheck.expectBody: is never there with method: HEAD',
     ':19: pools.tcp.healthCheck.host: is used only with type: http or grpc',
     ':19: pools.tcp.healthCheck.headers: are used only with type: http or grpc',

@@ -64,9 +64,9 @@ test('keys of a pool without an effect are warned about', () => {
     [
       'retry: { perTry: 5s }',
       '',
-      '.retry.perTry: is not below timeouts.response, which ends the whole request: no attempt ends by it',
+      '.retry.perTry: has no effect: timeouts.response is not longer, and ends the whole request',
     ],
-    ['retry: { attempts: 0, onStatus: [503] }', '', '.retry.onStatus: retries nothing with attempts: 0'],
+    ['retry: { attempts: 0, onStatus: [503] }', '', '.retry.onStatus: has no effect with attempts: 0'],
     ['outlier: {}', '', '.outlier: no backend is ejected: the only backend of a pool never is'],
     ['outlier: { maxEjectedPercent: 0 }', other, '.outlier: no backend is ejected: maxEjectedPercent is 0'],
   ];

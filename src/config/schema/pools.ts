@@ -210,6 +210,7 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
         type: 'list of statuses',
         meaning: 'Statuses of a backend that are retried, such as 502, 503, 504 or 429.',
         range: '400 … 599',
+        fallback: 'empty',
       }).prefault([]),
       perTry: Key.duration(
         '0',

@@ -22,7 +22,7 @@ const workerView = z.strictObject({
   loopDelayMs: z.number().min(0).meta({ description: 'Longest delay of the event loop in the last second' }),
   overload: z
     .enum(OVERLOAD_LEVELS)
-    .meta({ description: 'What it turns away: nothing, keep-alive, requests' }),
+    .meta({ description: 'softened: it ends keep-alive; shedding: it also refuses new requests' }),
   overloadReason: z.string().nullable().meta({ description: 'event_loop_delay, heap or memory; null: none' }),
 });
 
