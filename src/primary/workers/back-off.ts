@@ -8,12 +8,12 @@ const FREE_DEATH_COUNT = 2;
 /** For starts that failed; doubled from the first to the last. */
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 5_000;
-/** A request may kill every worker that gets it. Its sender then costs a slot no more than a start in this time. */
+/** A request may kill every worker that gets it. Whoever sends it again and again causes at most one start of a slot in this time. */
 const SHORT_LIFE_MS = 1_000;
 
 /** Each worker slot has one BackOff for all its processes. */
 export class BackOff {
-  /** Both in a row, up to now. */
+  /** How many there were in a row, up to now. */
   #failedStarts = 0;
   #shortLives = 0;
 

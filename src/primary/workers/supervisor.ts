@@ -3,8 +3,8 @@
  *
  * Phases and who moves them:
  * - idle: nothing is forked. start() leads to running.
- * - running: a worker that ends is replaced, at once or, if it never came up, after its back-off. replaceWorkers() replaces all. drain() and stopNow() lead to
- *   stopping. #fail() leads to failed while no worker has ever served: when a worker cannot listen, or each slot has died
+ * - running: a worker that ends is replaced, at once or after its back-off (back-off.ts). replaceWorkers() replaces all. drain() and
+ *   stopNow() lead to stopping. #fail() leads to failed while no worker has ever served: when a worker cannot listen, or each slot has died
  *   MAX_FAILED_STARTS times. Once a worker has served, the supervisor never gives up.
  * - stopping: nobody is replaced. Nothing leads out of it. stopNow() may cut a drain() short.
  * - failed: as stopping, and start() rejects.
