@@ -118,7 +118,7 @@ bench-check: $(STAMP) ## the ratio of Sluice to nginx against bench/results/base
 bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 	@$(NODE) bench/report.ts
 
-chaos: $(STAMP) build ## break what can break around a built Sluice, 25 minutes; docs/resilience.md (ONLY=flapping, SEED=7, SHORT=1, PEER=haproxy)
+chaos: $(STAMP) build ## inject faults into a built Sluice, 25 minutes; docs/resilience.md (ONLY=flapping, SEED=7, SHORT=1, PEER=haproxy)
 	@$(NODE) bench/chaos/run.ts --only="$(ONLY)" --seed="$(SEED)" --peer="$(PEER)" --soak-min="$(SOAK_MIN)" $(if $(filter 1,$(SHORT)),--short)
 
 peers: # installs the other balancers: from Debian as root, and from npm into bench/peers/node_modules

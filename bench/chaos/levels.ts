@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { waitFor } from '../../test/support/wait.ts';
 import { rssBytes } from '../rig/cpu.ts';
 import { nowMs } from '../rig/outcomes.ts';
-import type { ChaosBackend } from './backends.ts';
+import type { ChaosBackend } from './chaos-backend.ts';
 import { atMost, type Finding } from './fault.ts';
 import type { Subject } from './subjects/subject.ts';
 

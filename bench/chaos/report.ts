@@ -6,8 +6,7 @@ import { type ChaosFaultResult, type ChaosResult, completeOf } from '../rig/resu
 
 const PAGE = fileURLToPath(new URL('../../docs/resilience.md', import.meta.url));
 
-const INTRODUCTION = `A front door is trusted for what happens on its worst day. \`make chaos\` breaks what can break around and inside a running Sluice, and this page has
-what clients noticed.
+const INTRODUCTION = `What clients notice when something fails around or inside a running Sluice. \`make chaos\` injects each fault of this page.
 
 * **The load.** 1,000 requests a second over 64 connections, at a constant rate: a request is due at its time, whether or not earlier ones are answered. Every request that was due counts. It
   has failed if its connection was refused, ended before the answer was whole, if there was no answer in 10 s, or if the status is 400 or more. The client

@@ -2,7 +2,7 @@
 import { Random } from '../../test/fuzz/random.ts';
 import { ConstantLoad, type ConstantLoadOptions } from '../rig/constant-load.ts';
 import { nowMs, type Tally } from '../rig/outcomes.ts';
-import { ChaosBackend } from './backends.ts';
+import { ChaosBackend } from './chaos-backend.ts';
 import { atMost, type Finding } from './fault.ts';
 import type { Setup, Subject, SubjectKind } from './subjects/subject.ts';
 

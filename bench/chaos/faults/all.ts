@@ -9,9 +9,9 @@ import { overload } from './overload.ts';
 import { primaryKilled } from './primary-killed.ts';
 import { redisBack } from './redis-back.ts';
 import { reloads } from './reloads.ts';
-import { reloadsAndEnd } from './reloads-and-end.ts';
 import { resets } from './resets.ts';
 import { primaryReplaced, roll } from './roll.ts';
+import { sigterm } from './sigterm.ts';
 import { slowClients } from './slow-clients.ts';
 import { soak } from './soak.ts';
 import { workerKilled } from './worker-killed.ts';
@@ -21,7 +21,7 @@ export const BACKEND_FAULTS: readonly Fault[] = [
 ];
 
 export const PROCESS_FAULTS: readonly Fault[] = [
-  ...[roll, primaryReplaced, reloads, workerKilled, primaryKilled, reloadsAndEnd],
+  ...[roll, primaryReplaced, reloads, workerKilled, primaryKilled, sigterm],
 ];
 
 export const LOAD_FAULTS: readonly Fault[] = [

@@ -1,6 +1,6 @@
 /** A backend that stays up, as its probes see it, but does not serve: it hangs, answers errors, or is slow. */
 import { nowMs } from '../../rig/outcomes.ts';
-import type { ChaosBackend } from '../backends.ts';
+import type { ChaosBackend } from '../chaos-backend.ts';
 import { atMost, type Fault, type Finding } from '../fault.ts';
 import { calm, inWords, type Stage } from '../stage.ts';
 

@@ -1,6 +1,6 @@
 /** All three backends go away and come back at random. */
 import { nowMs, type OutcomeTable } from '../../rig/outcomes.ts';
-import type { ChaosBackend } from '../backends.ts';
+import type { ChaosBackend } from '../chaos-backend.ts';
 import { atLeast, type Fault } from '../fault.ts';
 import { inWords, type Stage } from '../stage.ts';
 

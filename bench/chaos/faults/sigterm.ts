@@ -3,7 +3,7 @@ import { nowMs } from '../../rig/outcomes.ts';
 import { atMost, type Fault } from '../fault.ts';
 import { inWords, noneFailed } from '../stage.ts';
 
-export const reloadsAndEnd: Fault = {
+export const sigterm: Fault = {
   name: 'sigterm',
   title: '20 reloads under load, then SIGTERM under load',
   async run(stage) {
