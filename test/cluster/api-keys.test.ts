@@ -140,7 +140,7 @@ test('a key is known to every worker when the call that issued it returns, 200 t
   t.after(() => backend.close());
   const policies = { default: { capacity: 50, refillPerSecond: 0.001 } };
   const config = { workers: 2, pools: poolOf([backend]), rateLimit: { policies } };
-  const sluice = await startSluice({ config });
+  const sluice = await startSluice({ config, data: 'made' });
   t.after(() => sluice.stop());
   const acme = `${sluice.adminUrl}/api/v1/clients/acme`;
   const body = { capacity: 1000, refillPerSecond: 100 };
