@@ -63,7 +63,7 @@ test('B39: thousands of resets by clients and backends end no worker, leak nothi
   const counted = await metricOf(sluice.adminUrl, 'sluice_requests_total');
   await waitFor(`${counted} access lines`, () => logged().length >= (counted ?? 0));
   const tunnels = await metricOf(sluice.adminUrl, 'sluice_requests_total', { code: '101' });
-  assert.ok((tunnels ?? 0) > 10, `${tunnels} tunnels were opened`);
+  assert.ok((tunnels ?? 0) > 0, 'no tunnel was opened');
   const ids = new Set(logged().map(({ requestId }) => requestId));
   assert.equal(logged().length, counted);
   assert.equal(ids.size, counted, 'a request has two lines');
