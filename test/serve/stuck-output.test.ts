@@ -52,7 +52,7 @@ async function flood(t: TestContext, { child, folder, config, proxyUrl, adminUrl
   assert.ok(workerPid !== undefined);
   const primaryBytes = residentBytes(child.pid);
   // Access lines of nearly 4,000 bytes; a worker keeps about 1,000 of them.
-  const load = startLoad({ url: `${proxyUrl}/${'a'.repeat(5_000)}`, connections: 4 });
+  const load = startLoad({ url: `${proxyUrl}/${'a'.repeat(5_000)}`, connections: 4, pauseMs: 5 });
   t.after(() => load.stop());
   // Each refused reload logs about 25 KB in the primary.
   const unknownKeys = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`unknown${i}`, i]));
