@@ -10,8 +10,9 @@
  * Exit 0 only if nothing failed. (run() of node:test has no deadline for a file that never exits.)
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Child, spawnChild } from '../test/support/child.ts';
 import { filesUnder, importsOf } from '../test/support/imports.ts';
@@ -24,13 +25,35 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 240_000);
 const SLOWEST_COUNT = 5;
 const OUTPUT_LINES = 80;
-/** Tests of whole clusters under load. They run one at a time, because beside other tests they would miss deadlines. */
-const ALONE = 'test/cluster/';
+/** Tests of whole clusters under load. Beside more than one other file they would miss deadlines. */
+const CLUSTERS = 'test/cluster/';
+/** The files that take longest, so that none of them is the last to run. The order alone depends on this list. */
+const LONGEST = [
+  'repository/image',
+  'proxy/data-path-node-socket',
+  'proxy/data-path-socket',
+  'serve/acme',
+  'bench/smoke',
+  'serve/tls',
+  'serve/stuck-output',
+  'postgres/embedded-postgres',
+  'proxy/h2/flow',
+  'serve/primary-replaced',
+  'serve/primary-succession',
+  'serve/start',
+  'proxy/data-path-node',
+  'proxy/h2/floods',
+  'serve/reload-listen',
+  'serve/reload',
+  'cluster/chaos-processes',
+  'cluster/chaos-load',
+  'cluster/chaos-backends',
+].map((name) => `test/${name}.test.ts`);
 /** A test file that imports one of these needs a server or starts the product. */
 const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'pebble.ts', 'sluice.ts'].map(
   (name) => `test/support/${name}`,
 );
-const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
+const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', CLUSTERS];
 
 /** Holds what all files share: compiled code and a ready-made database. Removed after the run. */
 const RUN_FOLDER = makeTempFolder('sluice-tests-');
@@ -117,15 +140,46 @@ function resultOf(path: string, lines: TestLine[]): FileResult {
   return result;
 }
 
-async function runFiles(files: string[], concurrency: number): Promise<FileResult[]> {
+/** How many files run at once: `fewest`, and up to `most` while cores are idle. */
+interface Lanes {
+  fewest: number;
+  most: number;
+}
+
+async function runFiles(files: string[], lanes: Lanes): Promise<FileResult[]> {
   const results: FileResult[] = [];
-  const waiting = [...files];
-  const runner = async () => {
-    for (let path = waiting.shift(); path !== undefined; path = waiting.shift())
-      results.push(await runFile(path));
-  };
-  await Promise.all(Array.from({ length: concurrency }, runner));
+  const running = new Set<Promise<void>>();
+  for (const path of files.toSorted((a, b) => rank(a) - rank(b))) {
+    await roomAmong(running, lanes);
+    const run = runFile(path).then((result) => {
+      results.push(result);
+      running.delete(run);
+    });
+    running.add(run);
+  }
+  await Promise.all(running);
   return results;
+}
+
+function rank(path: string): number {
+  const place = LONGEST.indexOf(path);
+  return place === -1 ? LONGEST.length : place;
+}
+
+/** Resolves when another file may start. */
+async function roomAmong(running: ReadonlySet<Promise<void>>, { fewest, most }: Lanes): Promise<void> {
+  while (running.size >= fewest) {
+    const [startMs, idleBeforeMs] = [performance.now(), idleMs()];
+    const window = sleep(IDLE_WINDOW_MS, 'whole');
+    const isWhole = (await Promise.race([...running, window])) === 'whole';
+    const idleShare = (idleMs() - idleBeforeMs) / (performance.now() - startMs) / cpus().length;
+    if (isWhole && running.size < most && idleShare > IDLE_SHARE) return;
+  }
+}
+
+/** The time for which cores of this machine were idle, all together. */
+function idleMs(): number {
+  return cpus().reduce((sum, { times }) => sum + times.idle, 0);
 }
 
 function summarize(results: FileResult[]): number {
@@ -144,11 +198,13 @@ function summarize(results: FileResult[]): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
-/** Two more than there are cores, because test files spend half of their time waiting. */
-const TOGETHER = Math.max(4, Math.min(6, availableParallelism() + 2));
+/** Test files spend half of their time waiting, some nearly all of it. */
+const FEWEST = Math.min(6, availableParallelism() + 1);
+const IDLE_SHARE = 0.25;
+const IDLE_WINDOW_MS = 500;
 
 const files = chooseFiles(process.argv.slice(2));
-const together = files.filter((path) => !path.startsWith(ALONE));
-const alone = files.filter((path) => path.startsWith(ALONE));
-const results = await runFiles(together, TOGETHER);
-process.exitCode = summarize([...results, ...(await runFiles(alone, 1))]);
+const clusters = files.filter((path) => path.startsWith(CLUSTERS));
+const others = files.filter((path) => !clusters.includes(path));
+const results = await runFiles(others, { fewest: FEWEST, most: 2 * FEWEST });
+process.exitCode = summarize([...results, ...(await runFiles(clusters, { fewest: 1, most: 2 }))]);

@@ -3,10 +3,11 @@
  * first with its default wire (the socket wire, unless HANDLE_WIRE_VERSIONS has the version) and then with the handle wire. At
  * the end it prints which versions may be added to HANDLE_WIRE_VERSIONS in src/infra/wire/wire-choice.ts.
  *
- *   node scripts/test-node.ts [--versions="24.18.1 26.5.1"] [--setting=socket|handle] [--suites="test/proxy …"]
+ *   node scripts/test-node.ts [--versions="24.18.1 26.5.1"] [--setting=socket|handle] [--suites="test/proxy …"] [--get]
  *
  * `--versions` also takes `ends` (the default: the lowest and the highest version of every line that `engines` in package.json
- * allows), `lowest` (the lowest of all) and `all`. Versions come from npm and are kept in .tmp/node-versions.
+ * allows), `lowest` (the lowest of all) and `all`. Versions come from npm and are kept in .tmp/node-versions; `--get` only
+ * fetches them.
  * Exit 1 if a test failed on the socket wire, or on the handle wire of a version in HANDLE_WIRE_VERSIONS, or if a version
  * could not be installed.
  */
@@ -122,7 +123,9 @@ function wordsOf(text: string): string[] {
 async function main(): Promise<number> {
   // make passes empty values for defaults.
   const text = { type: 'string', default: '' } as const;
-  const { values } = parseArgs({ options: { versions: text, setting: text, suites: text } });
+  const { values } = parseArgs({
+    options: { versions: text, setting: text, suites: text, get: { type: 'boolean' } },
+  });
   const settings = SETTINGS.filter((setting) => values.setting === '' || values.setting === setting);
   if (settings.length === 0)
     throw new Error(`--setting must be ${SETTINGS.join(' or ')}, not ${values.setting}`);
@@ -145,6 +148,7 @@ async function main(): Promise<number> {
       console.error(notHad.at(-1));
     }
   }
+  if (values.get) return notHad.length === 0 ? 0 : 1;
   const outcomes: Outcome[] = [];
   for (const release of releases)
     for (const setting of settings) outcomes.push(await runTests(release, setting, files));
