@@ -5,6 +5,7 @@
  * - `PID.control`: the orphan writes its note, a line of JSON, and awaits the line `drain`. The connection stays open until it ends.
  * - `PID.sockets`: each connection gets the listening sockets, one after the other (worker/give-sockets.ts).
  */
+import { isIP } from 'node:net';
 import type { ListenAddress } from './settings.ts';
 
 export const ORPHAN_CONTROL = '.control';
@@ -13,7 +14,7 @@ export const ORPHAN_DRAIN = 'drain\n';
 
 /** OrphanNote is what an orphan says of itself. */
 export interface OrphanNote {
-  /** listenKey of each address. A primary with one of them is its successor. */
+  /** listenKey of each address. A primary with a rival of one of them is its successor. */
   keys: string[];
   /** Listening sockets that it can give away. */
   socketCount: number;
@@ -21,10 +22,29 @@ export interface OrphanNote {
   drainMs: number;
 }
 
-/** listenKey is what no two instances can listen at, whatever the host; null where the port is not known in advance. */
+const ANYWHERE = '*';
+const WILDCARDS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
+
+/**
+ * listenKey is a path, or host and port; null where the port is not known in advance. A name may be any address, so that its host is `*`,
+ * as it is for all addresses of a machine.
+ */
 export function listenKey(address: ListenAddress): string | null {
   if (address.kind === 'unix') return address.path;
-  return address.port === 0 ? null : String(address.port);
+  const { host, port } = address;
+  const isKnown = host !== null && isIP(host) !== 0 && !WILDCARDS.has(host);
+  return port === 0 ? null : `${isKnown ? host : ANYWHERE}:${port}`;
+}
+
+/** areRivals: whether two instances with these listenKeys cannot listen at the same time, so that one is the successor of the other. */
+export function areRivals(one: string, other: string): boolean {
+  const [[host, port], [otherHost, otherPort]] = [split(one), split(other)];
+  return port === otherPort && (host === otherHost || host === ANYWHERE || otherHost === ANYWHERE);
+}
+
+function split(key: string): [host: string, port: string] {
+  const at = key.lastIndexOf(':');
+  return key.startsWith('/') ? [key, ''] : [key.slice(0, at), key.slice(at + 1)];
 }
 
 /** listenKeys are those of all addresses. */

@@ -136,8 +136,9 @@ class Primary {
   }
 
   #signalledRoll(): void {
-    if (this.#parts.replaceWorkers() === null)
-      this.#logger.warn('SIGUSR2 is ignored: workers are being replaced already');
+    if (this.#parts.replaceWorkers() !== null) return;
+    const reason = this.#phase === 'draining' ? 'this instance stops' : 'workers are being replaced already';
+    this.#logger.warn(`SIGUSR2 is ignored: ${reason}`);
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {

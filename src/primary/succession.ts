@@ -11,7 +11,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { withDeadline } from '../infra/with-deadline.ts';
+import { atMost, withDeadline } from '../infra/with-deadline.ts';
 import type { AdminPort } from './admin/admin-port.ts';
 import type { HealthFile } from './health/health-file.ts';
 import type { Storage } from './storage.ts';
@@ -23,6 +23,8 @@ const REPLACES = 'SLUICE_REPLACES';
 const READY_MS = 90_000;
 /** The embedded database and the admin port close within some 12 s. */
 const RELEASE_MS = 20_000;
+/** One that is given up has this long to end its workers. */
+const END_MS = 10_000;
 
 interface SuccessionOptions {
   sockets: ListenSockets;
@@ -97,6 +99,9 @@ export class Succession {
     const successor = this.#successor;
     if (successor?.pid === undefined || successor.exitCode !== null || successor.signalCode !== null) return;
     const ended = once(successor, 'exit');
+    // It ends its own workers, which a killed one would leave behind.
+    successor.kill('SIGTERM');
+    if (await atMost(ended, END_MS)) return;
     successor.kill('SIGKILL');
     await ended;
   }
@@ -141,6 +146,10 @@ export class Succession {
   }
 }
 
+function ignoreLoss(): void {
+  // The end of the channel is heard by its `disconnect`.
+}
+
 /** Predecessor is the old primary as the new one sees it; null where there is none. */
 export class Predecessor {
   static of(env: NodeJS.ProcessEnv): Predecessor | null {
@@ -149,10 +158,12 @@ export class Predecessor {
     return replaces === undefined || process.send === undefined ? null : new Predecessor();
   }
 
-  /** takeOver resolves once the embedded database and the admin port are free. Rejects when the old primary does not give them up. */
+  /** takeOver resolves once the embedded database and the admin port are free, or the old primary has died. Rejects when the old primary does not give them up. */
   async takeOver(): Promise<void> {
-    const released = once(process, 'message');
-    process.send?.('take-over');
+    // What it had is free once it has died, and its workers wait for this process as for any next primary.
+    if (!process.connected) return;
+    const released = Promise.race([once(process, 'message'), once(process, 'disconnect')]);
+    process.send?.('take-over', undefined, undefined, ignoreLoss);
     await withDeadline(released, RELEASE_MS, 'taking over from the old primary');
   }
 

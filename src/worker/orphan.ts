@@ -1,6 +1,7 @@
 /** How a worker whose primary died waits for the next one; contract/orphans.ts has the protocol. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -62,6 +63,8 @@ export async function waitForSuccessor({
 }
 
 async function listen(server: Server, path: string): Promise<void> {
+  // It is of this process's number, so whoever left it there was killed.
+  rmSync(path, { force: true });
   server.maxConnections = MAX_CONNECTIONS;
   // Else a worker of a cluster would ask its primary to listen.
   await once(server.listen({ path, exclusive: true }), 'listening');

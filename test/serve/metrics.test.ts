@@ -87,7 +87,8 @@ test('series of removed routes, pools and policies disappear', async (t) => {
 test('readyz stays ready and reports a pool without a usable backend', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const sluice = await startSluice({ config: { pools: poolOf([backend]) } });
+  const pools = poolOf([backend]);
+  const sluice = await startSluice({ config: { pools } });
   t.after(() => sluice.stop());
   const degraded = async () => {
     const { status, text } = await ask(`${sluice.adminUrl}/readyz`);
@@ -100,4 +101,7 @@ test('readyz stays ready and reports a pool without a usable backend', async (t)
   assert.deepEqual(await degraded(), ['backends']);
   assert.equal((await ask(`${call}/enable`, { method: 'POST' })).status, 200);
   assert.deepEqual(await degraded(), []);
+  sluice.configure({ pools: { app: { backends: [{ url: backend.url, weight: 0 }] } } });
+  assert.equal((await ask(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  assert.deepEqual(await degraded(), ['backends']);
 });

@@ -72,6 +72,33 @@ test('B39: SIGUSR2 replaces the primary and its workers, and no request fails', 
   await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
 });
 
+for (const moment of ['before', 'after']) {
+  test(`B39: the old primary is killed ${moment} it has given way: the new one serves, and no request fails`, async (t) => {
+    const { sluice, mainPid, url, adminUrl } = await scene(t);
+    const kept = startLoad({ url, connections: 8, pauseMs: 10 });
+    t.after(() => kept.stop());
+    const old = sluice.child.groupPids();
+    sluice.signal('SIGUSR2');
+    await sluice.child.waitForLine('starting the primary that replaces this one', { timeoutMs: START_MS });
+    const isAdminClosed = () =>
+      ask(`${adminUrl}/livez`).then(
+        () => false,
+        () => true,
+      );
+    if (moment === 'after') await waitFor('the old one to give way', isAdminClosed, { timeoutMs: START_MS });
+    process.kill(sluice.pid, 'SIGKILL');
+    await waitFor('another primary', () => mainPid() !== sluice.pid, { timeoutMs: START_MS });
+    const isGone = () => !sluice.child.groupPids().some((pid) => old.includes(pid));
+    await waitFor('the old workers to be gone', isGone, { timeoutMs: START_MS });
+    await kept.atLeast(20);
+    const { failures, statuses } = await kept.stop();
+    assert.deepEqual(failures, {});
+    assert.deepEqual(Object.keys(statuses), ['200']);
+    process.kill(mainPid(), 'SIGTERM');
+    await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
+  });
+}
+
 test('B39: a new primary that cannot serve changes nothing', async (t) => {
   const { sluice, config, mainPid, url, adminUrl } = await scene(t);
   const statusOf = (path: string) =>

@@ -142,6 +142,9 @@ test('Ctrl-C that reaches the whole group twice within milliseconds cuts no requ
   await waitFor('the request at the backend', () => backend.requestCount === 1);
   process.kill(-sluice.pid, 'SIGINT');
   setTimeout(() => process.kill(-sluice.pid, 'SIGINT'), 4);
+  await sluice.child.waitForLine('"draining"');
+  sluice.signal('SIGUSR2');
+  await sluice.child.waitForLine('SIGUSR2 is ignored: this instance stops');
   assert.equal((await slow).status, 200);
   assert.deepEqual(await sluice.stop('SIGCONT'), { code: 0, signal: null });
 });

@@ -1,7 +1,7 @@
 /** The logs of a process: where they go, and in which form. A reload and SIGUSR1 change it while lines are written. */
 import { LbError, toError } from '../../contract/errors.ts';
 import type { LogSettings } from '../../contract/settings.ts';
-import { openFileSink, openStdoutSink } from './line-sink.ts';
+import { type LineSink, openFileSink, openStdoutSink } from './line-sink.ts';
 import { APPLICATION_LINES, LineWriter } from './line-writer.ts';
 import { type Logger, makeLogger, warnInto } from './logger.ts';
 import { prettyLine } from './pretty.ts';
@@ -68,14 +68,14 @@ export class ProcessLog {
   }
 
   #open(file: string | null): void {
+    const opened: [LineWriter, LineSink][] = [];
     try {
       // All before the first is used: either every log moves or none.
-      const opened = Object.values(this.#writers).map((writer) => ({
-        writer,
-        sink: file === null ? openStdoutSink() : openFileSink(file),
-      }));
-      for (const { writer, sink } of opened) writer.redirect(sink);
+      for (const writer of Object.values(this.#writers))
+        opened.push([writer, file === null ? openStdoutSink() : openFileSink(file)]);
+      for (const [writer, sink] of opened) writer.redirect(sink);
     } catch (cause) {
+      for (const [, sink] of opened) sink.close?.();
       const message = `cannot open the log file ${file}: ${toError(cause).message}`;
       throw new LbError('log_file_failed', message, { cause });
     }

@@ -50,17 +50,15 @@ function readinessOf(parts: AdminParts): Readiness {
   const { redis, pools } = reloader.current.settings;
   const { serving } = supervisor.counts();
   const workers = supervisor.workers();
-  const isUp = (pool: string, id: string): boolean => {
-    const state = registry.state(pool, id);
-    return state?.health === 'up' && state.enabled;
-  };
   // The primary's own connection counts too, because a new worker first reports its breaker after a second.
   const isRedisAway =
     buckets.connection?.ready === false || workers.some(({ report }) => report?.breakerOpen);
   const degraded: Readiness['degraded'] = [];
   if (redis !== null && isRedisAway) degraded.push('redis');
   if (directory.feed.degraded) degraded.push('postgres');
-  if (!pools.every(({ name, backends }) => backends.some(({ id }) => isUp(name, id))))
+  if (
+    !pools.every(({ name, backends }) => backends.some(({ id }) => registry.state(name, id)?.state === 'up'))
+  )
     degraded.push('backends');
   const phase = parts.phase();
   // One serving worker is enough. While all workers are being replaced, Sluice is starting again.

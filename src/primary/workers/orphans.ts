@@ -11,6 +11,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
 import {
+  areRivals,
   listenKey,
   ORPHAN_CONTROL,
   ORPHAN_DRAIN,
@@ -111,7 +112,11 @@ export class Orphans {
   drainThoseAt(address: ListenAddress): void {
     const key = listenKey(address);
     for (const orphan of this.#known.values()) {
-      if (orphan.hasGiven && orphan.note.socketCount > 0 && orphan.note.keys.some((each) => each === key))
+      if (
+        orphan.hasGiven &&
+        orphan.note.socketCount > 0 &&
+        orphan.note.keys.some((each) => key !== null && areRivals(each, key))
+      )
         this.#drain(orphan);
     }
   }
@@ -139,7 +144,7 @@ export class Orphans {
     const control = connect({ path });
     try {
       const note = await withDeadline(noteOf(control), NOTE_MS, 'the note of a worker');
-      if (!note.keys.some((key) => this.#options.keys.includes(key))) {
+      if (!note.keys.some((key) => this.#options.keys.some((own) => areRivals(key, own)))) {
         control.destroy();
         return;
       }

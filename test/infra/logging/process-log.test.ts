@@ -114,3 +114,33 @@ test('the form of both logs changes with the next line', async (t) => {
   assert.match(two ?? '', /^\[[\d:.]+\] INFO: two/);
   assert.match(three ?? '', /"msg":"three"/);
 });
+
+test('a log file of which only one of two descriptors can be opened leaves none open', () => {
+  const source = (name: string) => new URL(`../../../src/infra/logging/${name}`, import.meta.url).href;
+  const script = `
+    import { closeSync, openSync } from 'node:fs';
+    import { ProcessLog } from '${source('process-log.ts')}';
+    import { ACCESS_LINES, LineWriter } from '${source('line-writer.ts')}';
+    const log = new ProcessLog({ access: new LineWriter(ACCESS_LINES) });
+    const open = () => {
+      try {
+        return openSync('/dev/null');
+      } catch {
+        return null;
+      }
+    };
+    let [last, fd] = [null, open()];
+    for (; fd !== null; fd = open()) last = fd;
+    closeSync(last);
+    try {
+      log.configure({ level: 'info', format: 'json', file: '/dev/null' });
+      process.exit(2);
+    } catch (error) {
+      if (error.code !== 'log_file_failed') throw error;
+    }
+    // The close is asynchronous.
+    setInterval(() => open() !== null && process.exit(0), 10);
+    setTimeout(() => process.exit(3), 5_000);`;
+  const run = ['-c', 'ulimit -n 64; exec "$0" --input-type=module -e "$1"', process.execPath, script];
+  execFileSync('/bin/sh', run, { timeout: 30_000 });
+});

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ask, poolOf, startNamed } from '../cluster/support.ts';
+import { freePort } from '../support/free-port.ts';
+import { copyMadeDatabase } from '../support/made-database.ts';
+import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+test('serve on a busy port fails after 10 s, and starts if the port becomes free before', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const port = await freePort();
+  const config = { listen: [{ address: `127.0.0.1:${port}` }], workers: 1, pools: poolOf([backend]) };
+  const first = await startSluice({ config });
+  t.after(() => first.stop());
+  const folder = tempFolder(t);
+  await copyMadeDatabase(folder);
+  const refused = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+  t.after(() => refused.kill());
+  await refused.waitForLine(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`, { timeoutMs: 30_000 });
+  assert.deepEqual(await refused.exited, { code: 1, signal: null });
+  assert.equal((await ask(first.proxyUrl)).text, 'a');
+  const second = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+  t.after(() => second.kill());
+  await second.waitForLine(/trying for 10 s/, { timeoutMs: 30_000 });
+  await first.stop();
+  await second.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  assert.equal((await ask(`http://127.0.0.1:${port}`)).text, 'a');
+  assert.deepEqual(await second.stop(), { code: 0, signal: null });
+});
