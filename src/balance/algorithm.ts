@@ -1,5 +1,5 @@
 /** The choice among the backends of a pool. */
-import type { WorkerPlace } from '../contract/messages.ts';
+import type { PlaceAmongWorkers } from '../contract/messages.ts';
 import type { PoolSettings } from '../contract/pool-settings.ts';
 import type { Backend } from './backend.ts';
 import { LeastRequests } from './least-requests.ts';
@@ -14,13 +14,11 @@ export interface Algorithm {
   pick(tried: readonly Backend[]): Backend | null;
 }
 
-export type AlgorithmOptions = Pick<WorkerPlace, 'workerIndex' | 'workerCount'>;
-
 /** makeAlgorithm is called with each plan. @param backends in the order of the pool's settings */
 export function makeAlgorithm(
   kind: PoolSettings['balance'],
   backends: readonly Backend[],
-  { workerIndex, workerCount }: AlgorithmOptions,
+  { workerIndex, workerCount }: PlaceAmongWorkers,
 ): Algorithm {
   switch (kind) {
     case 'round_robin':

@@ -3,10 +3,11 @@
  * what did not change.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
+import { type Algorithm, makeAlgorithm } from '../balance/algorithm.ts';
 import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
+import type { PlaceAmongWorkers } from '../contract/messages.ts';
 import type { PoolSettings, RetrySettings } from '../contract/pool-settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { BackendTls } from '../infra/wire/backend-tls.ts';
@@ -29,7 +30,7 @@ const SECOND_MS = 1000;
 const ADAPTIVE_WAIT_MS = 100;
 
 /** PoolDeps is what the worker gives to all pools. */
-export interface PoolDeps extends AlgorithmOptions {
+export interface PoolDeps extends PlaceAmongWorkers {
   timer: DeadlineTimer;
   metrics: WorkerMetrics;
   wires: WireMaker;

@@ -1,5 +1,6 @@
 /** Requests of a pool that wait for a backend with room, in order of arrival (B11). */
-import type { Algorithm, AlgorithmOptions } from '../balance/algorithm.ts';
+import type { Algorithm } from '../balance/algorithm.ts';
+import type { PlaceAmongWorkers } from '../contract/messages.ts';
 import type { PoolSettings } from '../contract/pool-settings.ts';
 import { shareOf } from './share.ts';
 
@@ -24,7 +25,7 @@ export class RequestQueue {
   readonly #waiting = new Set<QueuedRequest>();
 
   /** configure is called with each plan. */
-  configure({ queue, queueTimeoutMs }: PoolSettings['limits'], place: AlgorithmOptions): void {
+  configure({ queue, queueTimeoutMs }: PoolSettings['limits'], place: PlaceAmongWorkers): void {
     this.#max = queue === 0 ? 0 : shareOf(queue, place);
     this.timeoutMs = queueTimeoutMs;
   }

@@ -5,7 +5,7 @@
  * Invariant: inFlight ≤ max(this worker's share of minConcurrent, budgetPercent of the worker's active requests), when one begins.
  * A retry after a failed connection takes no permit: nothing was sent, so backends get no more requests than there are.
  */
-import type { AlgorithmOptions } from '../balance/algorithm.ts';
+import type { PlaceAmongWorkers } from '../contract/messages.ts';
 import type { RetrySettings } from '../contract/pool-settings.ts';
 import { shareOf } from './share.ts';
 
@@ -23,7 +23,7 @@ export class RetryBudget {
   readonly #waiting = new Set<{ onPermit(): void }>();
 
   /** configure is called with each plan. */
-  configure({ budgetPercent, minConcurrent }: RetrySettings, place: AlgorithmOptions): void {
+  configure({ budgetPercent, minConcurrent }: RetrySettings, place: PlaceAmongWorkers): void {
     this.#percent = budgetPercent;
     this.#min = shareOf(minConcurrent, place);
   }

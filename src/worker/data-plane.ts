@@ -32,20 +32,19 @@ import { type Engine, InboundServer } from './inbound/server.ts';
 import { OverloadMonitor } from './overload-monitor.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
-type TrafficMessage = Exclude<
+/** Named one by one: a new message that nobody handles is then an error of tsc in main.ts. */
+type TrafficMessage = Extract<
   PrimaryMessage,
   {
     type:
-      | 'settings'
-      | 'clients'
-      | 'api-key-secret'
-      | 'acme-challenges'
-      | 'tls'
-      | 'list-tunnels'
-      | 'watch-loop'
-      | 'listen-socket'
-      | 'drain'
-      | 'stop';
+      | 'connection'
+      | 'no-more-connections'
+      | 'backends'
+      | 'ask-backend'
+      | 'bucket-replies'
+      | 'bucket-reset'
+      | 'fleet'
+      | 'store-workers';
   }
 >;
 

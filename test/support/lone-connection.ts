@@ -54,7 +54,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     throw new Error('nobody takes it over');
   }
 
-  takeSurplus(): boolean {
+  endsWithAnswer(): boolean {
     return false;
   }
 

@@ -2,7 +2,7 @@
 import { nowMs, type Tally } from '../../rig/outcomes.ts';
 import { SERVICE_MS, SLOTS } from '../collapse.ts';
 import { atLeast, atMost, type Fault } from '../fault.ts';
-import { MemorySamples } from '../levels.ts';
+import { MemorySamples } from '../resources.ts';
 import { inWords } from '../stage.ts';
 
 const CAPACITY_PER_SEC = (SLOTS * 1_000) / SERVICE_MS;

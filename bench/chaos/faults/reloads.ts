@@ -3,7 +3,7 @@ import { ask } from '../../../test/cluster/support.ts';
 import { freePort } from '../../../test/support/free-port.ts';
 import { nowMs } from '../../rig/outcomes.ts';
 import { atMost, type Fault } from '../fault.ts';
-import { filesBack, MemorySamples, openFiles } from '../levels.ts';
+import { filesBack, MemorySamples, openFiles } from '../resources.ts';
 import { noneFailed, type Stage } from '../stage.ts';
 import type { Setup, Subject } from '../subjects/subject.ts';
 

@@ -2,7 +2,7 @@
 import { makeAttack } from '../../../test/cluster/attack.ts';
 import { startRawBackend } from '../../../test/support/backend.ts';
 import { atMost, type Fault } from '../fault.ts';
-import { filesBack, openFiles } from '../levels.ts';
+import { filesBack, openFiles } from '../resources.ts';
 
 const TOGETHER = 100;
 

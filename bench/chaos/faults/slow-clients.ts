@@ -4,7 +4,7 @@ import { spawnChild } from '../../../test/support/child.ts';
 import { compile, compilerMissing } from '../../rig/compile.ts';
 import { nowMs } from '../../rig/outcomes.ts';
 import { atMost, type Fault } from '../fault.ts';
-import { rssMiB } from '../levels.ts';
+import { rssMiB } from '../resources.ts';
 import { calm, noneFailed, type Stage } from '../stage.ts';
 
 const PROGRAM = fileURLToPath(new URL('../slow-clients.ts', import.meta.url));

@@ -1,7 +1,7 @@
 /** A long time at a moderate load, with reloads, backends that die, and clients that come and go. */
 import { nowMs } from '../../rig/outcomes.ts';
 import { atMost, type Fault } from '../fault.ts';
-import { filesBack, MemorySamples, openFiles } from '../levels.ts';
+import { filesBack, MemorySamples, openFiles } from '../resources.ts';
 import { noneFailed } from '../stage.ts';
 
 const TURN_SEC = 10;

@@ -18,10 +18,10 @@ export interface ConnectionOwner {
   readonly plan: Plan;
   readonly draining: boolean;
   /**
-   * takeSurplus: whether this connection should end with the answer under way, because its address is gone, other workers have fewer,
-   * or for an overload.
+   * endsWithAnswer: whether this connection should end with the answer under way, because its address is gone, other workers have fewer,
+   * or for an overload. Asked once per answer: each true is one connection less that must end.
    */
-  takeSurplus(connection: BaseConnection): boolean;
+  endsWithAnswer(connection: BaseConnection): boolean;
   /** admit is called with each new connection before anything else. It may close it. @param entrance where it came in */
   admit(connection: BaseConnection, entrance: Entrance): void;
   /** replace puts a connection in the place of another one on the same socket. */

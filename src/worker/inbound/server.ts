@@ -253,7 +253,7 @@ export class InboundServer implements ConnectionOwner {
     this.#surplus.set(this.connectionCount, meanConnections);
   }
 
-  takeSurplus({ entrance, protocol }: BaseConnection): boolean {
+  endsWithAnswer({ entrance, protocol }: BaseConnection): boolean {
     if (entrance?.gone) return true;
     return this.#surplus.take() || this.#deps.overload.endsConnection(protocol === 'h2');
   }

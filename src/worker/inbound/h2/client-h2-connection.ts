@@ -148,7 +148,7 @@ export class ClientH2Connection extends LingeringConnection implements ClientH2R
   onAnswering(): void {
     this.floods.answers += 1;
     this.floods.pieces += 1;
-    if (this.#state === OPEN && this.owner.takeSurplus(this)) this.#warn();
+    if (this.#state === OPEN && this.owner.endsWithAnswer(this)) this.#warn();
   }
 
   // Ends.

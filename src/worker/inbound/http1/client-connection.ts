@@ -109,7 +109,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, S
   mustClose(): boolean {
     const body = this.body;
     if (body !== null && !body.complete && (!body.isRestShort || this.owner.draining)) return true;
-    if (!this.owner.draining) return this.restBytes === 0 && this.owner.takeSurplus(this);
+    if (!this.owner.draining) return this.restBytes === 0 && this.owner.endsWithAnswer(this);
     // A client that always pipelines must not hold up the drain.
     this.#drainedAtBytes ??= this.readBytes;
     return this.readBytes - this.restBytes >= this.#drainedAtBytes;

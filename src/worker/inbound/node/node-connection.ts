@@ -101,7 +101,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
     const { draining } = this.owner;
     if (draining) this.#drainedAtBytes = Math.min(this.#drainedAtBytes, this.socket.bytesRead);
     if (this.#queue.length > 0 || this.#unparsed !== null) return false;
-    return draining || (!this.#parsing && this.owner.takeSurplus(this));
+    return draining || (!this.#parsing && this.owner.endsWithAnswer(this));
   }
 
   destroy(): void {

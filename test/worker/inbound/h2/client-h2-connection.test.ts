@@ -62,7 +62,7 @@ function connect() {
   const owner: Partial<ConnectionOwner> = {
     timer: time.timer,
     plan: PLAN as ConnectionOwner['plan'],
-    takeSurplus: () => false,
+    endsWithAnswer: () => false,
     serve: answer,
     onOverload: () => assert.fail('overload'),
     onConnectionClosed: () => undefined,
