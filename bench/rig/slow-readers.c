@@ -5,8 +5,8 @@
  *
  *   slow-readers PORT COUNT
  *
- * It prints `open` when so many requests have left, takes READ_BYTES a second of each answer, comes again where it is sent away, and lives
- * until it is killed.
+ * It prints `open` when so many answers have begun, takes READ_BYTES a second of each, comes again where it is sent away, and lives until it
+ * is killed.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -38,8 +38,8 @@ int main(int argc, char **argv) {
   if (argc != 3) return 2;
   struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
   server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  int count = atoi(argv[2]), asked = 0, told = 0;
-  struct { int fd, asked; } *readers = calloc((size_t)count, sizeof *readers);
+  int count = atoi(argv[2]), begun = 0, told = 0;
+  struct { int fd, asked, reads; } *readers = calloc((size_t)count, sizeof *readers);
   if (readers == NULL) return 1;
   for (int i = 0; i < count; i++) readers[i].fd = -1;
   signal(SIGPIPE, SIG_IGN);
@@ -51,19 +51,22 @@ int main(int argc, char **argv) {
       if (fd < 0) {
         if (left-- <= 0) continue;
         readers[i].fd = begin(&server);
-        readers[i].asked = 0;
+        readers[i].asked = readers[i].reads = 0;
         continue;
       }
       ssize_t done = readers[i].asked ? read(fd, bytes, sizeof bytes) : write(fd, REQUEST, sizeof REQUEST - 1);
-      if (done > 0 && !readers[i].asked) {
+      if (done > 0) {
+        if (readers[i].asked && !readers[i].reads) {
+          readers[i].reads = 1;
+          begun += 1;
+        }
         readers[i].asked = 1;
-        asked += 1;
       } else if (done == 0 || (done < 0 && errno != EAGAIN)) {
         close(fd);
         readers[i].fd = -1;
       }
     }
-    if (asked >= count && !told) {
+    if (begun >= count && !told) {
       told = 1;
       puts("open");
       fflush(stdout);
