@@ -57,7 +57,7 @@ test('a worker without free file descriptors answers that it is overloaded, and 
   await waitFor('the next request to be served', async () => (await ask(sluice.proxyUrl)).text === 'a');
 });
 
-test('with more clients at once than descriptors, those that wait to be accepted are served in their turn', async (t) => {
+test('B20: with more clients at once than descriptors, those that wait to be accepted are served in their turn', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({
