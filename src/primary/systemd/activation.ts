@@ -1,7 +1,7 @@
 /** The listening sockets that a process is started with: by systemd (socket activation, sd_listen_fds(3)), or by the primary that it replaces. */
 import { fstatSync } from 'node:fs';
 import { LbError } from '../../contract/errors.ts';
-import { HeldSocket } from '../workers/given-sockets.ts';
+import { HeldSocket } from '../workers/held-socket.ts';
 
 const FIRST_FD = 3;
 /** The environment variable with the number of sockets that a primary passes on. A channel comes before them. */

@@ -26,7 +26,8 @@ import { bindEverywhere, listenFailure } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { Dealer } from './dealer.ts';
 import { removeDeadSockets } from './free-addresses.ts';
-import { GivenSockets, HeldSocket } from './given-sockets.ts';
+import { GivenSockets } from './given-sockets.ts';
+import { HeldSocket } from './held-socket.ts';
 import type { WorkerLink } from './worker-link.ts';
 
 /** A change of `listen` whose new sockets are bound. One of the two is called in the end, before another change. */

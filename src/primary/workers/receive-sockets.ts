@@ -6,7 +6,7 @@
 import { Socket } from 'node:net';
 import { LbError } from '../../contract/errors.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
-import { HeldSocket, type SocketHandle } from './given-sockets.ts';
+import { HeldSocket, type SocketHandle } from './held-socket.ts';
 
 /** Node's PipeWrap, as far as it is needed. */
 interface Pipe {

@@ -5,7 +5,7 @@ import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../../infra/with-deadline.ts';
-import type { SocketHandle } from './given-sockets.ts';
+import type { SocketHandle } from './held-socket.ts';
 
 /** How a worker process ended; both null where it could not even be started. */
 export interface WorkerExit {
