@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -50,4 +51,24 @@ test('what is wrong with the path of a Unix socket is said as it is', async (t) 
   const path = join(folder, 'taken.sock');
   await openListener(server, { kind: 'unix', path });
   await assert.rejects(refusal(path), /EADDRINUSE: another program listens there/);
+});
+
+/** Says how many of its connections were open before the kernel tries one again, which is after a second. */
+const CROWD = `
+const net = require('node:net'); let open = 0;
+for (let i = 0; i < 800; i++) net.connect(+process.argv[1], '127.0.0.1', () => { open += 1; if (open === 800) done(); });
+const done = () => { console.log(open); process.exit(); };
+setTimeout(done, 900);`;
+const SOMAXCONN = '/proc/sys/net/core/somaxconn';
+const canWait = existsSync(SOMAXCONN) && Number(readFileSync(SOMAXCONN, 'utf8')) >= 1_000;
+
+test('a crowd that comes while the process is busy waits in the queue, and nobody has to try again', {
+  skip: !canWait,
+}, async (t) => {
+  const server = createServer((socket) => socket.destroy());
+  t.after(() => server.close());
+  const url = await openListener(server, { kind: 'tcp', host: '127.0.0.1', port: 0 });
+  // This process does nothing meanwhile.
+  const { stdout } = spawnSync(process.execPath, ['-e', CROWD, new URL(url).port], { encoding: 'utf8' });
+  assert.equal(stdout.trim(), '800');
 });
