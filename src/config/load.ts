@@ -65,7 +65,7 @@ export function loadAdmin(
 }
 
 /** Only a restart can change these. */
-const RESTART_KEYS = ['accept', 'admin', 'redis', 'database'] as const;
+const RESTART_KEYS = ['accept', 'admin', 'database'] as const;
 
 /** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {

@@ -77,10 +77,10 @@ export class InstanceHeartbeat {
     return this.#storeWorkers;
   }
 
-  /** start sends the first beat when the connection is ready, a second later at most, and then one every two seconds. */
-  start(): void {
-    const first = this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
-    void first.then(() => this.#beatOn());
+  /** start sends the first beat when the connection is ready, a second later at most, and then one every two seconds. Resolves after the first. */
+  async start(): Promise<void> {
+    await this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
+    await this.#beatOn();
   }
 
   /** close removes this instance from the store if that can be reached. Never rejects. */

@@ -12,11 +12,11 @@ import { chooseDataPath } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { AcmeService } from './acme/acme-service.ts';
 import { AdminPort } from './admin/admin-port.ts';
-import type { Phase } from './admin/parts.ts';
+import type { AdminParts, Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { BackendHealth } from './health/backend-health.ts';
-import { PrimaryGauges } from './metrics/gauges.ts';
+import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
@@ -118,9 +118,18 @@ export class Parts {
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { health, directory, collector, briefing, acme, tls };
-    const onFileChange = () => void this.#process.reload();
-    const prepareListen = (listen: Settings['listen']) => sockets.prepare(listen, logger);
-    const read = { configPath, env, initial, onFileChange, prepareListen, ...this.#fleet };
+    const prepare = {
+      listen: ({ listen }: Settings) => sockets.prepare(listen, logger),
+      redis: ({ redis }: Settings) => buckets.prepare(redis),
+    };
+    const read = {
+      configPath,
+      env,
+      initial,
+      prepare,
+      onFileChange: () => void this.#process.reload(),
+      ...this.#fleet,
+    };
     const reloader = new Reloader({ ...read, log, storage, ...changed });
     this.reloader = reloader;
     lifecycle.onClose('the watch of the configuration', () => reloader.close());
@@ -140,17 +149,7 @@ export class Parts {
     directory.start();
 
     const buckets = await this.#openBuckets(storage.database, briefing);
-    const dataPath = this.dataPath;
-    const droppedLines = () => log.application.droppedCount;
-    const shown = { collector, supervisor, registry, reloader, dataPath, droppedLines, tls, acme };
-    const gauges = new PrimaryGauges(shown);
-    const tunnels = new TunnelList(links);
-    const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
-    const replaceWorkers = () => this.replaceWorkers();
-    const { phase } = this.#process;
-    const admin = new AdminPort(settings.admin, { ...parts, replaceWorkers, phase });
-    lifecycle.onClose('the admin port', () => admin.close());
-    await admin.open();
+    const admin = await this.#openAdmin({ directory, registry, supervisor, reloader, buckets, tls, acme });
     this.succession = new Succession({ sockets, storage, admin, health: file, logger });
 
     await this.#unlessStopped(workersServe);
@@ -159,6 +158,30 @@ export class Parts {
     await this.#unlessStopped(firstProbes);
     await this.#unlessStopped(inheritance.relieve());
     return { addresses: sockets.addresses, admin: admin.url };
+  }
+
+  /** @param parts of which it shows and changes some */
+  async #openAdmin(
+    parts: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'replaceWorkers' | 'phase'> &
+      Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'>,
+  ): Promise<AdminPort> {
+    const { log, lifecycle, phase } = this.#process;
+    const [collector, dataPath] = [this.#collector, this.dataPath];
+    const droppedLines = () => log.application.droppedCount;
+    const gauges = new PrimaryGauges({ ...parts, collector, dataPath, droppedLines });
+    const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
+    const replaceWorkers = () => this.replaceWorkers();
+    const admin = new AdminPort(this.#options.settings.admin, {
+      ...parts,
+      logger: log.logger,
+      gauges,
+      tunnels,
+      replaceWorkers,
+      phase,
+    });
+    lifecycle.onClose('the admin port', () => admin.close());
+    await admin.open();
+    return admin;
   }
 
   #openTls(briefing: WorkerBriefing): TlsKeeper {
@@ -220,7 +243,7 @@ export class Parts {
       broadcast,
       onStoreWorkers: (count) => {
         briefing.storeWorkers = count;
-        broadcast({ type: 'store-workers', count });
+        if (count !== null) broadcast({ type: 'store-workers', count });
       },
       logger: this.#process.log.logger,
     });

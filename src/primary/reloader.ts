@@ -14,11 +14,11 @@ import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import { ConfigWatch } from './config-watch.ts';
 import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
+import type { SettingsChange } from './settings-change.ts';
 import { logWarnings } from './start-lines.ts';
 import type { Storage } from './storage.ts';
 import type { TlsKeeper } from './tls/tls-keeper.ts';
 import { type Revision, type WorkerBriefing, workerCountOf } from './worker-briefing.ts';
-import type { ListenChange } from './workers/listen-sockets.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
 
 /** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
@@ -39,8 +39,8 @@ interface ReloaderOptions {
   briefing: WorkerBriefing;
   acme: AcmeService;
   tls: TlsKeeper;
-  /** Binds the new addresses of a `listen`; see ListenSockets, also for errors. */
-  prepareListen: (listen: Settings['listen']) => Promise<ListenChange>;
+  /** Each makes what a revision changes in a block beside what is in force; null: nothing has changed. A refusal names the block. */
+  prepare: Record<string, (settings: Settings) => Promise<SettingsChange | null>>;
   /** All workers, those that start included. */
   links: () => WorkerLink[];
   /** Makes the number of workers this one; see Supervisor. */
@@ -108,37 +108,34 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, tls, prepareListen } = this.#options;
+    const { configPath, env, tls } = this.#options;
     const loaded = loadConfig(configPath, env, tls.tolerates);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);
     if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
-    let change: ListenChange;
+    const changes: SettingsChange[] = [];
+    let key: string | null = null;
     try {
-      change = await prepareListen(settings.listen);
+      for (const [block, prepare] of Object.entries(this.#options.prepare)) {
+        key = block;
+        const change = await prepare(settings);
+        if (change !== null) changes.push(change);
+      }
+      key = 'log.file';
+      this.#options.log.configure(settings.log);
+      key = null;
+      return await this.#enforce(loaded, changes);
     } catch (thrown) {
-      if (thrown instanceof LbError) return refusal(['listen'], thrown.message);
+      for (const change of changes) await change.cancel();
+      if (key !== null && thrown instanceof LbError) return refusal([key], thrown.message);
       throw thrown;
-    }
-    let refused = true;
-    try {
-      const outcome = await this.#enforce(loaded, change);
-      refused = !outcome.ok;
-      return outcome;
-    } finally {
-      if (refused) change.cancel();
     }
   }
 
-  async #enforce({ settings, warnings }: LoadedConfig, change: ListenChange): Promise<ReloadOutcome> {
-    const { log, storage, health } = this.#options;
-    try {
-      log.configure(settings.log);
-    } catch (thrown) {
-      if (thrown instanceof LbError) return refusal(['log.file'], thrown.message);
-      throw thrown;
-    }
+  /** @param changes emptied once they are in force */
+  async #enforce({ settings, warnings }: LoadedConfig, changes: SettingsChange[]): Promise<ReloadOutcome> {
+    const { log, storage, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
     const [loadedAtUs] = await Promise.all([storage.nowUs(), health.prepare(settings.pools)]);
     const { number, policyVersionUs } = this.current;
@@ -149,11 +146,11 @@ export class Reloader {
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
     // Before the settings. What is forked from now on inherits the sockets.
-    const finish = change.commit(this.#options.links());
+    const finishes = changes.splice(0).map((change) => change.commit(links()));
     const pendingWorkers = await this.#apply(this.current);
-    await finish();
+    for (const finish of finishes) await finish();
     // The workers of now have their new shares by then.
-    this.#options.resize(workerCountOf(settings), settings.timeouts.drainMs);
+    resize(workerCountOf(settings), settings.timeouts.drainMs);
     return { ok: true, revision: number + 1, pendingWorkers };
   }
 

@@ -66,7 +66,7 @@ export class WorkerBriefing {
     return this.#storeWorkers + Math.max(0, workerCountOf(this.#revision.settings) - this.#ownWorkers);
   }
 
-  set storeWorkers(count: number) {
+  set storeWorkers(count: number | null) {
     this.#storeWorkers = count;
     this.#ownWorkers = workerCountOf(this.#revision.settings);
   }

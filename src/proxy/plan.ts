@@ -7,7 +7,7 @@ import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
-import type { RouteLimit } from '../limit/charge.ts';
+import type { RouteLimit, TokenTaker } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { HttpsLocation } from './https-location.ts';
@@ -19,6 +19,7 @@ import { Router } from './router.ts';
 export interface PlanDeps extends PoolDeps {
   slowStart: SlowStart;
   lookup: ClientLookup & ApiKeyLookup;
+  limiter: TokenTaker;
 }
 
 export interface PlannedRoute {
@@ -50,6 +51,8 @@ export class Plan {
   /** Name of the API key field in lower case; '': API keys are not looked at. */
   readonly apiKeyHeader: string;
   readonly limitFields: RateLimitFields;
+  /** A revision with another bucket store has another one; tokens go back to the one that took them. */
+  readonly limiter: TokenTaker;
   /** Counts requests without a route. */
   readonly unmatchedStats: TimedCounters;
   readonly #pools = new Map<string, PlannedPool>();
@@ -86,6 +89,7 @@ export class Plan {
     const keys = apiKeyHeader === null ? null : new ApiKeyClients(lookup, metrics);
     this.identifier = new CallerIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
     this.apiKeyHeader = apiKeyHeader ?? '';
+    this.limiter = deps.limiter;
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
   }

@@ -21,7 +21,7 @@ import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
-import { charge, type TokenTaker } from '../limit/charge.ts';
+import { charge } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import { KeptBody, mayGather } from '../upstream/kept-body.ts';
 import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
@@ -51,7 +51,6 @@ const KEY_AUTHORIZATION_LINES = 'Content-Type: application/octet-stream\r\n';
 
 /** ProxyDeps is what the worker gives to the proxy. */
 export interface ProxyDeps {
-  limiter: TokenTaker;
   timer: DeadlineTimer;
   metrics: WorkerMetrics;
   logger: Logger;
@@ -140,7 +139,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
       return;
     }
     const startMs = systemClock.monotonicMs();
-    const taken = charge(this.#deps.limiter, caller, route.limit);
+    const taken = charge(this.#plan.limiter, caller, route.limit);
     if (!(taken instanceof Promise)) this.#decided(taken, startMs);
     else
       taken

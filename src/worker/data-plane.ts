@@ -13,13 +13,9 @@ import type { WorkerSettings } from '../contract/settings.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { backendNames } from '../infra/backend-names.ts';
 import { FaultLog } from '../infra/logging/fault-log.ts';
-import type { RedisConnection } from '../infra/redis/redis.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';
-import { Limiter } from '../limit/limiter/limiter.ts';
-import type { BucketStore } from '../limit/store/bucket-store.ts';
 import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
-import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
 import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
@@ -30,6 +26,7 @@ import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
 import { type Engine, InboundServer } from './inbound/server.ts';
 import { OverloadMonitor } from './overload-monitor.ts';
+import { StoreLimiter } from './store-limiter.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 /** Named one by one: a new message that nobody handles is then an error of tsc in main.ts. */
@@ -50,7 +47,10 @@ type TrafficMessage = Extract<
 
 interface DataPlaneOptions
   extends WorkerPlace,
-    Omit<PlanDeps, 'wires' | 'slowStart' | 'onFault' | 'onOpening' | 'onBackendFailure' | 'onBackendError'>,
+    Omit<
+      PlanDeps,
+      'wires' | 'limiter' | 'slowStart' | 'onFault' | 'onOpening' | 'onBackendFailure' | 'onBackendError'
+    >,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
   tls: TlsMaterial | null;
@@ -59,23 +59,13 @@ interface DataPlaneOptions
   send: (message: WorkerMessage) => boolean;
 }
 
-/**
- * Deadline of takes over IPC. Silence means that this machine is overloaded, not that the store is lost: the death of the primary
- * is seen at once. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
- */
-const PRIMARY_STORE_TIMEOUT_MS = 250;
-
-/** A start waits this long for Redis: the longest that an attempt to connect takes. */
-const FIRST_CONNECTION_MS = 1_000;
-
 export class DataPlane {
   /** Those of the plan in force. */
   settings: WorkerSettings;
   readonly #options: DataPlaneOptions;
-  readonly #planDeps: PlanDeps;
-  readonly #store: BucketStore;
-  readonly #redis: RedisConnection | null;
-  readonly #limiter: Limiter;
+  readonly #planDeps: Omit<PlanDeps, 'limiter'>;
+  readonly #primaryStore: PrimaryBucketStore;
+  #store: StoreLimiter;
   readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
   readonly #server: InboundServer;
@@ -100,26 +90,22 @@ export class DataPlane {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
     const http2 = http2Engine({ ...options, wires });
-    return new DataPlane(first, { ...options, wires, engine, http2 }, await connectRedis(first, options));
+    const primaryStore = new PrimaryBucketStore(options.send);
+    const store = await StoreLimiter.open(first.settings.redis, null, { ...options, primaryStore });
+    return new DataPlane(first, { ...options, wires, engine, http2 }, primaryStore, store);
   }
 
-  /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
     options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Engine },
-    connection: RedisConnection | null,
+    primaryStore: PrimaryBucketStore,
+    store: StoreLimiter,
   ) {
     const { logger, send } = options;
-    const { redis } = first.settings;
     this.#options = options;
     this.settings = first.settings;
-    this.#redis = connection;
-    const timeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
-    this.#store =
-      redis === null || connection === null
-        ? new PrimaryBucketStore(send)
-        : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs });
-    this.#limiter = new Limiter({ ...options, store: this.#store, timeoutMs, clock: systemClock });
+    this.#primaryStore = primaryStore;
+    this.#store = store;
     this.#planDeps = {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
@@ -133,7 +119,7 @@ export class DataPlane {
     const overload = new Overload(options.metrics);
     this.#overload = new OverloadMonitor(overload, logger, () => this.settings.overload);
     this.#overload.start();
-    this.#handler = new Handler({ ...options, plan, limiter: this.#limiter, overload });
+    this.#handler = new Handler({ ...options, plan, overload });
     this.#server = new InboundServer({
       ...{ ...options, plan, overload, handler: this.#handler },
       onAdmitted: () => this.#room.opened(),
@@ -154,8 +140,7 @@ export class DataPlane {
   /** listen opens every address. Throws LbError listen_failed. */
   listen(): Promise<void> {
     // Without the store this worker would grant its local share on top of what others get from the store.
-    const store = this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
-    const opened = Promise.resolve(store).then(() => this.#openListeners());
+    const opened = this.#store.connected().then(() => this.#openListeners());
     // Who called hears of a failure.
     this.#listening = opened.catch(() => undefined);
     return opened;
@@ -233,16 +218,27 @@ export class DataPlane {
   }
 
   /**
-   * applySettings swaps in the plan of a later revision, at once; requests under way keep theirs. Resolves when it listens where the
-   * revision says; never rejects.
+   * applySettings swaps in the plan of a later revision, at once, or as soon as it has a connection to another bucket store; requests
+   * under way keep theirs. Resolves when it listens where the revision says.
    */
-  applySettings(message: SettingsMessage): Promise<void> {
+  async applySettings(message: SettingsMessage): Promise<void> {
+    const { redis } = message.settings;
+    const former = this.#store;
+    if (!former.isFor(redis)) {
+      const store = await StoreLimiter.open(redis, former, {
+        ...this.#options,
+        primaryStore: this.#primaryStore,
+      });
+      await store.connected();
+      this.#store = store;
+    }
     const previous = this.#plan;
     const next = this.#makePlan(message, previous);
     this.settings = message.settings;
     this.#plan = next;
     previous.supersede(next);
     this.#retired.push(previous);
+    if (former !== this.#store) void former.retire();
     this.#server.expect(addressesByKey(message.settings.listen));
     return this.#changeListeners();
   }
@@ -265,16 +261,16 @@ export class DataPlane {
         this.#options.send({ type: 'backend-results', id: message.id, ...this.#resultsOf(message) });
         break;
       case 'bucket-replies':
-        if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
+        this.#primaryStore.onReplies(message);
         break;
       case 'bucket-reset':
-        for (const key of message.keys) this.#limiter.resetBucket(key);
+        for (const key of message.keys) this.#store.limiter.resetBucket(key);
         break;
       case 'fleet':
         this.#server.shareConnections(message.meanConnections);
         break;
       case 'store-workers':
-        this.#limiter.shareAmong(message.count);
+        this.#store.limiter.shareAmong(message.count);
     }
   }
 
@@ -303,7 +299,7 @@ export class DataPlane {
       loopDelayMaxMs: this.#overload.takeMaxDelayMs(),
       overload: this.#overload.level,
       overloadReason: this.#overload.reason,
-      breakerOpen: this.#limiter.breakerOpen,
+      breakerOpen: this.#store.limiter.breakerOpen,
       backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
         pool: poolName,
         backend: backend.id,
@@ -323,8 +319,7 @@ export class DataPlane {
   async drain(times: DrainTimes): Promise<void> {
     await this.#server.drain(times);
     this.#plan.close();
-    await this.#limiter.close();
-    await this.#redis?.close();
+    await this.#store.close();
   }
 
   /** cut ends every request at once; their access lines say `shutdown`. */
@@ -359,9 +354,10 @@ export class DataPlane {
   #makePlan(message: SettingsMessage, previous: Plan | null): Plan {
     const { settings, policyVersionUs, storeWorkers } = message;
     // Before the plan: its first request needs the new limits.
-    this.#limiter.configure(settings.rateLimit, policyVersionUs);
-    this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * settings.workers);
-    const plan = new Plan(settings, previous, { ...this.#planDeps, workerCount: settings.workers });
+    const { limiter } = this.#store;
+    limiter.configure(settings.rateLimit, policyVersionUs);
+    limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * settings.workers);
+    const plan = new Plan(settings, previous, { ...this.#planDeps, limiter, workerCount: settings.workers });
     plan.learn(message, false);
     return plan;
   }
@@ -372,15 +368,4 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
   if (engine === 'wire') return wireEngine(wires);
   const { nodeEngine } = await import('./inbound/node/node-engine.ts');
   return nodeEngine();
-}
-
-/** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */
-async function connectRedis(
-  { settings: { redis } }: SettingsMessage,
-  { logger, workerIndex }: DataPlaneOptions,
-): Promise<RedisConnection | null> {
-  if (redis === null) return null;
-  const { RedisConnection } = await import('../infra/redis/redis.ts');
-  const connectionName = `sluice-w${workerIndex}`;
-  return new RedisConnection({ servers: redis.servers, connectionName, scripts: bucketScripts(), logger });
 }

@@ -554,7 +554,7 @@ log: { level: warn }
 limits: { bodyBytes: 1 }
 pools: { other: { backends: [{ url: "http://a" }] } }
 `);
-  assert.deepEqual(changedRestartKeys(before, after), ['accept', 'admin', 'redis', 'database', 'workers']);
+  assert.deepEqual(changedRestartKeys(before, after), ['accept', 'admin', 'database', 'workers']);
   assert.deepEqual(changedRestartKeys(before, settingsOf(`workers: 3\n${POOL}`)), []);
 });
 

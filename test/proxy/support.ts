@@ -200,6 +200,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     onFault,
     onBackendFailure,
     onBackendError,
+    limiter: options.limiter ?? limiter,
     ...worker,
   };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
@@ -212,7 +213,6 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const overload = new Overload(metrics);
   const handler = new Handler({
     plan: () => plan,
-    limiter: options.limiter ?? limiter,
     timer,
     metrics,
     logger,

@@ -81,7 +81,7 @@ async function useAll(t: TestContext, servers: RedisServers) {
     onChange: (workers) => heard.push(workers),
     logger: silent,
   });
-  heartbeat.start();
+  void heartbeat.start();
   await waitFor('the heartbeat', () => heard.length > 0);
   await heartbeat.close();
   assert.deepEqual(heard, [2]);

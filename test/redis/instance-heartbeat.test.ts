@@ -34,7 +34,7 @@ function join(t: TestContext, url: string, { workers, instances = 1, goneAfterMs
     goneAfterMs,
   });
   t.after(() => heartbeat.close());
-  heartbeat.start();
+  void heartbeat.start();
   return { heartbeat, connection, heard, warnings };
 }
 

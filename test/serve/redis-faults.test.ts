@@ -87,7 +87,7 @@ test('B32: without Redis a worker keeps to its share among the workers of all in
     logger: makeLogger({ level: 'silent', format: 'json' }),
   });
   t.after(() => other.close());
-  other.start();
+  void other.start();
   const heard = () =>
     sluice.jsonLines(({ msg }) => msg === 'the number of workers that share the store has changed');
   await waitFor('both instances to be known', () => heard().at(-1)?.workers === 4);

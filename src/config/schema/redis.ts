@@ -33,7 +33,7 @@ function nodes(meaning: string) {
 }
 
 const REDIS =
-  'Where the buckets are. Without this block and without `REDIS_URL` they are in the primary. Changes need a restart.';
+  'Where the buckets are. Without this block and without `REDIS_URL` they are in the primary. A reload moves to another store ([how](operating.md#reload)).';
 
 /** redisSchema is applied to the block as written, or to an empty one where REDIS_URL is set. */
 export const redisSchema = Key.block(REDIS, {

@@ -55,11 +55,14 @@ interface LimiterOptions extends StoreHealthOptions {
    * a worker, with 20,000 it added 40; ten thousand callers in turn stay known.
    */
   maxKeys: number;
+  /** That of the store before this one. Its local shares go on, so that a change of the store gives none away twice. */
+  before: Limiter | undefined;
 }
 
 const DEFAULTS = {
   replacement: false,
   maxKeys: 20_000,
+  before: undefined,
   random: Math.random,
   timers: systemTimers,
   defer: setImmediate,
@@ -93,7 +96,7 @@ export class Limiter {
     const startMs = clock.monotonicMs();
     this.#emptyAtMs = (hash) => (replacement && !this.#health.hasHeard(hash) ? startMs : null);
     this.#bucketsPerPolicy = maxKeys;
-    this.#local = new LocalBuckets(maxKeys);
+    this.#local = options.before === undefined ? new LocalBuckets(maxKeys) : options.before.#local;
     this.#health = new StoreHealth(options);
     this.#waiting = new DeadlineQueue(options, (waiter) => this.#answerAlone(waiter));
   }
@@ -189,6 +192,18 @@ export class Limiter {
       const bucket = buckets.known.get(hash);
       if (bucket?.key === key) bucket.reset(this.#clock.monotonicMs());
     }
+  }
+
+  /**
+   * finishWaiting resolves once every request that waits now has its answer. It is called before close where another store has taken
+   * this one's place; no request comes any more.
+   */
+  finishWaiting(): Promise<void> {
+    this.#leases = false;
+    // As late as the deadline of the last one: whatever waits longer has its answer by then.
+    return new Promise((resolve) => {
+      new DeadlineQueue(this.#options, () => resolve()).add({ settled: false });
+    });
   }
 
   /**

@@ -218,7 +218,8 @@ function isFailure(result: TakeReply | Error): result is Error {
   return result instanceof Error && !(result instanceof LbError && result.code === 'bucket_unreadable');
 }
 
-function probeTake(key: string): TakeRequest {
+/** probeTake is a take from a bucket that no caller owns; see probeKey. */
+export function probeTake(key: string): TakeRequest {
   const limits = { capacity: PROBE_CAPACITY, rateMicro: PROBE_CAPACITY * MICRO, versionUs: 1 };
   return { key, ...limits, need: 1, partial: false, ...PLAIN_TAKE };
 }

@@ -1,12 +1,15 @@
 /** The bucket store of the settings as the primary has it open: Redis, with the heartbeat over the same connection, or its own memory. */
 import type { Cluster, Redis } from 'ioredis';
-import { toError } from '../../contract/errors.ts';
+import { LbError, toError } from '../../contract/errors.ts';
 import type { RedisSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
+import { withDeadline } from '../../infra/with-deadline.ts';
+import { probeKey } from '../../limit/bucket/bucket-key.ts';
 import type { RefillableStore } from '../../limit/store/bucket-store.ts';
 import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
+import { probeTake } from '../../limit/store/store-health.ts';
 import { heartbeatScripts, InstanceHeartbeat, type InstanceHeartbeatOptions } from '../instance-heartbeat.ts';
 
 /** An operator may wait longer than a request. */
@@ -29,6 +32,7 @@ export class OpenStore {
   /** null without Redis. */
   readonly connection: RedisConnection | null;
   readonly #heartbeat: InstanceHeartbeat | null;
+  readonly #announced: Promise<void>;
 
   private constructor(
     store: RefillableStore,
@@ -38,6 +42,12 @@ export class OpenStore {
     this.store = store;
     this.connection = connection;
     this.#heartbeat = heartbeat;
+    this.#announced = Promise.resolve(heartbeat?.start());
+  }
+
+  /** Workers of all instances that share it; null: not known, or it is this instance's own. */
+  get workers(): number | null {
+    return this.#heartbeat?.storeWorkers ?? null;
   }
 
   /**
@@ -62,8 +72,23 @@ export class OpenStore {
     void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
     const store = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
     const heartbeat = new InstanceHeartbeat({ ...options, connection, prefix, onChange: onWorkers });
-    heartbeat.start();
     return new OpenStore(store, connection, heartbeat);
+  }
+
+  /** assertAnswers takes from a bucket that no caller owns. Throws LbError store_unavailable. */
+  async assertAnswers(): Promise<void> {
+    await this.#announced;
+    try {
+      const asked = this.store.takeBatch([probeTake(probeKey(0))]);
+      const [reply] = await withDeadline(asked, STORE_TIMEOUT_MS, 'a take');
+      if (reply instanceof Error) throw reply;
+    } catch (thrown) {
+      const { message, cause } = toError(thrown);
+      const reason = cause instanceof Error ? `${message}: ${cause.message}` : message;
+      throw new LbError('store_unavailable', `the new bucket store does not answer: ${reason}`, {
+        cause: thrown,
+      });
+    }
   }
 
   async close(): Promise<void> {

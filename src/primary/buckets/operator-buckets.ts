@@ -6,6 +6,7 @@
  * one more connection per machine and one more right for its user.) A worker that misses the message asks the store again within a
  * second, the age of the oldest deny cache; leases end sooner.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { ClientMatch } from '../../contract/clients.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
@@ -15,6 +16,7 @@ import type { RedisConnection } from '../../infra/redis/redis.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
 import { type BucketView, bucketKeysOf, peekBuckets } from '../../limit/bucket/bucket-peek.ts';
 import type { RefillableStore } from '../../limit/store/bucket-store.ts';
+import type { SettingsChange } from '../settings-change.ts';
 import { OpenStore, type OpenStoreOptions, STORE_TIMEOUT_MS } from './open-store.ts';
 
 /** NOTIFY channel; the payload is the name of the buckets' owner. */
@@ -27,18 +29,20 @@ interface OperatorBucketsOptions extends OpenStoreOptions {
   policies: () => readonly PolicySettings[];
   /** Sends to every worker of this machine. */
   broadcast: (message: PrimaryMessage) => void;
-  /** Called with the number of workers that share the store, when it is first known and at each change. */
-  onStoreWorkers: (count: number) => void;
+  /** Called with the number of workers that share the store, when it is first known and at each change; null: it is not known. */
+  onStoreWorkers: (count: number | null) => void;
 }
 
 export class OperatorBuckets {
   readonly #options: OperatorBucketsOptions;
-  readonly #open: OpenStore;
+  #open: OpenStore;
+  #redis: RedisSettings | null;
   readonly #stopListening: () => void;
 
   private constructor(options: OperatorBucketsOptions, open: OpenStore) {
     this.#options = options;
     this.#open = open;
+    this.#redis = options.redis;
     // The resets of all machines, this one included.
     this.#stopListening = options.database.listen(RESETS_CHANNEL, (bucketName) => {
       if (bucketName !== null && bucketName !== '') this.#tellWorkers(bucketName);
@@ -47,8 +51,34 @@ export class OperatorBuckets {
 
   /** open is called once by the primary's main. */
   static async open(options: OperatorBucketsOptions): Promise<OperatorBuckets> {
-    const { redis, onStoreWorkers } = options;
-    return new OperatorBuckets(options, await OpenStore.open(redis, options, onStoreWorkers));
+    const open = await OpenStore.open(options.redis, options, () => buckets.#tellCount());
+    const buckets = new OperatorBuckets(options, open);
+    return buckets;
+  }
+
+  /**
+   * prepare opens the store of a coming revision beside the one in force; called by a reload. null: it is the same one. Throws LbError
+   * store_unavailable where it does not answer, and has changed nothing then.
+   */
+  async prepare(redis: RedisSettings | null): Promise<SettingsChange | null> {
+    if (isDeepStrictEqual(redis, this.#redis)) return null;
+    const next = await OpenStore.open(redis, this.#options, () => this.#tellCount());
+    try {
+      await next.assertAnswers();
+    } catch (thrown) {
+      await next.close();
+      throw thrown;
+    }
+    return {
+      commit: () => {
+        const former = this.#open;
+        this.#open = next;
+        this.#redis = redis;
+        this.#tellCount();
+        return () => former.close();
+      },
+      cancel: () => next.close(),
+    };
   }
 
   get store(): RefillableStore {
@@ -88,6 +118,11 @@ export class OperatorBuckets {
   async close(): Promise<void> {
     this.#stopListening();
     await this.#open.close();
+  }
+
+  /** Also when a store that is not in force yet, or no more, has another count. */
+  #tellCount(): void {
+    this.#options.onStoreWorkers(this.#open.workers);
   }
 
   #tellWorkers(bucketName: string): void {

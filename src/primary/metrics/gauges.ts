@@ -14,7 +14,7 @@ import type { TlsKeeper } from '../tls/tls-keeper.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
 
-interface GaugeSources {
+export interface GaugeSources {
   collector: MetricsCollector;
   supervisor: Pick<Supervisor, 'counts' | 'restartCount' | 'workers'>;
   registry: Pick<HealthRegistry, 'states' | 'panics'>;

@@ -24,22 +24,12 @@ import type { WorkerPlace } from '../../contract/messages.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import { bindEverywhere, listenFailure } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import type { SettingsChange } from '../settings-change.ts';
 import { Dealer } from './dealer.ts';
 import { removeDeadSockets } from './free-addresses.ts';
 import { GivenSockets } from './given-sockets.ts';
 import { HeldSocket } from './held-socket.ts';
 import type { WorkerLink } from './worker-link.ts';
-
-/** A change of `listen` whose new sockets are bound. One of the two is called in the end, before another change. */
-export interface ListenChange {
-  /**
-   * commit gives the new sockets to these workers, and closes those that are wanted no more. The settings must follow in the same turn.
-   * @returns finish: to be called once the workers have applied them. Connections that wait in queues are accepted before they close
-   */
-  commit(links: readonly WorkerLink[]): () => Promise<void>;
-  /** cancel closes the new sockets, unless they are in force. */
-  cancel(): void;
-}
 
 /** URL and sockets of an address; null: the dealer has them. */
 interface Bound {
@@ -100,16 +90,17 @@ export class ListenSockets {
     return sockets;
   }
 
-  /** prepare binds what a new `listen` has more; called by a reload. Throws LbError listen_failed, and has changed nothing then. */
-  async prepare(listen: readonly ListenAddress[], logger: Logger): Promise<ListenChange> {
+  /**
+   * prepare binds what a new `listen` has more; called by a reload. Throws LbError listen_failed, and has changed nothing then.
+   * Connections that wait in the queues of addresses that are gone are accepted before they close.
+   */
+  async prepare(listen: readonly ListenAddress[], logger: Logger): Promise<SettingsChange> {
     const wanted = addressesByKey(listen);
     const added = new Map([...wanted].filter(([key]) => !this.#groups.has(key)));
     await removeDeadSockets([...added.values()], logger);
     const bound = await this.#bind(added, new GivenSockets());
-    let isInForce = false;
     return {
       commit: (links) => {
-        isInForce = true;
         const removed = [...this.#groups.keys()].filter((key) => !wanted.has(key));
         this.#replace(bound, removed, links);
         if (bound.size + removed.length > 0)
@@ -120,9 +111,7 @@ export class ListenSockets {
           await this.dealer.stop(removed);
         };
       },
-      cancel: () => {
-        if (!isInForce) this.#unbind(bound);
-      },
+      cancel: () => this.#unbind(bound),
     };
   }
 

@@ -56,6 +56,7 @@ export interface LabOptions {
   maxKeys?: number;
   leases?: boolean;
   replacement?: boolean;
+  before?: Limiter;
   clock?: Clock;
   timers?: Timers;
   defer?: (fn: () => void) => void;

@@ -63,19 +63,18 @@ class World {
     const lookup = { verify: () => 'unknown' as const, byName: () => null, generation: 1, byAddress };
     const place = { workerIndex: 0, workerCount: 1 };
     const slowStart = new SlowStart(this.timer);
-    this.#deps = { ...own, ...events, ...place, slowStart, lookup, wires: wiresOf(dataPath.wire) };
+    // No request is limited.
+    const limiter = {} as TokenTaker;
+    this.#deps = { limiter, ...own, ...events, ...place, slowStart, lookup, wires: wiresOf(dataPath.wire) };
     this.overload = new Overload(metrics);
     this.reload();
     const logger = makeLogger({ level: 'fatal', format: 'json' });
     const accessLog = { write: () => (this.lineCount += 1) };
     const challenges = new Map<string, string>();
-    // No request is limited.
-    const limiter = {} as TokenTaker;
     const { overload } = this;
     this.handler = new Handler({
       ...own,
       plan: () => this.plan,
-      limiter,
       logger,
       accessLog,
       challenges,
