@@ -39,8 +39,8 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   API of Node.js; with \`SLUICE_ENGINE=node\` raw node:http serves the clients of HTTP/1.1. The \`ready\` line shows both.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
-- A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`accept\`,
-  \`admin\` or \`database\`: these need a restart. So does one of \`workers\` with \`accept: reuse_port\`.
+- A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`accept\`
+  or \`admin\`: these need a restart. So does one of \`workers\` with \`accept: reuse_port\`, and one from or to the embedded database.
 `;
 
 /** Of keys of which nothing says another. */

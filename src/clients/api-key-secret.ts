@@ -49,9 +49,10 @@ export class ApiKeySecret {
     return this.#configured === null ? this.#path : 'secrets.apiKeys';
   }
 
-  /** onChange calls back when `current` has become another. */
-  onChange(listener: () => void): void {
+  /** onChange calls back when `current` has become another; returns how to stop. */
+  onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** configure takes the setting of a new revision. */

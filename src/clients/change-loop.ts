@@ -8,7 +8,7 @@
  * - waiting: the last read failed. What is held stays as it is, and `degraded` says so. After a pause the loop reads changes
  *   again where only a statement failed, else everything.
  */
-import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
+import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
@@ -40,7 +40,7 @@ export abstract class ChangeLoop {
   #lossCount = 0;
   #loaded = false;
   /** Why the database cannot be read now; null: it can. */
-  #failure: ErrorCode | null = null;
+  #failure: LbError | null = null;
   #sweptAtMs = Number.NEGATIVE_INFINITY;
   #done: Promise<void> | null = null;
   #closed = false;
@@ -64,6 +64,11 @@ export abstract class ChangeLoop {
   /** true until the first load and while the database is away or does not fit: for /readyz. */
   get degraded(): boolean {
     return !this.#loaded || this.#failure !== null;
+  }
+
+  /** Why the database cannot be read now; null: it can. */
+  get failure(): LbError | null {
+    return this.#failure;
   }
 
   /** Whether everything was loaded once, or is known to be empty. */
@@ -156,10 +161,11 @@ export abstract class ChangeLoop {
 
   /** Warns once per kind of failure, not once per try. */
   #noteFailure(error: Error): void {
-    const code = error instanceof LbError ? error.code : 'internal_error';
-    if (code !== 'database_unavailable') this.#snapshot = null;
-    const level = code === this.#failure ? 'debug' : 'warn';
-    this.#failure = code;
+    const failure =
+      error instanceof LbError ? error : new LbError('internal_error', error.message, { cause: error });
+    if (failure.code !== 'database_unavailable') this.#snapshot = null;
+    const level = failure.code === this.#failure?.code ? 'debug' : 'warn';
+    this.#failure = failure;
     this.#firstTry.resolve();
     const meanwhile = this.#loaded ? 'those read last stay in force' : 'none are known yet';
     this.#options.logger[level](

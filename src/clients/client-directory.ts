@@ -39,7 +39,7 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
   readonly #known = new Map<string, Known>();
   /** What is answered from. */
   #table = new RecordTable();
-  /** What messages go into until the first set is complete; null: it is. */
+  /** What messages go into until their set is complete; null: it is. */
   #gathering: RecordTable | null = new RecordTable();
   #generation = 0;
   #secret: KeyObject | null = null;
@@ -69,12 +69,17 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
   }
 
   /** apply takes one message. Returns false where these are not records that a primary of this version packs; then it took none. */
-  apply({ complete, records }: ClientsMessage): boolean {
+  apply({ begins, complete, records }: ClientsMessage): boolean {
     const end = this.#decode(records);
     if (end === -1) return false;
+    if (begins) this.#gathering = new RecordTable();
     const table = this.#gathering ?? this.#table;
     for (let at = 0; at < end; at += lengthAt(this.#received, at)) table.put(this.#received, at);
-    if (complete) this.#gathering = null;
+    if (complete) {
+      this.#gathering = null;
+      // Another database may know other clients by the same versions.
+      this.#known.clear();
+    }
     if (this.#gathering !== null) return true;
     this.#table = table;
     this.#generation++;

@@ -36,6 +36,7 @@ export class DirectoryFeed extends ChangeLoop {
   readonly #secret: ApiKeySecret;
   readonly #logger: Logger;
   readonly #reader: DirectoryReader;
+  readonly #stopWatch: () => void;
   readonly #listeners = new Set<(change: DirectoryChange) => void>();
   readonly #packer = new RecordPacker();
   /** The next message's records, and their shards. */
@@ -51,7 +52,7 @@ export class DirectoryFeed extends ChangeLoop {
     this.#secret = options.secret;
     this.#logger = options.logger;
     this.#reader = new DirectoryReader(options.database);
-    this.#secret.onChange(() => void this.#lookForForeignKeys());
+    this.#stopWatch = this.#secret.onChange(() => void this.#lookForForeignKeys());
   }
 
   /** For reading only. From the first load on it stays the same object. */
@@ -68,6 +69,11 @@ export class DirectoryFeed extends ChangeLoop {
   /** onChange hands every further change to a listener, after it was made to `table`. Synchronous. */
   onChange(listener: (change: DirectoryChange) => void): void {
     this.#listeners.add(listener);
+  }
+
+  override close(): Promise<void> {
+    this.#stopWatch();
+    return super.close();
   }
 
   protected async load(): Promise<string> {

@@ -65,11 +65,14 @@ export function loadAdmin(
 }
 
 /** Only a restart can change these. */
-const RESTART_KEYS = ['accept', 'admin', 'database'] as const;
+const RESTART_KEYS = ['accept', 'admin'] as const;
 
 /** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
   const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  // Its folder also has what is kept of health, of the secret of API keys, and for a successor.
+  const isEmbedded = before.database.url === null || after.database.url === null;
+  if (isEmbedded && !isDeepStrictEqual(before.database, after.database)) changed.push('database');
   // A worker's own socket would close with it, and reset who waits there.
   if (after.accept === 'reuse_port' && before.workers !== after.workers) changed.push('workers');
   return changed;

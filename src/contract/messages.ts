@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 22;
+export const PROTOCOL_VERSION = 23;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -105,7 +105,9 @@ const PRIMARY_SHAPES = {
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',
-    /** true: with this part the worker knows every client; comes once. */
+    /** true: a set of all clients begins. The worker answers from the set before, if any, until it is complete. */
+    begins: 'boolean',
+    /** true: with this part the worker has the whole set. */
     complete: 'boolean',
     /** Changes, packed by src/clients/packed-record.ts: at most CLIENTS_PART_BYTES, in base64. */
     records: 'string',

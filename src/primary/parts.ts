@@ -121,6 +121,7 @@ export class Parts {
     const prepare = {
       listen: ({ listen }: Settings) => sockets.prepare(listen, logger),
       redis: ({ redis }: Settings) => buckets.prepare(redis),
+      database: ({ database }: Settings) => directory.prepare(database),
     };
     const read = {
       configPath,

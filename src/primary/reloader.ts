@@ -95,7 +95,7 @@ export class Reloader {
       outcome = await this.#tryReload();
     } catch (thrown) {
       logger.error({ err: toError(thrown) }, 'reload failed');
-      outcome = refusal([null], toError(thrown).message);
+      outcome = refusal(null, toError(thrown).message);
     }
     const successAtMs = outcome.ok ? systemClock.wallMs() : this.last.successAtMs;
     this.last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs, successAtMs };
@@ -113,7 +113,7 @@ export class Reloader {
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);
-    if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
+    if (frozen.length > 0) return { ok: false, problems: frozen.map(needsRestart) };
     const changes: SettingsChange[] = [];
     let key: string | null = null;
     try {
@@ -128,7 +128,7 @@ export class Reloader {
       return await this.#enforce(loaded, changes);
     } catch (thrown) {
       for (const change of changes) await change.cancel();
-      if (key !== null && thrown instanceof LbError) return refusal([key], thrown.message);
+      if (key !== null && thrown instanceof LbError) return refusal(key, thrown.message);
       throw thrown;
     }
   }
@@ -137,7 +137,8 @@ export class Reloader {
   async #enforce({ settings, warnings }: LoadedConfig, changes: SettingsChange[]): Promise<ReloadOutcome> {
     const { log, storage, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
-    const [loadedAtUs] = await Promise.all([storage.nowUs(), health.prepare(settings.pools)]);
+    const clock = changes.find(({ nowUs }) => nowUs !== undefined) ?? storage;
+    const [loadedAtUs = 0] = await Promise.all([clock.nowUs?.(), health.prepare(settings.pools)]);
     const { number, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,
@@ -168,6 +169,11 @@ export class Reloader {
   }
 }
 
-function refusal(paths: (string | null)[], message: string): ReloadOutcome {
-  return { ok: false, problems: paths.map((path) => ({ line: null, path, message })) };
+function needsRestart(path: string): Problem {
+  const what = path === 'database' ? 'a change from or to the embedded database' : 'a change';
+  return { line: null, path, message: `${what} needs a restart` };
+}
+
+function refusal(path: string | null, message: string): ReloadOutcome {
+  return { ok: false, problems: [{ line: null, path, message }] };
 }

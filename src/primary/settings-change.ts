@@ -11,4 +11,6 @@ export interface SettingsChange {
   commit(links: readonly WorkerLink[]): () => Promise<void>;
   /** cancel closes what was made. */
   cancel(): Promise<void> | void;
+  /** The clock of another database, as Storage.nowUs; it may reject. */
+  nowUs?(): Promise<number>;
 }

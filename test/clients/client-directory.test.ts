@@ -49,6 +49,7 @@ function message({
   return {
     type: 'clients',
     part: 1,
+    begins: false,
     complete: false,
     records: Buffer.concat(records).toString('base64'),
     ...fields,

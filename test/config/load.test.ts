@@ -556,6 +556,13 @@ pools: { other: { backends: [{ url: "http://a" }] } }
 `);
   assert.deepEqual(changedRestartKeys(before, after), ['accept', 'admin', 'database', 'workers']);
   assert.deepEqual(changedRestartKeys(before, settingsOf(`workers: 3\n${POOL}`)), []);
+  const [one, two] = ['one', 'two'].map((name) =>
+    settingsOf(`database: { url: "postgres://${name}/" }\n${POOL}`),
+  );
+  assert.ok(one && two);
+  assert.deepEqual(changedRestartKeys(one, two), []);
+  assert.deepEqual(changedRestartKeys(before, one), ['database']);
+  assert.deepEqual(changedRestartKeys(one, before), ['database']);
 });
 
 test('a complaint of the YAML parser about a colon is said whole', () => {

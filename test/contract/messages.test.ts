@@ -42,6 +42,7 @@ test('messages are the same after JSON', () => {
   const clients = {
     type: 'clients',
     part: 7,
+    begins: false,
     complete: true,
     records: 'AAAA',
   };

@@ -33,7 +33,7 @@ test('peeking at buckets changes no byte in Redis, with leases and under new lim
     return seen.map(({ level, capacity: of }) => [Math.floor(level), of]);
   };
   const stored = async () => {
-    const keys = await operator.keys('*');
+    const keys = await operator.keys('*:rl1:*');
     return Promise.all(keys.map(async (key) => [key, (await operator.dump(key))?.toString()]));
   };
   const before = await stored();

@@ -23,8 +23,9 @@ export async function openOperatorBuckets(
     memory: new MemoryBucketStore(systemClock),
     database: { listen: () => () => undefined, read: () => Promise.resolve([]), singleSession: true },
     policies,
-    workers: () => 1,
-    assumedWorkers: () => 1,
+    // Tests count the workers of others.
+    workers: () => 0,
+    assumedWorkers: () => 0,
     onStoreWorkers: () => undefined,
     broadcast: () => undefined,
     logger,

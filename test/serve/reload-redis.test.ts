@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { ask, askJson, metricOf, poolOf, startNamed, workersOf } from '../cluster/support.ts';
 import { openOperator } from '../redis/connect.ts';
@@ -90,15 +90,18 @@ test('B37: a reload under load moves to another Redis and back: no request fails
   // What is forked from now on uses the new one, too.
   const pids = (await workersOf(sluice.adminUrl)).map(({ pid }) => pid);
   await askJson(`${sluice.adminUrl}/api/v1/workers/restart`, { method: 'POST' });
-  await waitFor('new workers', async () => {
+  const slowly = { timeoutMs: 60_000 };
+  const isReplaced = async () => {
     const workers = await workersOf(sluice.adminUrl);
-    return (
-      workers.length === 2 && workers.every(({ state, pid }) => state === 'serving' && !pids.includes(pid))
-    );
-  });
-  await waitFor('the workers of before to be gone', async () => (await atSecond()).length === ours.length);
+    return workers.length === 2 && workers.every(({ pid }) => !pids.includes(pid));
+  };
+  await waitFor('new workers', isReplaced, slowly);
+  await waitFor('their connections alone', async () => (await atSecond()).length === ours.length, slowly);
   assert.deepEqual([await atFirst(), await atSecond()], [[], ours]);
   assert.equal(await admitted(sluice, 'two'), 0);
+  for (const pid of sluice.workerPids())
+    for (const file of ['environ', 'cmdline'])
+      assert.ok(!readFileSync(`/proc/${pid}/${file}`, 'latin1').includes('redis://'), `settings in ${file}`);
 
   await reloadWith(sluice, configOf(at(first)));
   assert.equal(await admitted(sluice, 'one'), 0, 'the buckets there are as they were left');
@@ -126,7 +129,15 @@ test('B37: a Redis that does not answer refuses the reload, and the one in force
   assert.equal(await admitted(sluice, 'one'), 0, 'the buckets in force are used on');
   assert.deepEqual((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded, []);
   await second.start();
+  second.signal('SIGSTOP');
+  assert.equal((await reload(sluice)).status, 422, 'silence is no answer');
+  second.signal('SIGCONT');
   assert.equal((await reload(sluice)).status, 200);
+  // Nor does it matter that the one which is left says nothing.
+  second.signal('SIGSTOP');
+  sluice.configure(configOf(at(first)));
+  assert.equal((await reload(sluice)).status, 200);
+  assert.equal(await admitted(sluice, 'two'), CAPACITY);
 });
 
 test('B37: a reload moves from the buckets of the primary to Redis and back, and twenty of them leave no descriptor', async (t) => {

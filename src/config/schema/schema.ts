@@ -81,19 +81,22 @@ export const configSchema = Key.block('', {
   routes: routesSchema,
   rateLimit: rateLimitSchema.optional(),
   redis: redisSchema.optional(),
-  database: Key.block('Where the clients and their limits are kept. Changes need a restart.', {
-    url: Key.textOrNone(
-      'URL, secret',
-      'The PostgreSQL that holds the clients. Empty: the embedded one.',
-      parseDatabaseUrl,
-      { range: '`postgres://…`', fallback: '`DATABASE_URL`, else empty' },
-    ),
-    embeddedPath: Key.text(
-      'path',
-      'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing; a machine that loses power may lose the last seconds or damage the data. Keep records that matter in a PostgreSQL (`url`).',
-      Key.parsePath,
-    ).prefault('./data/postgres'),
-  }).prefault({}),
+  database: Key.block(
+    'Where the clients and their limits are kept. A reload moves to another `url` ([how](operating.md#reload)); from and to the embedded one it needs a restart.',
+    {
+      url: Key.textOrNone(
+        'URL, secret',
+        'The PostgreSQL that holds the clients. Empty: the embedded one.',
+        parseDatabaseUrl,
+        { range: '`postgres://…`', fallback: '`DATABASE_URL`, else empty' },
+      ),
+      embeddedPath: Key.text(
+        'path',
+        'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing; a machine that loses power may lose the last seconds or damage the data. Keep records that matter in a PostgreSQL (`url`).',
+        Key.parsePath,
+      ).prefault('./data/postgres'),
+    },
+  ).prefault({}),
   limits: Key.block('What a client may send and hold open.', {
     bodyBytes: Key.size('1MiB', ['1', '1024GiB'], 'Largest request body; above: 413.'),
     targetBytes: Key.size('8KiB', ['64', '1MiB'], 'Longest request target; above: 414.'),

@@ -47,6 +47,19 @@ const ANSWER_GRACE_MS = 500;
 const CLOSE_MS = 2_000;
 const EMBEDDED_PORT = 5432;
 
+/** The connections to one server, and those that are lent, with how to give each back. */
+interface Server {
+  pool: pg.Pool;
+  listening: ListenConnection;
+  lent: Map<pg.PoolClient, (destroy: boolean) => void>;
+}
+
+interface Listener {
+  channel: string;
+  onWake: (payload: string | null) => void;
+  stop: () => void;
+}
+
 export class Database {
   /** true for the embedded server, whose one session all connections share: no LISTEN, and one transaction at a time. */
   readonly singleSession: boolean;
@@ -55,9 +68,8 @@ export class Database {
   readonly #statementMs: number;
   /** The server's own timeout comes first: its message says more, and the connection survives. */
   readonly #answerMs: number;
-  readonly #pool: pg.Pool;
-  readonly #listening: ListenConnection;
-  readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
+  #server: Server;
+  readonly #listeners = new Set<Listener>();
   /** Connections whose session has its statement_timeout. */
   readonly #prepared = new WeakSet<pg.PoolClient>();
   readonly #activityListeners = new Set<() => void>();
@@ -74,19 +86,23 @@ export class Database {
     this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
     this.#answerMs = this.#statementMs + ANSWER_GRACE_MS;
     this.singleSession = options.target.kind === 'embedded';
+    this.#server = this.#connectionsTo(options);
+  }
+
+  #connectionsTo(options: DatabaseOptions): Server {
     const config = clientConfig(options);
-    this.#listening = new ListenConnection(config, options.logger);
-    this.#pool = new pg.Pool({
+    const pool = new pg.Pool({
       ...config,
       max: this.singleSession ? 1 : POOL_SIZE,
       // The embedded server's one connection costs nothing while it is idle.
       idleTimeoutMillis: this.singleSession ? 0 : 30_000,
     });
     // Emitted for idle connections, e.g. when the server restarts. Without a listener it would end the process.
-    this.#pool.on('error', (error) => {
+    pool.on('error', (error) => {
       this.lossCount++;
-      this.#options.logger.debug({ err: error }, 'an idle database connection broke');
+      options.logger.debug({ err: error }, 'an idle database connection broke');
     });
+    return { pool, listening: new ListenConnection(config, options.logger), lent: new Map() };
   }
 
   /** onActivity calls back after each use that may have written; returns how to stop. */
@@ -159,23 +175,44 @@ export class Database {
    * @returns how to stop
    */
   listen(channel: string, onWake: (payload: string | null) => void): () => void {
-    return this.singleSession ? () => undefined : this.#listening.listen(channel, onWake);
+    if (this.singleSession) return () => undefined;
+    const listener = { channel, onWake, stop: this.#server.listening.listen(channel, onWake) };
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      listener.stop();
+    };
+  }
+
+  /**
+   * moveTo makes this one use the connections of a database at another server, also for those who listen. The other one must not be
+   * closed any more: it has the same connections. Returns how to close those of before, as close does.
+   */
+  moveTo(other: Database): () => Promise<void> {
+    const former = this.#server;
+    this.#server = other.#server;
+    this.lossCount++;
+    for (const listener of this.#listeners) {
+      listener.stop();
+      listener.stop = this.#server.listening.listen(listener.channel, listener.onWake);
+    }
+    return () => this.#closeAll(former);
   }
 
   /** close waits for statements under way, at most 2 s, then cuts them. Safe to call twice. */
   close(): Promise<void> {
-    this.#closing ??= this.#closeAll();
+    this.#closing ??= this.#closeAll(this.#server);
     return this.#closing;
   }
 
-  async #closeAll(): Promise<void> {
-    await this.#listening.close();
-    const ended = this.#pool.end();
+  async #closeAll({ pool, listening, lent }: Server): Promise<void> {
+    await listening.close();
+    const ended = pool.end();
     try {
       await withDeadline(ended, CLOSE_MS, 'the database connections');
     } catch (error) {
       this.#options.logger.warn({ err: error }, 'database statements were cut at the end');
-      for (const release of this.#lent.values()) release(true);
+      for (const release of lent.values()) release(true);
       await withDeadline(ended, CLOSE_MS, 'the cut database connections');
     }
   }
@@ -187,8 +224,9 @@ export class Database {
       const { code, message } = this.#held;
       throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
     }
-    const client = await this.#connect();
-    const release = this.#guard(client);
+    const server = this.#server;
+    const client = await this.#connect(server);
+    const release = this.#guard(client, server);
     try {
       const result = await this.#bounded(
         this.#prepare(client).then(() => fn(client)),
@@ -216,9 +254,9 @@ export class Database {
     this.#prepared.add(client);
   }
 
-  async #connect(): Promise<pg.PoolClient> {
+  async #connect({ pool }: Server): Promise<pg.PoolClient> {
     try {
-      return await this.#pool.connect();
+      return await pool.connect();
     } catch (thrown) {
       this.lossCount++;
       throw mapDatabaseError(thrown, 'cannot connect');
@@ -226,18 +264,18 @@ export class Database {
   }
 
   /** Notes that the connection is lent. Its late 'error' events must not end the process. */
-  #guard(client: pg.PoolClient): (destroy: boolean) => void {
+  #guard(client: pg.PoolClient, { lent }: Server): (destroy: boolean) => void {
     const ignore = (error: Error): void => {
       this.#options.logger.debug({ err: error }, 'a database connection broke in use');
     };
     client.on('error', ignore);
     const release = (destroy: boolean): void => {
-      if (!this.#lent.delete(client)) return;
+      if (!lent.delete(client)) return;
       client.release(destroy);
       // A destroyed connection may still report its end.
       if (!destroy) client.off('error', ignore);
     };
-    this.#lent.set(client, release);
+    lent.set(client, release);
     return release;
   }
 

@@ -20,8 +20,12 @@ interface AcmeServiceOptions {
 
 export class AcmeService {
   readonly #options: AcmeServiceOptions;
-  /** The block `acme` and the names that the manager has. */
-  #wanted: { acme: Settings['acme']; names: string[] } = { acme: null, names: [] };
+  /** The block `acme`, the names and the database that the manager has. */
+  #wanted: { acme: Settings['acme']; names: string[]; url: string | null } = {
+    acme: null,
+    names: [],
+    url: null,
+  };
   #manager: AcmeManager | null = null;
   #started = false;
   /** Changes run one after the other. */
@@ -72,9 +76,10 @@ export class AcmeService {
 
   async #change({ listen, acme, database }: Settings): Promise<void> {
     const names = [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))];
-    if (isDeepStrictEqual({ acme, names }, this.#wanted)) return;
+    const wanted = { acme, names, url: database.url };
+    if (isDeepStrictEqual(wanted, this.#wanted)) return;
     const isOther = acme?.directory !== this.#wanted.acme?.directory;
-    this.#wanted = { acme, names };
+    this.#wanted = wanted;
     const before = (this.#manager?.certificates ?? []).map((each) => ({
       ...each,
       isForeign: each.isForeign || isOther,

@@ -7,6 +7,7 @@
  * - silent: nothing was loaded yet. The first load leads to gathering.
  * - gathering: all shards are sent, changes as well. The worker answers from none of it until the last part, which leads to
  *   following.
+ *   Another feed (follow) leads back to it: the worker answers from what it has until it has all of that.
  * - following: a change is sent at once or, while the worker has too much to acknowledge, its shards are sent again later. The
  *   acknowledgement of the last part leads to informed, in which the same goes on.
  */
@@ -32,13 +33,23 @@ export const MAX_UNACKNOWLEDGED_BYTES = 16 * CLIENTS_PART_BYTES;
 const TURN_MS = 5;
 
 export class DirectoryStreams {
-  readonly #feed: StreamedFeed;
+  #feed: StreamedFeed;
   readonly #streams = new Map<StreamLink, Stream>();
   #turnDue = false;
 
   constructor(feed: StreamedFeed) {
     this.#feed = feed;
-    feed.onChange((change) => this.#pass(change));
+    this.follow(feed);
+  }
+
+  /** follow tells every worker all of another feed, of which it knows everything at once when it has got it. */
+  follow(feed: StreamedFeed): void {
+    this.#feed = feed;
+    feed.onChange((change) => {
+      if (feed === this.#feed) this.#pass(change);
+    });
+    for (const stream of this.#streams.values()) stream.follow(feed);
+    this.#scheduleTurn();
   }
 
   /**
@@ -74,7 +85,7 @@ export class DirectoryStreams {
 
   /** Whether a worker has had everything once. */
   knows(link: StreamLink): boolean {
-    return this.#streams.get(link)?.state === 'informed';
+    return this.#streams.get(link)?.isInformed === true;
   }
 
   #pass({ records, shards }: DirectoryChange): void {
@@ -112,9 +123,13 @@ const buffer = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
 
 class Stream {
   readonly #link: StreamLink;
-  readonly #feed: StreamedFeed;
+  #feed: StreamedFeed;
   readonly informed = Promise.withResolvers<boolean>();
+  /** Whether the worker has had everything once. */
+  isInformed = false;
   state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
+  /** Whether the next part is the first of a set. */
+  #begins = false;
   /** 1 for each shard of which the worker does not know the newest state. */
   readonly #untold = new Uint8Array(SHARDS);
   #untoldCount = 0;
@@ -132,9 +147,18 @@ class Stream {
     this.#feed = feed;
   }
 
-  /** gather leads from silent to gathering. */
+  /** follow leads to gathering, with the records of another feed. */
+  follow(feed: StreamedFeed): void {
+    this.#feed = feed;
+    for (const sent of this.#unacknowledged) sent.complete = false;
+    this.#moveTo(0);
+    if (feed.loaded) this.gather();
+  }
+
+  /** gather leads to gathering. */
   gather(): void {
     this.state = 'gathering';
+    this.#begins = true;
     this.#untold.fill(1);
     this.#untoldCount = SHARDS;
   }
@@ -142,6 +166,7 @@ class Stream {
   /** pass sends a change, or marks its shards where there is no room for it. The first load leads to gathering. */
   pass(records: string, bytes: number, shards: readonly number[]): void {
     if (this.state === 'silent') this.gather();
+    else if (this.#begins) return;
     else if (this.#unacknowledgedBytes + bytes <= MAX_UNACKNOWLEDGED_BYTES) this.#send(records, bytes, false);
     else this.#mark(shards);
   }
@@ -163,6 +188,7 @@ class Stream {
       this.#unacknowledgedBytes -= bytes;
       if (!complete) continue;
       this.state = 'informed';
+      this.isInformed = true;
       this.informed.resolve(true);
     }
     if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();
@@ -216,6 +242,7 @@ class Stream {
     this.#partCount++;
     this.#unacknowledged.push({ part: this.#partCount, bytes, complete });
     this.#unacknowledgedBytes += bytes;
-    this.#link.send({ type: 'clients', part: this.#partCount, complete, records });
+    this.#link.send({ type: 'clients', part: this.#partCount, begins: this.#begins, complete, records });
+    this.#begins = false;
   }
 }

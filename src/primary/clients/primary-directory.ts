@@ -4,31 +4,44 @@ import { ApiKeySecret } from '../../clients/api-key-secret.ts';
 import { ApiKeyStore } from '../../clients/api-key-store.ts';
 import { ClientRepository } from '../../clients/client-repository.ts';
 import { DirectoryFeed } from '../../clients/directory-feed.ts';
+import { LbError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { Database } from '../../infra/postgres/postgres.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import { DATA_FOLDER, dataPath } from '../data-folder.ts';
+import type { SettingsChange } from '../settings-change.ts';
 import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 
 const SECRET_NAME = 'api-keys.secret';
 /** A write waits at most this long for the feed and the workers: nobody is promised a change sooner than within a second. */
 const TOLD_MS = 1_000;
+/** A reload waits this long for the clients of another database. */
+const LOAD_MS = 30_000;
+/** And this long for the workers to have them. */
+const MOVED_MS = 5_000;
 
 /** PrimaryDirectory is made once by the primary's main. */
 export class PrimaryDirectory {
   readonly clients: ClientRepository;
   readonly apiKeys: ApiKeyStore;
-  readonly feed: DirectoryFeed;
+  /** Another one after a move to another database. */
+  feed: DirectoryFeed;
   readonly streams: DirectoryStreams;
   readonly #secret: ApiKeySecret;
   readonly #storage: Storage;
+  readonly #logger: Logger;
+  /** As in the settings. */
+  #url: string | null;
 
   constructor(parts: { storage: Storage; settings: Pick<Settings, 'database' | 'secrets'>; logger: Logger }) {
     const { storage, settings, logger } = parts;
     const { database } = storage;
     this.#storage = storage;
+    this.#logger = logger;
+    this.#url = settings.database.url;
     // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
     const path = dataPath(settings.database, SECRET_NAME);
     const formerPath = join(DATA_FOLDER, SECRET_NAME);
@@ -45,6 +58,43 @@ export class PrimaryDirectory {
     if (this.#storage.isUnused) this.feed.startEmpty();
     // The embedded database logs a failed start itself.
     void this.#storage.ready.catch(() => undefined).then(() => this.feed.start());
+  }
+
+  /**
+   * prepare loads everybody from the database of a coming revision, beside the one in force; called by a reload. null: it is the same
+   * one. Throws LbError, as Database does, where that cannot be done, and has changed nothing then.
+   */
+  async prepare({ url }: Settings['database']): Promise<SettingsChange | null> {
+    if (url === null || url === this.#url) return null;
+    const logger = this.#logger;
+    const next = new Database({ target: { kind: 'url', url }, logger });
+    const feed = new DirectoryFeed({ database: next, secret: this.#secret, logger });
+    const cancel = () => feed.close().then(() => next.close());
+    feed.start();
+    await atMost(feed.firstTry, LOAD_MS);
+    if (!feed.loaded) {
+      const { failure } = feed;
+      await cancel();
+      const reason = failure?.message ?? `not within ${LOAD_MS / 1_000} s`;
+      throw new LbError(
+        failure?.code ?? 'database_unavailable',
+        `the new database cannot be read: ${reason}`,
+      );
+    }
+    return { commit: () => this.#moveTo(url, next, feed), cancel, nowUs: () => next.nowUs() };
+  }
+
+  #moveTo(url: string, next: Database, feed: DirectoryFeed): () => Promise<void> {
+    const former = this.feed;
+    const closeFormer = this.#storage.database.moveTo(next);
+    this.#url = url;
+    this.feed = feed;
+    this.streams.follow(feed);
+    return async () => {
+      await atMost(this.streams.allTold(), MOVED_MS);
+      await former.close();
+      await closeFormer();
+    };
   }
 
   /** configure takes a revision's settings, before workers get them. */

@@ -189,12 +189,13 @@ test('after any order of changes, changes of database, slow and dying workers, a
       arbitrary: fc.record({ kind: fc.constant('change' as const), deleted: fc.boolean(), ids: some }),
     },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('replace' as const), ids: some }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('move' as const), ids: some }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), worker: fc.nat(2) }) },
     { weight: 4, arbitrary: fc.record({ kind: fc.constant('turn' as const) }) },
   );
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
-      const feed = new Feed();
+      let feed = new Feed();
       const streams = new DirectoryStreams(feed);
       const workers = Array.from({ length: 3 }, () => new Worker());
       for (const worker of workers) void streams.attach(worker);
@@ -204,7 +205,11 @@ test('after any order of changes, changes of database, slow and dying workers, a
         else if (each.kind === 'change') feed.change(each.ids, each.deleted);
         else if (each.kind === 'replace') feed.become(each.ids, ids);
         else if (each.kind === 'turn') await nextTurn();
-        else {
+        else if (each.kind === 'move') {
+          feed = new Feed();
+          feed.load(each.ids);
+          streams.follow(feed);
+        } else {
           workers[each.worker]?.exit();
           await nextTurn();
           const fresh = new Worker();
@@ -247,6 +252,30 @@ test('the wait for a worker ends with the full set, or with the worker', async (
   // Another database: the worker keeps its clients until it has the new set.
   feed.become(['a'], []);
   assert.ok(streams.knows(slow));
+});
+
+test('a worker knows the clients of another database all at once, and those of before until then', async () => {
+  const [before, after] = [new Feed(), new Feed()];
+  const streams = new DirectoryStreams(before);
+  const worker = new Worker();
+  void streams.attach(worker);
+  before.load(['old', 'both']);
+  await settle(worker);
+  const ids = idsUpTo(10_000);
+  after.load(['both', ...ids]);
+  streams.follow(after);
+  before.change(['late']);
+  const known = () => ['old', 'both', 'late', ids[0] ?? ''].map((id) => worker.directory.byName(id) !== null);
+  let parts = 0;
+  while (known()[0] === true) {
+    assert.deepEqual(known(), [true, true, false, false]);
+    assert.ok(streams.knows(worker), 'its settings need not be blind meanwhile');
+    await waitFor('a part', () => worker.take());
+    parts++;
+  }
+  assert.ok(parts > 3);
+  assert.deepEqual(known(), [false, true, false, true]);
+  assert.equal(clientCountOf(worker.directory.table), ids.length + 1);
 });
 
 test('allTold waits for earlier messages of every worker, and for no worker that has exited', async () => {

@@ -26,6 +26,7 @@ function makeKeys() {
     directory.apply({
       type: 'clients',
       part: 1,
+      begins: false,
       complete: true,
       records: Buffer.concat(records).toString('base64'),
     });
