@@ -206,5 +206,5 @@ const IDLE_WINDOW_MS = 500;
 const files = chooseFiles(process.argv.slice(2));
 const clusters = files.filter((path) => path.startsWith(CLUSTERS));
 const others = files.filter((path) => !clusters.includes(path));
-const results = await runFiles(others, { fewest: FEWEST, most: 2 * FEWEST });
+const results = await runFiles(others, { fewest: FEWEST, most: FEWEST + 2 });
 process.exitCode = summarize([...results, ...(await runFiles(clusters, { fewest: 1, most: 2 }))]);
