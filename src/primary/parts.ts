@@ -23,7 +23,7 @@ import { openStorage } from './storage.ts';
 import { Succession } from './succession.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
-import { WorkerBriefing, workerCountOf } from './worker-briefing.ts';
+import { secretsOf, WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { Inheritance, orphanFolder } from './workers/inheritance.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
@@ -213,6 +213,7 @@ export class Parts {
     return new Supervisor({
       workerCount: () => this.workerCount,
       dataPath: this.dataPath,
+      secrets: () => secretsOf(this.settings),
       log: () => this.settings.log,
       orphanFolder: orphanFolder(this.#options.settings.database),
       watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',

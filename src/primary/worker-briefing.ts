@@ -161,6 +161,15 @@ export function workerCountOf({ workers }: Pick<Settings, 'workers'>): number {
 }
 
 /**
+ * secretsOf are those of which workers read nothing in settings or environment. The one of API keys comes to them in a message of its own.
+ */
+export function secretsOf({ admin, database, secrets, pools }: Settings): string[] {
+  const probes = pools.flatMap(({ healthCheck }) => healthCheck ?? []);
+  const sent = probes.flatMap(({ path, headers }) => [path, ...Object.values(headers)]);
+  return [admin.token, database.url, secrets.apiKeys, ...sent].filter((secret) => secret !== null);
+}
+
+/**
  * settingsOf is what a worker needs of a revision.
  *
  * @param knowsClients whether the worker has had all clients. Until then the policies' limits are dated so far back that they never
@@ -180,9 +189,14 @@ function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClient
     ...rest,
     tls: tls && { ...tls, certificates: [], clientCa: null },
   }));
+  // Workers send no probes.
+  const pools = settings.pools.map(({ healthCheck, ...rest }) => ({
+    ...rest,
+    healthCheck: healthCheck && { ...healthCheck, path: '', headers: {} },
+  }));
   return {
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
-    settings: { ...workerSettings, workers: workerCountOf(settings), listen },
+    settings: { ...workerSettings, workers: workerCountOf(settings), listen, pools },
   };
 }

@@ -6,8 +6,9 @@ import { RecordTable } from '../../src/clients/record-table.ts';
 import type { PrimaryMessage, WorkerMessage } from '../../src/contract/messages.ts';
 import { DirectoryStreams } from '../../src/primary/clients/directory-streams.ts';
 import { HealthRegistry } from '../../src/primary/health/health-registry.ts';
-import { type Revision, WorkerBriefing } from '../../src/primary/worker-briefing.ts';
+import { type Revision, secretsOf, WorkerBriefing } from '../../src/primary/worker-briefing.ts';
 import type { WorkerLink } from '../../src/primary/workers/worker-link.ts';
+import { healthCheckSettings } from '../support/settings.ts';
 import { waitFor } from '../support/wait.ts';
 import { keepLog, makePool } from './workers/fixtures/harness.ts';
 
@@ -65,7 +66,7 @@ function revision(number: number, workers = 2): Revision {
   return {
     number,
     policyVersionUs: number * 1_000_000,
-    settings: { listen: [], workers } as unknown as Revision['settings'],
+    settings: { listen: [], pools: [], workers } as unknown as Revision['settings'],
   };
 }
 
@@ -86,6 +87,26 @@ test('a new worker gets settings behind the clients, with the states of the back
     settings.states.map(({ pool }) => pool),
     ['app'],
   );
+});
+
+test('workers are told nothing that secretsOf names', async () => {
+  const { briefing } = makeBriefing();
+  const { link, sent, applied, learn } = makeLink();
+  await Promise.all([briefing.brief(link), learn()]);
+  applied.resolve({});
+  const headers = { authorization: 'Bearer probe-secret' };
+  const healthCheck = healthCheckSettings({ path: '/live?key=path-secret', headers });
+  const settings = {
+    ...revision(2).settings,
+    admin: { token: 'token-secret' },
+    database: { url: 'postgres://app:database-secret@db/app' },
+    secrets: { apiKeys: 'key-secret' },
+    pools: [makePool({ healthCheck })],
+  } as unknown as Revision['settings'];
+  await briefing.apply({ ...revision(2), settings });
+  assert.ok(!JSON.stringify(sent).includes('secret'));
+  const named = secretsOf(settings).filter((each) => each.includes('secret'));
+  assert.equal(named.length, 5);
 });
 
 test('B32: workers that a reload adds share the store at once, also while it is away; that there are fewer, the heartbeat says', async () => {

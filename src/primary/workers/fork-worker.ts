@@ -10,6 +10,8 @@ export interface ForkOptions extends Pick<WorkerPlace, 'dataPath'> {
   workerCount: () => number;
   /** As in WorkerPlace; default null. */
   orphanFolder?: string;
+  /** What the environment of workers must not tell, asked at each fork: secretsOf the settings in force. Default nothing. */
+  secrets?: () => readonly string[];
   /** Asked at each fork. */
   log: () => WorkerPlace['log'];
   /** Absolute path of the worker's entry file; default that of the product. */
@@ -33,10 +35,13 @@ const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 const WITHHELD = {
   DATABASE_URL: undefined,
   SLUICE_KEY_SECRET: undefined,
+  PGPASSWORD: undefined,
   NOTIFY_SOCKET: undefined,
   WATCHDOG_PID: undefined,
   WATCHDOG_USEC: undefined,
 };
+/** A shorter value would be found in many a secret by chance. */
+const MIN_SECRET_CHARS = 4;
 
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
@@ -45,6 +50,7 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
     execArgv = workerArguments(),
     workerCount,
     dataPath,
+    secrets = () => [],
     log,
     orphanFolder = null,
     inheritedBy,
@@ -53,10 +59,26 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const given = { protocol: PROTOCOL_VERSION, replacement, dataPath, log: log(), listenFds };
   const place: WorkerPlace = { workerCount: workerCount(), workerIndex: index, orphanFolder, ...given };
-  const worker = cluster.fork({ ...WITHHELD, [WORKER_PLACE]: JSON.stringify(place) });
+  const worker = cluster.fork({
+    ...WITHHELD,
+    ...variablesIn(secrets()),
+    [WORKER_PLACE]: JSON.stringify(place),
+  });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);
   return worker.process;
+}
+
+/** Variables that are a secret or a part of one, each undefined. Those of node stay: the URL of a database may have the path of a certificate. */
+function variablesIn(secrets: readonly string[]): Record<string, undefined> {
+  const names = Object.entries(process.env).flatMap(([name, value = '']) =>
+    value.length >= MIN_SECRET_CHARS &&
+    !name.startsWith('NODE_') &&
+    secrets.some((secret) => secret.includes(value))
+      ? name
+      : [],
+  );
+  return Object.fromEntries(names.map((name) => [name, undefined]));
 }
 
 /** TypeScript from a checkout, JavaScript from dist/. */

@@ -19,21 +19,36 @@ test('workers get the arguments of their primary, no debugger by a signal, and a
   assert.deepEqual(workerArguments([], '--max_semi_space_size=32'), [NO_DEBUGGER]);
 });
 
-test('workers inherit the environment without the secrets and the socket of systemd that the primary alone needs', async (t) => {
+test('workers inherit the environment without secrets, also parts of them, and the socket of systemd, which the primary alone needs', async (t) => {
   const withheld = ['DATABASE_URL', 'SLUICE_KEY_SECRET', 'NOTIFY_SOCKET', 'WATCHDOG_USEC'];
   const before = { ...process.env };
   t.after(() => {
     process.env = before;
   });
-  for (const name of [...withheld, 'OF_THE_USER']) process.env[name] = 'x';
+  for (const name of withheld) process.env[name] = 'x';
+  // `${VAR}` of the configuration file: a whole secret, and a part of one.
+  const secret = { ADMIN_TOKEN: 'abcdef-token', DB_PASSWORD: 'p4ss' };
+  const kept = {
+    OF_THE_USER: 'abcdef-token-of-the-user',
+    SHORT: 'app',
+    EMPTY: '',
+    NODE_EXTRA_CA_CERTS: 'ca.pem',
+  };
+  Object.assign(process.env, secret, kept);
+  withheld.push(...Object.keys(secret));
+  let secrets = ['abcdef-token'];
   const exec = join(tempFolder(t), 'worker.cjs');
   writeFileSync(exec, 'process.send(Object.keys(process.env), () => process.exit());');
   const log = { level: 'info', format: 'json', file: null } as const;
-  const options = { exec, execArgv: [], workerCount: () => 1, log: () => log };
+  const options = { exec, execArgv: [], workerCount: () => 1, log: () => log, secrets: () => secrets };
+  secrets = [...secrets, 'postgres://app:p4ss@db/app?sslrootcert=ca.pem'];
   const worker = forkWorker(0, { ...options, dataPath: { engine: 'wire', wire: 'handle' } }, false);
   const names: string[] = (await once(worker, 'message'))[0];
   if (worker.exitCode === null) await once(worker, 'exit');
-  assert.ok(names.includes('OF_THE_USER'));
+  assert.deepEqual(
+    Object.keys(kept).filter((name) => !names.includes(name)),
+    [],
+  );
   assert.deepEqual(
     withheld.filter((name) => names.includes(name)),
     [],
