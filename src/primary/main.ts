@@ -11,7 +11,7 @@ import { toError } from '../contract/errors.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { ProcessLog } from '../infra/logging/process-log.ts';
 import type { Phase } from './admin/parts.ts';
-import { Parts, type PrimaryOptions } from './parts.ts';
+import { type PrimaryOptions, PrimaryParts } from './primary-parts.ts';
 import { sayFailed, sayReady, sayStart } from './start-lines.ts';
 import { SystemdNotifier } from './systemd/notifier.ts';
 
@@ -31,7 +31,7 @@ class Primary {
   /** Resolves when the phase becomes ready. */
   readonly #ready = Promise.withResolvers<void>();
   readonly #notifier: SystemdNotifier;
-  readonly #parts: Parts;
+  readonly #parts: PrimaryParts;
   #phase: Phase = 'starting';
 
   constructor(options: PrimaryOptions) {
@@ -39,7 +39,7 @@ class Primary {
     this.#stopping.promise.catch(() => undefined);
     this.#notifier = new SystemdNotifier(options.env, this.#logger);
     this.#lifecycle.onClose('messages to systemd', () => this.#notifier.close());
-    this.#parts = new Parts(options, {
+    this.#parts = new PrimaryParts(options, {
       log: this.#log,
       lifecycle: this.#lifecycle,
       phase: () => this.#phase,

@@ -26,7 +26,7 @@ export type ReloadOutcome =
   | { ok: true; revision: number; pendingWorkers: number[] }
   | { ok: false; problems: readonly Problem[] };
 
-interface ReloaderOptions {
+export interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
   initial: Revision;

@@ -1,4 +1,4 @@
-/** The parts of the primary that the calls of the admin port read and change; primary/parts.ts passes them. */
+/** The parts of the primary that the calls of the admin port read and change; primary/primary-parts.ts passes them. */
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { OperatorBuckets } from '../buckets/operator-buckets.ts';
 import type { PrimaryDirectory } from '../clients/primary-directory.ts';

@@ -43,7 +43,7 @@ const KEEP_ALIVE_MS = 10_000;
 const IDLE_MS = 90_000;
 
 /**
- * startAdminServer is called by primary/parts.ts while the workers start. `url` has the real port. Rejects with LbError listen_failed,
+ * startAdminServer is called by primary/primary-parts.ts while the workers start. `url` has the real port. Rejects with LbError listen_failed,
  * the system's error as cause. @param deadlines in place of the defaults; for tests
  */
 export async function startAdminServer(

@@ -18,7 +18,7 @@ import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { BackendHealth } from './health/backend-health.ts';
 import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
-import { Reloader } from './reloader.ts';
+import { Reloader, type ReloaderOptions } from './reloader.ts';
 import { openStorage } from './storage.ts';
 import { Succession } from './succession.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
@@ -52,11 +52,17 @@ interface PrimaryProcess {
   reload: () => Promise<void>;
 }
 
+/** What there is before sockets and workers, as far as a reload changes it. */
+type ReloadedState = Pick<
+  ReloaderOptions,
+  'initial' | 'storage' | 'health' | 'directory' | 'briefing' | 'acme' | 'tls'
+>;
+
 const DATABASE_CLOSE_MS = 15_000;
 const ACME_CLOSE_MS = 10_000;
 
-/** Parts is made once by the primary's main. What has not been made yet is null. */
-export class Parts {
+/** PrimaryParts is made once by the primary's main. What has not been made yet is null. */
+export class PrimaryParts {
   readonly dataPath: DataPath;
   reloader: Reloader | null = null;
   supervisor: Supervisor | null = null;
@@ -90,56 +96,22 @@ export class Parts {
   }
 
   /**
-   * start makes one part after the other. Resolves when all of it serves, with its addresses. A stop signal ends a wait that may be long; a short step runs
-   * to its end.
+   * start makes one part after the other. Resolves when all of it serves, with its addresses. A stop signal ends a wait that may be
+   * long; a short step runs to its end.
    */
   async start(): Promise<{ addresses: string[]; admin: string }> {
-    const { settings, configPath, env } = this.#options;
-    const { log, lifecycle } = this.#process;
-    const { logger } = log;
-    const collector = this.#collector;
-    const links = () => this.supervisor?.links() ?? [];
-    const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
-
-    const inheritance = new Inheritance(settings, this.workerCount, logger);
-    lifecycle.onClose('what an earlier primary left', () => inheritance.close());
-    this.inheritance = inheritance;
-    await this.#unlessStopped(inheritance.claim(env, () => this.#process.phase() === 'draining'));
-    const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
-    lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
-    const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
-
-    const directory = new PrimaryDirectory({ storage, settings, logger });
-    lifecycle.onClose('the directory feed', () => directory.feed.close());
-    const health = new BackendHealth({ database: settings.database, collector, links, broadcast, logger });
-    lifecycle.onClose('the health of backends', () => health.close());
-    const { registry } = health;
-    const briefing = new WorkerBriefing({ registry, directory, initial, logger });
-    const tls = this.#openTls(briefing);
-    const acme = this.#openAcme(storage.database, briefing, tls);
-    const changed = { health, directory, collector, briefing, acme, tls };
-    const prepare = {
-      listen: ({ listen }: Settings) => sockets.prepare(listen, logger),
-      redis: ({ redis }: Settings) => buckets.prepare(redis),
-      database: ({ database }: Settings) => directory.prepare(database),
-    };
-    const read = {
-      configPath,
-      env,
-      initial,
-      prepare,
-      onFileChange: () => void this.#process.reload(),
-      ...this.#fleet,
-    };
-    const reloader = new Reloader({ ...read, log, storage, ...changed });
-    this.reloader = reloader;
-    lifecycle.onClose('the watch of the configuration', () => reloader.close());
-    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, logger);
-    lifecycle.onClose('the warnings of certificates', stopWarnings);
-
+    const state = await this.#openState();
+    const { inheritance, storage, directory, health, briefing, tls, acme } = state;
+    const { settings } = this.#options;
+    const { lifecycle, log } = this.#process;
     const sockets = await inheritance.bind();
     lifecycle.onClose('the listening sockets', () => sockets.close());
     await this.#unlessStopped(Promise.resolve());
+    const reloader = this.#makeReloader(state, {
+      listen: ({ listen }) => sockets.prepare(listen, log.logger),
+      redis: ({ redis }) => buckets.prepare(redis),
+      database: ({ database }) => directory.prepare(database),
+    });
     const supervisor = this.#makeSupervisor(sockets, briefing, health);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.supervisor = supervisor;
@@ -150,8 +122,9 @@ export class Parts {
     directory.start();
 
     const buckets = await this.#openBuckets(storage.database, briefing);
+    const { registry } = health;
     const admin = await this.#openAdmin({ directory, registry, supervisor, reloader, buckets, tls, acme });
-    this.succession = new Succession({ sockets, storage, admin, health: file, logger });
+    this.succession = new Succession({ sockets, storage, admin, health: file, logger: log.logger });
 
     await this.#unlessStopped(workersServe);
     acme.start();
@@ -161,19 +134,61 @@ export class Parts {
     return { addresses: sockets.addresses, admin: admin.url };
   }
 
-  /** @param parts of which it shows and changes some */
+  /** Claims the addresses, and makes what there is before sockets and workers. */
+  async #openState() {
+    const { settings, env } = this.#options;
+    const { log, lifecycle } = this.#process;
+    const { logger } = log;
+    const inheritance = new Inheritance(settings, this.workerCount, logger);
+    lifecycle.onClose('what an earlier primary left', () => inheritance.close());
+    this.inheritance = inheritance;
+    await this.#unlessStopped(inheritance.claim(env, () => this.#process.phase() === 'draining'));
+    const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
+    lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
+    const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
+
+    const directory = new PrimaryDirectory({ storage, settings, logger });
+    lifecycle.onClose('the directory feed', () => directory.feed.close());
+    const { database } = settings;
+    const links = () => this.supervisor?.links() ?? [];
+    const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
+    const health = new BackendHealth({ database, collector: this.#collector, links, broadcast, logger });
+    lifecycle.onClose('the health of backends', () => health.close());
+    const briefing = new WorkerBriefing({ registry: health.registry, directory, initial, logger });
+    const tls = this.#openTls(briefing);
+    const acme = this.#openAcme(storage.database, briefing, tls);
+    return { inheritance, storage, initial, directory, health, briefing, tls, acme };
+  }
+
+  #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {
+    const { configPath, env } = this.#options;
+    const { log, lifecycle } = this.#process;
+    const reloader = new Reloader({
+      ...state,
+      ...this.#fleet,
+      ...{ configPath, env, prepare, log, collector: this.#collector },
+      onFileChange: () => void this.#process.reload(),
+    });
+    this.reloader = reloader;
+    lifecycle.onClose('the watch of the configuration', () => reloader.close());
+    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, log.logger);
+    lifecycle.onClose('the warnings of certificates', stopWarnings);
+    return reloader;
+  }
+
+  /** @param shown what it shows and changes, in part */
   async #openAdmin(
-    parts: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'replaceWorkers' | 'phase'> &
+    shown: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'replaceWorkers' | 'phase'> &
       Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'>,
   ): Promise<AdminPort> {
     const { log, lifecycle, phase } = this.#process;
     const [collector, dataPath] = [this.#collector, this.dataPath];
     const droppedLines = () => log.application.droppedCount;
-    const gauges = new PrimaryGauges({ ...parts, collector, dataPath, droppedLines });
+    const gauges = new PrimaryGauges({ ...shown, collector, dataPath, droppedLines });
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
     const replaceWorkers = () => this.replaceWorkers();
     const admin = new AdminPort(this.#options.settings.admin, {
-      ...parts,
+      ...shown,
       logger: log.logger,
       gauges,
       tunnels,
