@@ -6,6 +6,7 @@ import type { Exchange } from '../upstream/exchange.ts';
 import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { FIRST_ERROR_STATUS } from './live-results.ts';
 import type { PlannedBackend } from './plan-pool.ts';
+import type { RequestBody } from './request-body.ts';
 import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
@@ -36,15 +37,22 @@ export class Attempt {
     target.results.begun();
   }
 
-  /** answered: the response head came. @param askedMs when the client had sent all of its body; null: it has not */
-  answered(status: number, askedMs: number | null): void {
+  /** answered: the response head came. @param body of the request */
+  answered(status: number, body: RequestBody | null): void {
     const nowMs = systemClock.monotonicMs();
     this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
-    // A quick failure says nothing of how busy the backend is, nor does the time that a client takes to send.
-    if (this.target.adaptive !== null && status < FIRST_ERROR_STATUS && askedMs !== null)
-      this.target.adaptive.sample(nowMs - Math.max(this.startMs, askedMs));
+    // A quick failure says nothing of how busy the backend is.
+    if (this.target.adaptive === null || status >= FIRST_ERROR_STATUS) return;
+    const latencyMs = this.#latencyMs(nowMs, body);
+    if (latencyMs !== null) this.target.adaptive.sample(latencyMs);
+  }
+
+  /** Without the time that the client took to send; null: it has not sent all. */
+  #latencyMs(nowMs: number, body: RequestBody | null): number | null {
+    if (body === null) return nowMs - this.startMs;
+    return body.doneMs === null ? null : nowMs - Math.max(this.startMs, body.doneMs);
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */
@@ -84,10 +92,12 @@ export class Attempt {
     if (!this.#over) timer.arm(new Deadline(() => this.cancel({ memoryIsFree: true })), END_MS);
   }
 
-  /** abandoned comes before cancel where nobody waits for the answer any more. @param askedMs see answered */
-  abandoned(askedMs: number | null): void {
-    if (this.#over || this.upstreamMs !== null || askedMs === null) return;
-    this.target.adaptive?.abandoned(systemClock.monotonicMs() - Math.max(this.startMs, askedMs));
+  /** abandoned comes before cancel where nobody waits for the answer any more. @param body of the request */
+  abandoned(body: RequestBody | null): void {
+    const { adaptive } = this.target;
+    if (this.#over || this.upstreamMs !== null || adaptive === null) return;
+    const latencyMs = this.#latencyMs(systemClock.monotonicMs(), body);
+    if (latencyMs !== null) adaptive.abandoned(latencyMs);
   }
 
   /** cancel ends the attempt from our side; no failure of the backend. @param options see Exchange.destroy */

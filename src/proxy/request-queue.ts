@@ -11,8 +11,8 @@ const PASSED_OVER_MAX = 32;
 export interface QueuedRequest {
   /** Whether others may have more backends to choose from: it is a retry, or of an older plan. */
   readonly isChoosy: boolean;
-  /** startQueued leaves the queue and begins an attempt; never throws. @returns false where no backend has room for it */
-  startQueued(): boolean;
+  /** tryQueued leaves the queue and begins an attempt; never throws. @returns false where no backend has room for it */
+  tryQueued(): boolean;
 }
 
 /** RequestQueue is made once per pool and worker; plans pass it on, so that a reload loses nobody who waits. */
@@ -45,6 +45,6 @@ export class RequestQueue {
   wake(): void {
     let passedOver = 0;
     for (const request of this.#waiting)
-      if (!request.startQueued() && (!request.isChoosy || ++passedOver > PASSED_OVER_MAX)) break;
+      if (!request.tryQueued() && (!request.isChoosy || ++passedOver > PASSED_OVER_MAX)) break;
   }
 }

@@ -47,7 +47,7 @@ export interface FailedAttempt {
 }
 
 /** decideRetry is asked before any byte went to the client. @returns null: the failure is the answer */
-export function decideRetry(failed: FailedAttempt, { attempts }: RetrySettings): RetryReason | null {
+export function decideRetry({ attempts }: RetrySettings, failed: FailedAttempt): RetryReason | null {
   const { code, retryable, repeatable, switches, bodyIntact, connectFailures, replaced, retries } = failed;
   if (!bodyIntact) return null;
   if (isNothingDone(code)) return retryable && connectFailures <= FURTHER_BACKENDS ? 'connect' : null;

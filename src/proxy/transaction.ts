@@ -206,7 +206,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
 
   #begin(pool: PlannedPool, request: UpstreamRequest): void {
     this.#attempts = new Attempts(this.#admission, pool, request, this);
-    const noRoom = this.#attempts.next();
+    const noRoom = this.#attempts.tryNext();
     // A body that was gathered is kept until it is stopped.
     if (noRoom !== null) this.#fail(noRoom);
   }

@@ -22,7 +22,7 @@ const FAILED: FailedAttempt = {
 const DEAD: FailedAttempt = { ...FAILED, code: 'upstream_reset', repeatable: true, connectFailures: 0 };
 
 function decide(failed: FailedAttempt, attempts = 1) {
-  return decideRetry(failed, retrySettings({ attempts }));
+  return decideRetry(retrySettings({ attempts }), failed);
 }
 
 test('B8: when connecting fails, a request of any method goes to at most two further backends', () => {
