@@ -10,7 +10,7 @@ import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { Database } from '../../infra/postgres/postgres.ts';
 import { atMost } from '../../infra/with-deadline.ts';
-import { DATA_FOLDER, dataPath } from '../data-folder.ts';
+import { DATA_FOLDER, pathInData } from '../data-folder.ts';
 import type { SettingsChange } from '../settings-change.ts';
 import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
@@ -43,7 +43,7 @@ export class PrimaryDirectory {
     this.#logger = logger;
     this.#url = settings.database.url;
     // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
-    const path = dataPath(settings.database, SECRET_NAME);
+    const path = pathInData(settings.database, SECRET_NAME);
     const formerPath = join(DATA_FOLDER, SECRET_NAME);
     this.#secret = new ApiKeySecret({ configured: settings.secrets.apiKeys, logger, path, formerPath });
     this.clients = new ClientRepository(database);

@@ -3,7 +3,7 @@ import type { ProbeResult } from '../../contract/health.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { dataPath } from '../data-folder.ts';
+import { pathInData } from '../data-folder.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { WorkerLink } from '../workers/worker-link.ts';
 import { Ejections } from './ejections.ts';
@@ -41,7 +41,7 @@ export class BackendHealth {
     const { database, logger, broadcast } = this.#options;
     const { registry } = this;
     const file = new HealthFile({
-      path: dataPath(database, 'health.json'),
+      path: pathInData(database, 'health.json'),
       saved: () => registry.saved(),
       logger,
     });

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { listenKeys } from '../../contract/orphans.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { dataPath } from '../data-folder.ts';
+import { pathInData } from '../data-folder.ts';
 import { Predecessor } from '../succession.ts';
 import { activatedSockets } from '../systemd/activation.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './free-addresses.ts';
@@ -18,7 +18,7 @@ const FOLDER_BYTES = 80;
 
 /** orphanFolder is where the workers of an instance wait for their next primary; see contract/orphans.ts. */
 export function orphanFolder(database: Settings['database']): string {
-  const folder = resolve(dataPath(database, 'orphans'));
+  const folder = resolve(pathInData(database, 'orphans'));
   if (Buffer.byteLength(folder) <= FOLDER_BYTES) return folder;
   return join(tmpdir(), `sluice-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}`);
 }
