@@ -12,7 +12,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 23;
+export const PROTOCOL_VERSION = 24;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -159,11 +159,15 @@ const WORKER_SHAPES = {
   'no-more-connections': {},
   /** Why the worker cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
-  /** A backend of a pool with `outlier` has failed a request; streak: so many in a row in this worker. At most a few per second. */
-  'backend-error': { pool: 'string', backend: 'string', streak: 'number', detail: 'string' },
+  /**
+   * A backend of a pool with `outlier` has failed a request: counts for its ejection. streak: so many in a row in this worker. At most
+   * a few per second.
+   */
+  'request-error': { pool: 'string', backend: 'string', streak: 'number', detail: 'string' },
   /** Answers `ask-backend`. okAgoMs: since its last success, null: none yet; errorsAgoMs: since each of the errors in a row. */
   'backend-results': { id: 'number', okAgoMs: { nullOr: 'number' }, errorsAgoMs: { listOf: 'number' } },
-  'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
+  /** No connection to a backend could be made: counts as a failed probe. At most `fall` of each backend per second. */
+  'connect-failure': { pool: 'string', backend: 'string', detail: 'string' },
   /** Answers `list-tunnels`. more: there are tunnels with higher numbers. */
   tunnels: { id: 'number', items: { listOf: TUNNEL_VIEW }, more: 'boolean' },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },

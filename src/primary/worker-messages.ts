@@ -31,11 +31,11 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
         link.send({ type: 'bucket-replies', id: message.id, replies });
         break;
       }
-      case 'backend-failure':
-        health.registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+      case 'connect-failure':
+        health.registry.recordConnectFailure(message.pool, message.backend, message.detail);
         break;
-      case 'backend-error':
-        health.ejections.noteError(message);
+      case 'request-error':
+        health.ejections.noteRequestError(message);
         break;
       case 'ready':
         sockets.dealer.add(link);

@@ -111,8 +111,8 @@ export class DataPlane {
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
       slowStart: new SlowStart(options.timer),
       onOpening: () => this.#room.opened(),
-      onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
-      onBackendError: (error) => send({ type: 'backend-error', ...error }),
+      onBackendFailure: (pool, backend, detail) => this.#tellConnectFailure(pool, backend, detail),
+      onBackendError: (error) => send({ type: 'request-error', ...error }),
     };
     this.#plan = this.#makePlan(first, null);
     const plan = (): Plan => this.#plan;
@@ -336,7 +336,7 @@ export class DataPlane {
    * Logs it, and tells the primary, which counts it as a failed probe. A name that never resolved is not reported: it says
    * nothing about the backend. Nor is a server that a reload has replaced: its id belongs to another one.
    */
-  #tellFailure(poolName: string, failed: Backend, detail: string): void {
+  #tellConnectFailure(poolName: string, failed: Backend, detail: string): void {
     const { id: backendId, host } = failed;
     const facts = { pool: poolName, backend: backendId, detail };
     this.#failureLog.note(`${poolName} ${backendId} ${detail}`, facts);
@@ -348,7 +348,7 @@ export class DataPlane {
     const count = (this.#failureCounts.get(key) ?? 0) + 1;
     if (count > pool.healthCheck.fall) return;
     this.#failureCounts.set(key, count);
-    this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
+    this.#options.send({ type: 'connect-failure', pool: poolName, backend: backendId, detail });
   }
 
   #makePlan(message: SettingsMessage, previous: Plan | null): Plan {

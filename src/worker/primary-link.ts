@@ -12,8 +12,8 @@ const MAX_UNSENT_MESSAGES = 2_000;
 /** What may be lost: the limiter decides alone, and probes see what traffic saw. All others answer the primary, or come once. */
 const DISPENSABLE: ReadonlySet<WorkerMessage['type']> = new Set([
   'bucket-takes',
-  'backend-failure',
-  'backend-error',
+  'connect-failure',
+  'request-error',
 ]);
 
 export class PrimaryLink {

@@ -16,7 +16,7 @@ test('for a primary that does not read, 2,000 messages wait; takes beyond are re
     'bucket-takes': said.accepted,
     'connection-taken': 100,
     drained: 1,
-    'backend-failure': 1,
+    'connect-failure': 1,
   };
   assert.deepEqual(said.heard, expected, 'all that was accepted arrives');
 });

@@ -19,7 +19,7 @@ import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import { type AskedWorker, askWorkers } from './ask-workers.ts';
 import type { HealthRegistry } from './health-registry.ts';
 
-type BackendError = Extract<WorkerMessage, { type: 'backend-error' }>;
+type RequestError = Extract<WorkerMessage, { type: 'request-error' }>;
 
 interface EjectionsOptions {
   registry: Pick<HealthRegistry, 'states' | 'availability' | 'ejection' | 'setEjection'>;
@@ -88,8 +88,8 @@ export class Ejections {
     this.#begin(backend, ejection.ejectionReason ?? '', Math.min(ejection.ejectedUntilMs, latestMs));
   }
 
-  /** noteError takes a worker's `backend-error`. */
-  noteError({ pool, backend: id, streak, detail }: Omit<BackendError, 'type'>): void {
+  /** noteRequestError takes a worker's `request-error`. */
+  noteRequestError({ pool, backend: id, streak, detail }: Omit<RequestError, 'type'>): void {
     const backend = [...this.#candidates.values()].find((each) => each.pool === pool && each.id === id);
     if (backend === undefined || backend.inSinceMs === null) return;
     if (systemClock.monotonicMs() < backend.heldUntilMs) return;

@@ -6,7 +6,7 @@
  * - unknown: there is a health check and no result yet; no traffic. The first result decides between up and down (B6).
  * - up: leaves for down after `fall` consecutive failures. Without a health check always up.
  * - down: leaves for up after `rise` consecutive passes.
- * record() and recordTrafficFailure() move a backend between them. A connection failure of a worker counts as one failed probe. An
+ * record() and recordConnectFailure() move a backend between them. A connection failure of a worker counts as one failed probe. An
  * inconclusive probe does not count: the name has never resolved, or this machine lacks descriptors or memory.
  *
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
@@ -130,10 +130,10 @@ export class HealthRegistry {
   }
 
   /**
-   * recordTrafficFailure takes a worker's `backend-failure`: its connection could not be made. A backend that is unknown has no
+   * recordConnectFailure takes a worker's `connect-failure`: its connection could not be made. A backend that is unknown has no
    * traffic: what failed was the server that had its id before.
    */
-  recordTrafficFailure(pool: string, backend: string, detail: string): void {
+  recordConnectFailure(pool: string, backend: string, detail: string): void {
     const entry = this.#find(pool, backend);
     if (entry === null || entry.health === 'unknown') return;
     this.#count(entry, { ok: false, cause: 'traffic', detail: `${detail} on live traffic` });

@@ -66,7 +66,7 @@ function start(t: TestContext, pools: PoolSettings[], workers = [new FakeWorker(
   const fail = async (id: string, streak = 5) => {
     const asked = workers[0]!.asked;
     workers[0]!.errorsAgoMs = Array(streak).fill(1);
-    ejections.noteError({ pool: 'app', backend: id, streak, detail: 'status 500' });
+    ejections.noteRequestError({ pool: 'app', backend: id, streak, detail: 'status 500' });
     await waitFor('the workers to be asked', () => workers[0]!.asked > asked);
     await new Promise(setImmediate);
   };
@@ -108,7 +108,7 @@ test('B4: errors of all workers count together, and a success in any of them bet
   workers[2]!.okAgoMs = 15;
   const tell = async () => {
     for (let i = 0; i < 5; i++)
-      ejections.noteError({ pool: 'app', backend: 'a', streak: 2, detail: 'status 500' });
+      ejections.noteRequestError({ pool: 'app', backend: 'a', streak: 2, detail: 'status 500' });
     await new Promise(setImmediate);
   };
   await tell();
@@ -160,7 +160,7 @@ test('an ejection lives on over a reload, ends with `outlier`, and a worker that
   await fail('a');
   reload(pools);
   assert.equal(state('a')?.state, 'ejected');
-  ejections.noteError({ pool: 'app', backend: 'a', streak: 5, detail: 'late' });
+  ejections.noteRequestError({ pool: 'app', backend: 'a', streak: 5, detail: 'late' });
   reload([poolOf(['a', 'b'], null)]);
   assert.equal(state('a')?.state, 'up');
   reload(pools);
@@ -186,13 +186,13 @@ test('a backend that cannot be ejected is asked about once a second, and logged 
   const startMs = performance.now();
   await fail('a');
   for (let i = 0; i < 1_000; i++) {
-    ejections.noteError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
+    ejections.noteRequestError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
     await new Promise(setImmediate);
   }
   const tookMs = performance.now() - startMs;
   assert.ok(worker.asked <= 1 + tookMs / 1_000, `asked ${worker.asked} times in ${tookMs} ms`);
   await waitFor('the second question', () => {
-    ejections.noteError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
+    ejections.noteRequestError({ pool: 'app', backend: 'a', streak: 5, detail: 'status 500' });
     return worker.asked >= 2;
   });
   await new Promise(setImmediate);

@@ -19,7 +19,7 @@ function makeRegistry(pools: PoolSettings[] = [makePool()]) {
 
 function play(registry: HealthRegistry, steps: string): Health[] {
   return [...steps].map((step) => {
-    if (step === 't') registry.recordTrafficFailure('app', 'b0', 'ECONNREFUSED');
+    if (step === 't') registry.recordConnectFailure('app', 'b0', 'ECONNREFUSED');
     else {
       const ok = step === 'p';
       registry.record('app', 'b0', { atMs: 1, ok, durationMs: 2, detail: ok ? 'status 200' : 'timeout' });
@@ -192,7 +192,7 @@ test('results of removed backends are ignored, and one that is added again start
   play(registry, 'p');
   registry.configure([]);
   registry.record('app', 'b0', { atMs: 1, ok: false, durationMs: 1, detail: 'timeout' });
-  registry.recordTrafficFailure('app', 'b0', 'ECONNREFUSED');
+  registry.recordConnectFailure('app', 'b0', 'ECONNREFUSED');
   assert.equal(changes.length, 1);
   registry.configure([makePool()]);
   assert.equal(stateNow(registry).health, 'unknown');
@@ -298,7 +298,7 @@ test('a change names the backends whose availability is another now, and all cha
           registry.configure([makePool({ backends })]);
           learn(registry.availability());
           panic = registry.panics()[0]?.panic;
-        } else if (what === 't') registry.recordTrafficFailure('app', id, 'ECONNREFUSED');
+        } else if (what === 't') registry.recordConnectFailure('app', id, 'ECONNREFUSED');
         else if (what === 'on' || what === 'off') registry.setEnabled('app', id, what === 'on');
         else registry.record('app', id, { atMs: 1, ok: what === 'p', durationMs: 1, detail: '' });
         for (const { changed } of changes.splice(0)) {

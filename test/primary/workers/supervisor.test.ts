@@ -6,7 +6,7 @@ import { settingsMessage } from './fixtures/harness.ts';
 
 /** Index and number of workers that each worker was given. */
 function toldTo(messages: Fleet['messages']): string[] {
-  return messages.flatMap(({ message }) => (message.type === 'backend-failure' ? [message.detail] : []));
+  return messages.flatMap(({ message }) => (message.type === 'connect-failure' ? [message.detail] : []));
 }
 
 test('every worker knows its index and the number of workers, is prepared and serves before start resolves', async (t) => {

@@ -39,7 +39,7 @@ test('messages arrive parsed and in order, and a wait selects an answer by type 
   });
   const hello = await link.waitFor('hello', 5000);
   assert.equal(hello.pid, link.pid);
-  const told = link.waitFor('backend-failure', 5000);
+  const told = link.waitFor('connect-failure', 5000);
   const ready = await ask(link, settingsMessage(7), 'ready', 5000);
   assert.equal((await told).detail, 'worker 3 of 4');
   assert.equal(ready.revision, 7);
@@ -48,7 +48,7 @@ test('messages arrive parsed and in order, and a wait selects an answer by type 
   link.send(settingsMessage(8));
   link.send(settingsMessage(9));
   assert.equal((await ninth).revision, 9);
-  assert.deepEqual(seen, ['hello', 'backend-failure', 'ready', 'applied', 'applied']);
+  assert.deepEqual(seen, ['hello', 'connect-failure', 'ready', 'applied', 'applied']);
   stop();
   await ask(link, settingsMessage(10), 'applied', 5000);
   assert.equal(seen.length, 5);
