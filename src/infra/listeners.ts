@@ -32,7 +32,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
 /**
  * openListener makes a server listen and returns its URL, with the real port where 0 was asked for. Throws what listenFailure makes.
  *
- * @param bound a socket that another process bound (its descriptor, or heldSocket), and that this server closes; null: the server
+ * @param bound a socket that another process bound (its descriptor, or socketOf), and that this server closes; null: the server
  *   binds one
  */
 export async function openListener(
@@ -42,7 +42,7 @@ export async function openListener(
 ): Promise<string> {
   try {
     // In a cluster, listen({ fd }) means a descriptor of the primary; a socket as handle is this process's own.
-    const own = typeof bound === 'number' ? heldSocket({ fd: bound }) : bound;
+    const own = typeof bound === 'number' ? socketOf({ fd: bound }) : bound;
     const host = address.kind === 'unix' || address.host === null ? {} : { host: address.host };
     if (own !== null) server.listen(own, BACKLOG);
     else if (address.kind === 'unix') server.listen({ path: address.path, backlog: BACKLOG });
@@ -55,10 +55,10 @@ export async function openListener(
 }
 
 /**
- * heldSocket owns a bound socket until a server listens with it. It never reads: that would accept nothing and fail.
+ * socketOf owns a bound socket until a server listens with it. It never reads: that would accept nothing and fail.
  * @param source a descriptor, or the handle of node's that came with a message
  */
-export function heldSocket(source: { fd: number } | { handle: unknown }): Socket {
+export function socketOf(source: { fd: number } | { handle: unknown }): Socket {
   // Its type knows no handles but those of BoundSocket.
   return new Socket({ ...source, readable: false, writable: false } as SocketConstructorOpts);
 }

@@ -97,10 +97,10 @@ class Primary {
   }
 
   #becomeReady(reached: { addresses: string[]; admin: string }): void {
-    const { inheritance, settings, workerCount, dataPath } = this.#parts;
+    const { startupSockets, settings, workerCount, dataPath } = this.#parts;
     this.#phase = 'ready';
     // Only then may the old primary end: systemd watches this one.
-    void this.#notifier.ready(this.#status()).then(() => inheritance?.predecessor?.ready());
+    void this.#notifier.ready(this.#status()).then(() => startupSockets?.predecessor?.ready());
     const isWell = () => this.#phase !== 'ready' || (this.#parts.supervisor?.counts().serving ?? 0) > 0;
     this.#notifier.startWatchdog(isWell);
     sayReady(this.#logger, settings.log, { ...reached, workers: workerCount }, dataPath);
@@ -151,7 +151,7 @@ class Primary {
     this.#notifier.stopping();
     this.#parts.succession?.abandon();
     this.#parts.acme?.stopOrders();
-    this.#parts.inheritance?.orphans.drain();
+    this.#parts.startupSockets?.orphans.drain();
     await this.#endWorkers(graceMs, false);
   }
 

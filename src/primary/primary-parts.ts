@@ -19,13 +19,13 @@ import { BackendHealth } from './health/backend-health.ts';
 import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader, type ReloaderOptions } from './reloader.ts';
+import { orphanFolder, StartupSockets } from './startup-sockets.ts';
 import { openStorage } from './storage.ts';
 import { Succession } from './succession.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { secretsOf, WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
-import { Inheritance, orphanFolder } from './workers/inheritance.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -67,7 +67,7 @@ export class PrimaryParts {
   reloader: Reloader | null = null;
   supervisor: Supervisor | null = null;
   succession: Succession | null = null;
-  inheritance: Inheritance | null = null;
+  startupSockets: StartupSockets | null = null;
   acme: AcmeService | null = null;
   readonly #options: PrimaryOptions;
   readonly #process: PrimaryProcess;
@@ -101,10 +101,10 @@ export class PrimaryParts {
    */
   async start(): Promise<{ addresses: string[]; admin: string }> {
     const state = await this.#openState();
-    const { inheritance, storage, directory, health, briefing, tls, acme } = state;
+    const { startupSockets, storage, directory, health, briefing, tls, acme } = state;
     const { settings } = this.#options;
     const { lifecycle, log } = this.#process;
-    const sockets = await inheritance.bind();
+    const sockets = await startupSockets.bind();
     lifecycle.onClose('the listening sockets', () => sockets.close());
     await this.#unlessStopped(Promise.resolve());
     const reloader = this.#makeReloader(state, {
@@ -130,7 +130,7 @@ export class PrimaryParts {
     acme.start();
     sockets.unlock();
     await this.#unlessStopped(firstProbes);
-    await this.#unlessStopped(inheritance.relieve());
+    await this.#unlessStopped(startupSockets.relieve());
     return { addresses: sockets.addresses, admin: admin.url };
   }
 
@@ -139,10 +139,10 @@ export class PrimaryParts {
     const { settings, env } = this.#options;
     const { log, lifecycle } = this.#process;
     const { logger } = log;
-    const inheritance = new Inheritance(settings, this.workerCount, logger);
-    lifecycle.onClose('what an earlier primary left', () => inheritance.close());
-    this.inheritance = inheritance;
-    await this.#unlessStopped(inheritance.claim(env, () => this.#process.phase() === 'draining'));
+    const startupSockets = new StartupSockets(settings, this.workerCount, logger);
+    lifecycle.onClose('what an earlier primary left', () => startupSockets.close());
+    this.startupSockets = startupSockets;
+    await this.#unlessStopped(startupSockets.claim(env, () => this.#process.phase() === 'draining'));
     const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
@@ -157,7 +157,7 @@ export class PrimaryParts {
     const briefing = new WorkerBriefing({ registry: health.registry, directory, initial, logger });
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
-    return { inheritance, storage, initial, directory, health, briefing, tls, acme };
+    return { startupSockets, storage, initial, directory, health, briefing, tls, acme };
   }
 
   #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {

@@ -4,10 +4,8 @@
  * connection. It accepts nothing.
  */
 import { Socket } from 'node:net';
+import { FIRST_INHERITED_FD } from '../contract/descriptors.ts';
 
-/** The descriptors before them are the standard streams and the channel. */
-const FIRST_GIVEN_FD = 4;
-export const CHANNEL_FD = 3;
 /** The environment variable with the number of sockets. */
 export const GIVEN_COUNT = 'SLUICE_GIVEN_SOCKETS';
 /** The primary answers each socket within milliseconds. */
@@ -17,7 +15,7 @@ if (import.meta.main) {
   setTimeout(() => process.exit(1), GIVE_MS).unref();
   process.once('disconnect', () => process.exit(0));
   for (let index = 0; index < Number(process.env[GIVEN_COUNT]); index++) {
-    const socket = new Socket({ fd: FIRST_GIVEN_FD + index, readable: false, writable: false });
+    const socket = new Socket({ fd: FIRST_INHERITED_FD + index, readable: false, writable: false });
     process.send?.({ index }, socket, { keepOpen: true });
   }
 }

@@ -24,7 +24,7 @@ import {
 import { listenKeys } from '../contract/orphans.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
-import { heldSocket } from '../infra/listeners.ts';
+import { socketOf } from '../infra/listeners.ts';
 import { ACCESS_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { type LogOutput, ProcessLog } from '../infra/logging/process-log.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
@@ -65,7 +65,7 @@ class WorkerMain {
   readonly #challenges = new Map<string, string>();
   /** Bound sockets at which it does not listen yet, and a spare one of each at which it does, by the key of their address. */
   readonly #sockets = new Map(
-    Object.entries(this.#place.listenFds).map(([key, fd]) => [key, [heldSocket({ fd })]]),
+    Object.entries(this.#place.listenFds).map(([key, fd]) => [key, [socketOf({ fd })]]),
   );
   #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();

@@ -6,11 +6,12 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { CHANNEL_FD } from '../contract/descriptors.ts';
 import { toError } from '../contract/errors.ts';
 import { ORPHAN_CONTROL, ORPHAN_DRAIN, ORPHAN_SOCKETS, type OrphanNote } from '../contract/orphans.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertPrivate, makeFolder } from '../infra/make-folder.ts';
-import { CHANNEL_FD, GIVEN_COUNT } from './give-sockets.ts';
+import { GIVEN_COUNT } from './give-sockets.ts';
 
 export interface OrphanOptions {
   /** As in WorkerPlace. */

@@ -2,7 +2,7 @@
 import cluster from 'node:cluster';
 import { Socket } from 'node:net';
 import { type PrimaryMessage, parsePrimaryMessage, type WorkerMessage } from '../contract/messages.ts';
-import { heldSocket } from '../infra/listeners.ts';
+import { socketOf } from '../infra/listeners.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 
 /** Characters of the type of an unknown message that are logged. */
@@ -27,7 +27,7 @@ export class PrimaryLink {
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     process.on('message', (raw: { type?: unknown } | null, handle: unknown) => {
       const message = parsePrimaryMessage(raw);
-      if (message !== null) onMessage(message, socketOf(handle));
+      if (message !== null) onMessage(message, socketWith(handle));
       // Nothing but its type is logged: messages carry secrets.
       else {
         const type = String(raw?.type).slice(0, MAX_TYPE_CHARS);
@@ -60,7 +60,7 @@ export class PrimaryLink {
 }
 
 /** A listening socket comes as a bare handle, because a Socket of node's reads at once. null: it was closed before it could be sent. */
-function socketOf(handle: unknown): Socket | null {
+function socketWith(handle: unknown): Socket | null {
   if (handle instanceof Socket) return handle;
-  return typeof handle === 'object' && handle !== null ? heldSocket({ handle }) : null;
+  return typeof handle === 'object' && handle !== null ? socketOf({ handle }) : null;
 }

@@ -2,7 +2,7 @@
 import { fstatSync, readFileSync } from 'node:fs';
 import type { AddressInfo, BoundSocket, Socket } from 'node:net';
 import { addressText } from '../../contract/addresses.ts';
-import { heldSocket } from '../../infra/listeners.ts';
+import { socketOf } from '../../infra/listeners.ts';
 
 /** The handle of node's that came with a message, or that it makes of a descriptor. */
 export interface SocketHandle {
@@ -18,7 +18,7 @@ export class HeldSocket {
   /** @param handle node's, where there is one: two of them must not own one descriptor */
   constructor(fd: number, handle?: SocketHandle | BoundSocket) {
     this.#fd = fd;
-    this.#owner = heldSocket(handle === undefined ? { fd } : { handle });
+    this.#owner = socketOf(handle === undefined ? { fd } : { handle });
   }
 
   fd(): number {

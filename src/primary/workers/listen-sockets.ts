@@ -19,6 +19,7 @@ import { once } from 'node:events';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
 import { addressesByKey, addressUrl } from '../../contract/addresses.ts';
+import { FIRST_INHERITED_FD } from '../../contract/descriptors.ts';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { WorkerPlace } from '../../contract/messages.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
@@ -27,8 +28,8 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import type { SettingsChange } from '../settings-change.ts';
 import { Dealer } from './dealer.ts';
 import { removeDeadSockets } from './free-addresses.ts';
-import { GivenSockets } from './given-sockets.ts';
 import { HeldSocket } from './held-socket.ts';
+import { ReceivedSockets } from './received-sockets.ts';
 import type { WorkerLink } from './worker-link.ts';
 
 /** URL and sockets of an address; null: the dealer has them. */
@@ -44,11 +45,8 @@ export interface ListenSocketsOptions {
   accept: Settings['accept'];
   workerCount: number;
   /** Sockets that are there already: of the primary before this one, or of systemd. */
-  given?: GivenSockets;
+  received?: ReceivedSockets;
 }
-
-/** The lower ones are the standard streams and the IPC channel. */
-const FIRST_INHERITED_FD = 4;
 
 export class ListenSockets {
   readonly dealer = new Dealer();
@@ -72,13 +70,13 @@ export class ListenSockets {
     listen,
     accept,
     workerCount,
-    given = new GivenSockets(),
+    received = new ReceivedSockets(),
   }: ListenSocketsOptions): Promise<ListenSockets> {
     if (accept === 'reuse_port') assertSupported();
     const sockets = new ListenSockets(accept, workerCount);
     const addresses = addressesByKey(listen);
     try {
-      for (const [key, { url, group }] of await sockets.#bind(addresses, given)) {
+      for (const [key, { url, group }] of await sockets.#bind(addresses, received)) {
         sockets.#groups.set(key, group);
         sockets.addresses.push(url);
       }
@@ -98,7 +96,7 @@ export class ListenSockets {
     const wanted = addressesByKey(listen);
     const added = new Map([...wanted].filter(([key]) => !this.#groups.has(key)));
     await removeDeadSockets([...added.values()], logger);
-    const bound = await this.#bind(added, new GivenSockets());
+    const bound = await this.#bind(added, new ReceivedSockets());
     return {
       commit: (links) => {
         const removed = [...this.#groups.keys()].filter((key) => !wanted.has(key));
@@ -118,13 +116,13 @@ export class ListenSockets {
   /** Binds every address; if one fails, none. With reuse_port, the locks are held until unlock(). */
   async #bind(
     addresses: ReadonlyMap<string, ListenAddress>,
-    given: GivenSockets,
+    received: ReceivedSockets,
   ): Promise<Map<string, Bound>> {
     const all = new Map<string, Bound>();
     try {
       if (this.#accept === 'reuse_port') await this.#lock([...addresses.values()]);
       for (const [key, address] of addresses) {
-        const taken = await given.take(address, this.#count);
+        const taken = await received.take(address, this.#count);
         const canBind = typeof net.BoundSocket === 'function' || taken.length > 0;
         if (this.#accept === 'round_robin' || address.kind === 'unix' || !canBind) {
           const url = await this.dealer.listen(address, key, taken[0]?.fd() ?? null);

@@ -22,8 +22,8 @@ import type { ListenAddress } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { assertPrivate } from '../../infra/make-folder.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
-import type { GivenSockets } from './given-sockets.ts';
 import { receiveSockets } from './receive-sockets.ts';
+import type { ReceivedSockets } from './received-sockets.ts';
 
 interface OrphansOptions {
   /** As in WorkerPlace. */
@@ -80,7 +80,7 @@ export class Orphans {
   }
 
   /** give adds the sockets of the known orphans to `sockets`, one orphan's after the other's, while they are needed. Never rejects. */
-  async give(sockets: GivenSockets, areNeeded: () => Promise<boolean>): Promise<void> {
+  async give(sockets: ReceivedSockets, areNeeded: () => Promise<boolean>): Promise<void> {
     const { folder, logger } = this.#options;
     for (const orphan of this.#known.values()) {
       if (orphan.hasGiven || !(await areNeeded())) continue;

@@ -4,9 +4,9 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { GivenSockets } from '../../../src/primary/workers/given-sockets.ts';
 import { ListenSockets } from '../../../src/primary/workers/listen-sockets.ts';
 import { Orphans } from '../../../src/primary/workers/orphans.ts';
+import { ReceivedSockets } from '../../../src/primary/workers/received-sockets.ts';
 import { waitForSuccessor } from '../../../src/worker/orphan.ts';
 import { leaveDeadSocket } from '../../support/dead-socket.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -46,15 +46,15 @@ async function scene(t: TestContext, graceMs = 20_000, socketCount = 1) {
 test('a new primary gets the listening sockets of an orphan, and lets it go', async (t) => {
   const { folder, address, relieved, look } = await scene(t);
   const orphans = await look();
-  const given = new GivenSockets();
-  t.after(() => given.close());
-  await orphans.give(given, always);
-  assert.equal(await given.count(address), 1);
-  assert.equal(await given.count({ ...address, host: '127.0.0.2' }), 0);
-  assert.equal(await given.count({ ...address, port: 0 }), 0);
+  const received = new ReceivedSockets();
+  t.after(() => received.close());
+  await orphans.give(received, always);
+  assert.equal(await received.count(address), 1);
+  assert.equal(await received.count({ ...address, host: '127.0.0.2' }), 0);
+  assert.equal(await received.count({ ...address, port: 0 }), 0);
   // The same socket once more.
-  await (await look()).give(given, always);
-  assert.equal(await given.count(address), 1);
+  await (await look()).give(received, always);
+  assert.equal(await received.count(address), 1);
   orphans.drain();
   assert.equal(await relieved, true);
   assert.deepEqual(readdirSync(folder), []);
@@ -63,9 +63,9 @@ test('a new primary gets the listening sockets of an orphan, and lets it go', as
 for (const accept of ['shared', 'reuse_port', 'round_robin'] as const) {
   test(`with accept: ${accept} a socket that was taken over is listened on again`, async (t) => {
     const { server, port, address, look } = await scene(t);
-    const given = new GivenSockets();
-    await (await look()).give(given, always);
-    const sockets = await ListenSockets.open({ listen: [address], accept, workerCount: 2, given });
+    const received = new ReceivedSockets();
+    await (await look()).give(received, always);
+    const sockets = await ListenSockets.open({ listen: [address], accept, workerCount: 2, received });
     t.after(() => sockets.close());
     assert.deepEqual(sockets.addresses, [`http://127.0.0.1:${port}`]);
     const { fds } = sockets.inheritedBy(1);
@@ -81,9 +81,9 @@ for (const accept of ['shared', 'reuse_port', 'round_robin'] as const) {
 test('an orphan without listening sockets gives none, and is let go', async (t) => {
   const { address, relieved, look, log } = await scene(t, 20_000, 0);
   const orphans = await look();
-  const given = new GivenSockets();
-  await orphans.give(given, always);
-  assert.equal(await given.count(address), 0);
+  const received = new ReceivedSockets();
+  await orphans.give(received, always);
+  assert.equal(await received.count(address), 0);
   orphans.drain();
   assert.equal(await relieved, true);
   assert.deepEqual(log.lines, []);

@@ -9,8 +9,8 @@ import type { HeldSocket } from './held-socket.ts';
 /** What a wildcard is bound to, with and without IPv6. */
 const EVERYWHERE: ReadonlySet<string> = new Set(['::', '0.0.0.0']);
 
-/** GivenSockets is made by the primary's main before it binds. */
-export class GivenSockets {
+/** ReceivedSockets is made by the primary's main before it binds. */
+export class ReceivedSockets {
   #sockets: HeldSocket[] = [];
 
   /** add takes a socket over, unless it is here already. */

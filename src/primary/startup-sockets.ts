@@ -2,16 +2,16 @@
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { listenKeys } from '../../contract/orphans.ts';
-import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
-import { pathInData } from '../data-folder.ts';
-import { Predecessor } from '../succession.ts';
-import { activatedSockets } from '../systemd/activation.ts';
-import { removeDeadSockets, waitForFreeAddresses } from './free-addresses.ts';
-import { GivenSockets } from './given-sockets.ts';
-import { ListenSockets } from './listen-sockets.ts';
-import { Orphans } from './orphans.ts';
+import { listenKeys } from '../contract/orphans.ts';
+import type { ListenAddress, Settings } from '../contract/settings.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { pathInData } from './data-folder.ts';
+import { Predecessor } from './succession.ts';
+import { activatedSockets } from './systemd/activation.ts';
+import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
+import { ListenSockets } from './workers/listen-sockets.ts';
+import { Orphans } from './workers/orphans.ts';
+import { ReceivedSockets } from './workers/received-sockets.ts';
 
 /** sun_path has 104 bytes on macOS (108 on Linux), the final zero included; `/PID.control` are the last ones. */
 const FOLDER_BYTES = 80;
@@ -23,19 +23,19 @@ export function orphanFolder(database: Settings['database']): string {
   return join(tmpdir(), `sluice-${createHash('sha256').update(folder).digest('hex').slice(0, 16)}`);
 }
 
-type InheritanceSettings = Pick<Settings, 'listen' | 'accept' | 'database' | 'admin'>;
+type SocketSettings = Pick<Settings, 'listen' | 'accept' | 'database' | 'admin'>;
 
-/** Inheritance is made by the primary's main before it binds. */
-export class Inheritance {
-  readonly sockets = new GivenSockets();
+/** StartupSockets is made by the primary's main before it binds. */
+export class StartupSockets {
+  readonly received = new ReceivedSockets();
   readonly orphans: Orphans;
   /** The primary that this one replaces, if that one lives. */
   predecessor: Predecessor | null = null;
-  readonly #settings: InheritanceSettings;
+  readonly #settings: SocketSettings;
   readonly #workerCount: number;
   readonly #logger: Logger;
 
-  constructor(settings: InheritanceSettings, workerCount: number, logger: Logger) {
+  constructor(settings: SocketSettings, workerCount: number, logger: Logger) {
     const { listen, database } = settings;
     this.#settings = settings;
     this.#workerCount = workerCount;
@@ -48,7 +48,7 @@ export class Inheritance {
    * it waits until all other addresses are free. Rejects as waitForFreeAddresses does, and when the old primary does not give way.
    */
   async claim(env: NodeJS.ProcessEnv, isCalledOff: () => boolean): Promise<void> {
-    for (const socket of activatedSockets(env)) this.sockets.add(socket);
+    for (const socket of activatedSockets(env)) this.received.add(socket);
     this.predecessor = Predecessor.of(env);
     await this.predecessor?.takeOver();
     const { listen, admin } = this.#settings;
@@ -60,12 +60,12 @@ export class Inheritance {
   /** bind makes the listening sockets, of what is there and of what is missing. Throws LbError listen_failed. */
   async bind(): Promise<ListenSockets> {
     const { listen, accept } = this.#settings;
-    const given = this.sockets;
-    const held = await Promise.all(listen.map((address) => given.count(address)));
+    const { received } = this;
+    const held = await Promise.all(listen.map((address) => received.count(address)));
     const missing = listen.filter((_, index) => held[index] === 0);
     await removeDeadSockets(missing, this.#logger);
-    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, given });
-    for (const bound of given.close())
+    const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount, received });
+    for (const bound of received.close())
       this.#logger.warn({ bound }, 'a listening socket that was passed on is not in `listen`, and is closed');
     return sockets;
   }
@@ -76,11 +76,11 @@ export class Inheritance {
     if (!listen.includes(address as (typeof listen)[number])) return false;
     const wantedCount = accept === 'reuse_port' ? this.#workerCount : 1;
     await this.orphans.look();
-    await this.orphans.give(this.sockets, async () => {
-      const counts = await Promise.all(listen.map((each) => this.sockets.count(each)));
+    await this.orphans.give(this.received, async () => {
+      const counts = await Promise.all(listen.map((each) => this.received.count(each)));
       return counts.some((count, index) => listen[index]?.kind === 'tcp' && count < wantedCount);
     });
-    if ((await this.sockets.count(address)) > 0) return true;
+    if ((await this.received.count(address)) > 0) return true;
     this.orphans.drainThoseAt(address);
     return false;
   }
@@ -93,7 +93,7 @@ export class Inheritance {
   }
 
   close(): void {
-    this.sockets.close();
+    this.received.close();
     this.orphans.close();
   }
 }
