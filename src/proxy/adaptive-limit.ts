@@ -8,8 +8,8 @@
  *            found anew would follow a queue that does not go away. While nobody waits for the limit, the base does not matter, and
  *            to measure would hold up a calm load. All workers of all machines measure a backend at the same time of the wall clock: it
  *            has no queue only if none of them sends more.
- * following  after each window the limit is multiplied by what the base (with TOLERANCE) is of the window's latency, and grows by its
- *            square root: with a latency as low as the base it grows, and comes to rest where its growth makes as much of a queue as
+ * following  after each window the limit is multiplied by TOLERANCE × base ÷ latency, at least by GRADIENT_MIN and at most by 1, and grows
+ *            by its square root: with a latency as low as the base it grows, and comes to rest where its growth makes as much of a queue as
  *            the latency shows. It grows only while it is used.
  *
  * Latencies are compared by their geometric means: a slow request among fast ones counts as one, not as the sum of what it took.

@@ -26,7 +26,7 @@ import { RETRY_REASONS, type RetryReason } from './retry-policy.ts';
 import { shareOf } from './share.ts';
 
 const SECOND_MS = 1000;
-/** A longer queue in front of a backend that is as busy as it can be helps nobody: those that are served waited, too. */
+/** A longer wait raises the latency of every request and serves no more of them. */
 const ADAPTIVE_WAIT_MS = 100;
 
 /** PoolDeps is what the worker gives to all pools. */
@@ -106,17 +106,6 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     responseMs: Math.min(retry.perTryMs ?? responseMs, responseMs),
     idleMs,
   };
-  const planned = backends.map((backend) => {
-    const before = known.get(backend);
-    const transport = { timeouts: times, tls: backend.tls ? tls : null, protocol, proxyProtocol };
-    const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
-    const each = isSame ? before : planBackend(pool.name, backend, transport, deps);
-    each.results.outlier = pool.outlier;
-    return each;
-  });
-  const cellOf = (reason: RetryReason) =>
-    [reason, metrics.series('sluice_retries_total', pool.name, reason)] as const;
-  const cells = Object.fromEntries(RETRY_REASONS.map(cellOf)) as Record<RetryReason, number>;
   const budget = previous?.budget ?? new RetryBudget();
   budget.configure(retry, deps);
   const queue = previous?.queue ?? new RequestQueue();
@@ -124,15 +113,18 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const waitMs = isAdaptive ? ADAPTIVE_WAIT_MS : Number.POSITIVE_INFINITY;
   queue.configure({ ...limits, queueTimeoutMs: Math.min(limits.queueTimeoutMs, waitMs) }, deps);
   const limit = shareOf(limits.maxConcurrentPerBackend, deps);
-  for (const target of planned) {
-    const { backend } = target;
+  const planned = backends.map((backend) => {
+    const before = known.get(backend);
+    const transport = { timeouts: times, tls: backend.tls ? tls : null, protocol, proxyProtocol };
+    const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
+    const each = isSame ? before : planBackend(pool.name, backend, transport, deps);
+    each.results.outlier = pool.outlier;
     backend.onRoom = () => queue.wake();
-    target.adaptive = isAdaptive
-      ? (known.get(backend)?.adaptive ?? new AdaptiveLimit(backend, systemClock))
-      : null;
-    if (target.adaptive === null) backend.limit = limit;
-    else target.adaptive.configure(limit);
-  }
+    each.adaptive = isAdaptive ? (before?.adaptive ?? new AdaptiveLimit(backend, systemClock)) : null;
+    if (each.adaptive === null) backend.limit = limit;
+    else each.adaptive.configure(limit);
+    return each;
+  });
   const shedCell = metrics.series('sluice_shed_total', 'queue');
   const { workerIndex, workerCount } = deps;
   const choice = { balance: pool.balance, backends: pool.backends, workerIndex, workerCount };
@@ -152,9 +144,16 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     responseMs,
     mayGiveBack: protocol === 'h2',
     timer,
-    countRetry: (reason) => metrics.add(cells[reason], 1),
+    countRetry: retryCounter(metrics, pool.name),
     countShed: () => metrics.add(shedCell, 1),
   };
+}
+
+function retryCounter(metrics: WorkerMetrics, poolName: string): PlannedPool['countRetry'] {
+  const cellOf = (reason: RetryReason) =>
+    [reason, metrics.series('sluice_retries_total', poolName, reason)] as const;
+  const cells = Object.fromEntries(RETRY_REASONS.map(cellOf)) as Record<RetryReason, number>;
+  return (reason) => metrics.add(cells[reason], 1);
 }
 
 function planBackend(
