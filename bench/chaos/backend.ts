@@ -6,7 +6,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listen, type TestBackend } from '../../test_backs/server.ts';
-import { KNEE, SERVICE_MS, SLOTS } from './collapse.ts';
+import { KNEE, SERVICE_MS, SLOTS } from './chaos-backend.ts';
 
 /** `down` refuses connections and resets those that are open, as a killed process does; `/health` is good in all others. */
 export type BackendMode = 'ok' | 'error' | 'slow' | 'down' | 'collapse';

@@ -5,6 +5,11 @@ import { type Child, spawnChild } from '../../test/support/child.ts';
 import { freePort } from '../../test/support/free-port.ts';
 import type { BackendMode, BackendState } from './backend.ts';
 
+/** The collapsing backend: it serves SLOTS requests at a time, SERVICE_MS each, and more slowly the more wait beyond KNEE. */
+export const SLOTS = 4;
+export const SERVICE_MS = 10;
+export const KNEE = 32;
+
 const PROGRAM = fileURLToPath(new URL('backend.ts', import.meta.url));
 
 export class ChaosBackend {

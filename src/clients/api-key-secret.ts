@@ -6,8 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { makeFolder } from '../infra/folders.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { makeFolder } from '../infra/make-folder.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 
 interface ApiKeySecretOptions {

@@ -1,6 +1,5 @@
-/** Reads files that the configuration names, and the configuration itself; looks at folders that it names. */
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+/** Reads files that the configuration names, and the configuration itself. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { Parsed } from './schema/addresses.ts';
 
@@ -44,33 +43,3 @@ const READ_FAILURES: Readonly<Record<string, string>> = {
   EPERM: 'the file may not be read by this user',
   ERR_ENCODING_INVALID_ENCODED_DATA: 'the file is not UTF-8 text',
 };
-
-/** fileProblem says why this user cannot append to a file, or cannot make it; null: nothing is seen that is in the way. */
-export function fileProblem(path: string): string | null {
-  try {
-    if (statSync(path).isDirectory()) return `${path} is a folder`;
-    accessSync(path, constants.W_OK);
-    return null;
-  } catch (thrown) {
-    if (systemCodeOf(thrown) !== 'ENOENT') return `this user may not write to ${path}`;
-    const folder = dirname(path);
-    return existsSync(folder) ? folderProblem(folder) : `there is no folder ${folder}`;
-  }
-}
-
-/**
- * folderProblem says why this user cannot write into a folder, or cannot make it; null: nothing is seen that is in the way.
- * It changes nothing, so it does not see everything.
- */
-export function folderProblem(path: string): string | null {
-  for (let at = resolve(path); ; at = dirname(at)) {
-    try {
-      if (!statSync(at).isDirectory()) return `${at} is not a folder`;
-      accessSync(at, constants.W_OK | constants.X_OK);
-      return null;
-    } catch (thrown) {
-      const code = systemCodeOf(thrown);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') return `this user may not write in ${at}`;
-    }
-  }
-}

@@ -1,10 +1,12 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { systemCodeOf } from '../contract/errors.ts';
 import type { PoolSettings } from '../contract/pool-settings.ts';
 import type { RouteSettings, Settings } from '../contract/settings.ts';
 import { listenerWarnings } from './listener-certificates.ts';
 import { certificateWarnings, keyWarnings } from './pem-files.ts';
 import type { Finding } from './problems.ts';
-import { fileProblem, folderProblem } from './read-file.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
 /** warningsOf finds what is legal and probably not meant. */
@@ -175,4 +177,34 @@ export function summaryOf({ pools, routes }: Settings): string {
     `${items.length} ${noun}${items.length === 1 ? '' : 's'}`;
   const backends = pools.flatMap((pool) => pool.backends);
   return [counted(pools, 'pool'), counted(backends, 'backend'), counted(routes, 'route')].join(', ');
+}
+
+/** Why this user cannot append to a file, or cannot make it; null: nothing is seen that is in the way. */
+function fileProblem(path: string): string | null {
+  try {
+    if (statSync(path).isDirectory()) return `${path} is a folder`;
+    accessSync(path, constants.W_OK);
+    return null;
+  } catch (thrown) {
+    if (systemCodeOf(thrown) !== 'ENOENT') return `this user may not write to ${path}`;
+    const folder = dirname(path);
+    return existsSync(folder) ? folderProblem(folder) : `there is no folder ${folder}`;
+  }
+}
+
+/**
+ * Why this user cannot write into a folder, or cannot make it; null: nothing is seen that is in the way.
+ * It changes nothing, so it does not see everything.
+ */
+function folderProblem(path: string): string | null {
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      if (!statSync(at).isDirectory()) return `${at} is not a folder`;
+      accessSync(at, constants.W_OK | constants.X_OK);
+      return null;
+    } catch (thrown) {
+      const code = systemCodeOf(thrown);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') return `this user may not write in ${at}`;
+    }
+  }
 }

@@ -8,7 +8,7 @@ import { addressText, addressUrl } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { ListenAddress } from '../contract/settings.ts';
-import { isAbsent } from './make-folder.ts';
+import { isAbsent } from './folders.ts';
 
 /** The kernel resets a connection that comes between the last look into the queue and the close, so the last turn must be short. */
 const SHORT_TURN_MS = 1;

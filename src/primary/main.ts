@@ -11,8 +11,8 @@ import { toError } from '../contract/errors.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { ProcessLog } from '../infra/logging/process-log.ts';
 import type { Phase } from './admin/parts.ts';
+import { sayFailed, sayReady, sayStart } from './primary-lines.ts';
 import { type PrimaryOptions, PrimaryParts } from './primary-parts.ts';
-import { sayFailed, sayReady, sayStart } from './start-lines.ts';
 import { SystemdNotifier } from './systemd/notifier.ts';
 
 /** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { CHANNEL_FD } from '../contract/descriptors.ts';
 import { toError } from '../contract/errors.ts';
 import { ORPHAN_CONTROL, ORPHAN_DRAIN, ORPHAN_SOCKETS, type OrphanNote } from '../contract/orphans.ts';
+import { assertPrivate, makeFolder } from '../infra/folders.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { assertPrivate, makeFolder } from '../infra/make-folder.ts';
 import { GIVEN_COUNT } from './give-sockets.ts';
 
 export interface OrphanOptions {

@@ -237,7 +237,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: redis.sentinel.nodes: needs at least one URL',
     ':8: redis.sentinel: only one of url, cluster and sentinel may be given',
   ],
-  'not-supported-listen.yaml': [
+  'listen-protocols.yaml': [
     ':3: listen[0].tls.acme: needs the block acme, which names the authority',
     ':5: listen[0].proxyProtocol: must be false, or a mapping like { from: [10.0.0.0/8] }',
     ':6: listen[0].h2c: is HTTP/2 without TLS; with tls http2 offers it',

@@ -1,6 +1,6 @@
 /** A backend whose speed collapses beyond its capacity is offered three times of it. */
 import { nowMs, type Tally } from '../../rig/outcomes.ts';
-import { SERVICE_MS, SLOTS } from '../collapse.ts';
+import { SERVICE_MS, SLOTS } from '../chaos-backend.ts';
 import { atLeast, atMost, type Fault } from '../fault.ts';
 import { MemorySamples } from '../resources.ts';
 import { inWords } from '../stage.ts';

@@ -11,7 +11,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LbError, toError } from '../../contract/errors.ts';
-import { makeFolder } from '../make-folder.ts';
+import { makeFolder } from '../folders.ts';
 
 const LOCK_NAME = 'lock';
 /** Who holds the lock, as a sentence for those who are refused. */

@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../../contract/errors.ts';
-import { makeFolder } from '../../infra/make-folder.ts';
+import { makeFolder } from '../../infra/folders.ts';
 
 const DRAFT_BYTES = 6;
 const DRAFT = /\.[0-9a-f]{12}$/;

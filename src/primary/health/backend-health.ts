@@ -10,7 +10,7 @@ import { Ejections } from './ejections.ts';
 import { HealthChecker } from './health-checker.ts';
 import { HealthFile } from './health-file.ts';
 import { HealthRegistry } from './health-registry.ts';
-import { resultLabel, tellHealth } from './health-telling.ts';
+import { tellHealth } from './health-telling.ts';
 
 interface BackendHealthOptions {
   /** Of the start. */
@@ -73,4 +73,10 @@ export class BackendHealth {
     this.#options.collector.count('sluice_probes_total', [pool, backend, resultLabel(result)]);
     this.registry.record(pool, backend, result);
   }
+}
+
+/** The label of sluice_probes_total. One that says nothing of its backend is no failure. */
+function resultLabel({ ok, inconclusive }: ProbeResult): string {
+  if (ok) return 'pass';
+  return inconclusive === true ? 'inconclusive' : 'fail';
 }

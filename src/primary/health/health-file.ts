@@ -13,8 +13,8 @@ import { dirname } from 'node:path';
 import { systemClock } from '../../contract/clock.ts';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
 import { type Fitting, fits } from '../../contract/shape.ts';
+import { makeFolder } from '../../infra/folders.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { makeFolder } from '../../infra/make-folder.ts';
 
 const VERSION = 1;
 const WRITE_AFTER_MS = 200;

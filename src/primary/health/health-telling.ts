@@ -1,5 +1,4 @@
 /** Who hears of changes of health: the application log, the workers, and the file for the next primary. */
-import type { ProbeResult } from '../../contract/health.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { HealthFile } from './health-file.ts';
@@ -35,10 +34,4 @@ function logPanic(logger: Logger, pool: string, { panic, healthy, known: backend
   const facts = { pool, healthy, backends };
   if (panic === 'no') logger.info(facts, 'panic is over: only healthy backends are used');
   else logger.warn(facts, 'panic: too few backends are healthy, so those that are down are used too');
-}
-
-/** resultLabel is for sluice_probes_total. One that says nothing of its backend is no failure. */
-export function resultLabel({ ok, inconclusive }: ProbeResult): string {
-  if (ok) return 'pass';
-  return inconclusive === true ? 'inconclusive' : 'fail';
 }

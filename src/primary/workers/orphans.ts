@@ -19,8 +19,8 @@ import {
   type OrphanNote,
 } from '../../contract/orphans.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
+import { assertPrivate } from '../../infra/folders.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { assertPrivate } from '../../infra/make-folder.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
 import { receiveSockets } from './receive-sockets.ts';
 import type { ReceivedSockets } from './received-sockets.ts';

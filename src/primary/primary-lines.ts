@@ -1,4 +1,4 @@
-/** What a primary says about its start: in the log, and to whoever started it on standard output and standard error. */
+/** What a primary says of its start and its configuration: in the log, and to whoever started it on standard output and standard error. */
 import type { Problem } from '../config/problems.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';

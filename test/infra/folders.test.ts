@@ -3,11 +3,11 @@ import fs, { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from '
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { makeFolder } from '../../src/infra/make-folder.ts';
+import { makeFolder } from '../../src/infra/folders.ts';
 import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-const MODULE = new URL('../../src/infra/make-folder.ts', import.meta.url).href;
+const MODULE = new URL('../../src/infra/folders.ts', import.meta.url).href;
 
 test('a folder is made with those above it, for its owner alone, and one that exists stays as it is', (t) => {
   const root = tempFolder(t);
