@@ -3,11 +3,11 @@
  * file beside the database. The file is looked for when there is a key to issue or to verify, never before.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { linkSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
-import { makeFolder } from '../infra/folders.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import { placeFile } from '../infra/replace-file.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 
 interface ApiKeySecretOptions {
@@ -21,7 +21,6 @@ interface ApiKeySecretOptions {
 }
 
 const SECRET_BYTES = 32;
-const DRAFT_BYTES = 6;
 const SECRET = /^[A-Za-z0-9_-]{43}$/;
 
 export class ApiKeySecret {
@@ -142,20 +141,14 @@ function readSecretFile(path: string): string | null {
  * afterwards.
  */
 function placeSecret(path: string, secret: string): string {
-  makeFolder(dirname(path));
-  const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
   try {
-    // Flushed: the database may survive a loss of power, and its keys are worth nothing without the secret.
-    writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx', flush: true });
-    // A link is there with its whole content or not at all, and it never replaces another process's file.
-    linkSync(draft, path);
+    // A rename would replace another process's file.
+    placeFile(path, `${secret}\n`, linkSync);
     return secret;
   } catch (thrown) {
     if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
     const placed = readSecretFile(path);
     if (placed === null) throw new Error(`${path} is a link to a file that does not exist`);
     return placed;
-  } finally {
-    rmSync(draft, { force: true });
   }
 }

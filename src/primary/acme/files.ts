@@ -3,14 +3,12 @@
  * (private key, certificate, chain), and the attempts of LocalStore. Folders 0700, files 0600; a file is replaced as a
  * whole.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../../contract/errors.ts';
-import { makeFolder } from '../../infra/folders.ts';
+import { DRAFT_END, placeFile } from '../../infra/replace-file.ts';
 
-const DRAFT_BYTES = 6;
-const DRAFT = /\.[0-9a-f]{12}$/;
 const HASH_CHARS = 8;
 const FOLDER = /-[0-9a-f]{8}$/;
 /** Not there, or below something that is no folder. */
@@ -36,7 +34,7 @@ export class AcmeFiles {
   }
 
   saveAccountKey(pem: string): void {
-    this.#write('account.key', pem);
+    placeFile(join(this.folder, 'account.key'), pem);
   }
 
   /** The folders of other authorities. */
@@ -52,7 +50,7 @@ export class AcmeFiles {
   }
 
   saveCertificate(name: string, pem: string): void {
-    this.#write(`${name}.pem`, pem);
+    placeFile(join(this.folder, `${name}.pem`), pem);
   }
 
   get attemptsJson(): string | null {
@@ -60,24 +58,12 @@ export class AcmeFiles {
   }
 
   saveAttempts(json: string): void {
-    this.#write('attempts.json', json);
+    placeFile(join(this.folder, 'attempts.json'), json);
   }
 
   /** removeDrafts removes what a process left behind that was killed while it wrote: there may be a private key in it. */
   removeDrafts(): void {
-    for (const name of namesIn(this.folder)) if (DRAFT.test(name)) rmSync(join(this.folder, name));
-  }
-
-  #write(file: string, text: string): void {
-    makeFolder(this.folder);
-    const path = join(this.folder, file);
-    const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
-    try {
-      writeFileSync(draft, text, { mode: 0o600, flag: 'wx', flush: true });
-      renameSync(draft, path);
-    } finally {
-      rmSync(draft, { force: true });
-    }
+    for (const name of namesIn(this.folder)) if (DRAFT_END.test(name)) rmSync(join(this.folder, name));
   }
 }
 

@@ -8,13 +8,11 @@
  * that was down gets no traffic before its first good probe anyway (B6).
  */
 import { readFileSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { systemClock } from '../../contract/clock.ts';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
 import { type Fitting, fits } from '../../contract/shape.ts';
-import { makeFolder } from '../../infra/folders.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { replaceFile } from '../../infra/replace-file.ts';
 
 const VERSION = 1;
 const WRITE_AFTER_MS = 200;
@@ -118,26 +116,23 @@ export class HealthFile {
     await this.lend();
   }
 
-  /** Never rejects. @param isChange whether it must survive a loss of power */
+  /** Never rejects. @param isChange whether it must be written once more where a write is under way */
   async #write(isChange: boolean): Promise<void> {
     if (this.#isLent) return;
     if (this.#writing !== null) {
       if (isChange) this.note();
       return;
     }
-    this.#writing = this.#save(isChange);
+    this.#writing = this.#save();
     await this.#writing;
     this.#writing = null;
   }
 
-  async #save(flush: boolean): Promise<void> {
+  async #save(): Promise<void> {
     const { path, saved, logger } = this.#options;
-    const draft = `${path}.${process.pid}`;
     try {
-      makeFolder(dirname(path));
       const file = { version: VERSION, savedAtMs: systemClock.wallMs(), backends: saved() };
-      await writeFile(draft, JSON.stringify(file), { mode: 0o600, flush });
-      await rename(draft, path);
+      await replaceFile(path, JSON.stringify(file));
       this.#hasFailed = false;
     } catch (thrown) {
       const facts = { err: toError(thrown), path };
@@ -147,7 +142,6 @@ export class HealthFile {
           'the health of backends cannot be saved: a restart will forget drains and ejections',
         );
       this.#hasFailed = true;
-      await rm(draft, { force: true }).catch((error) => logger.debug({ err: error }, 'a draft stays'));
     }
   }
 }
