@@ -42,6 +42,8 @@ const WITHHELD = {
 };
 /** A shorter value would be found in many a secret by chance. */
 const MIN_SECRET_CHARS = 4;
+/** What a process is run with: node, its TLS, the loader. Paths in it may be in the URL of a database, too. */
+const OF_THE_RUNTIME = /^(NODE|SSL|OPENSSL|LD)_/;
 
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
@@ -69,11 +71,11 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   return worker.process;
 }
 
-/** Variables that are a secret or a part of one, each undefined. Those of node stay: the URL of a database may have the path of a certificate. */
+/** Variables that are a secret or a part of one, each undefined. */
 function variablesIn(secrets: readonly string[]): Record<string, undefined> {
   const names = Object.entries(process.env).flatMap(([name, value = '']) =>
     value.length >= MIN_SECRET_CHARS &&
-    !name.startsWith('NODE_') &&
+    !OF_THE_RUNTIME.test(name) &&
     secrets.some((secret) => secret.includes(value))
       ? name
       : [],

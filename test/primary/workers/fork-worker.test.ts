@@ -33,6 +33,7 @@ test('workers inherit the environment without secrets, also parts of them, and t
     SHORT: 'app',
     EMPTY: '',
     NODE_EXTRA_CA_CERTS: 'ca.pem',
+    SSL_CERT_FILE: 'ca.pem',
   };
   Object.assign(process.env, secret, kept);
   withheld.push(...Object.keys(secret));
