@@ -19,6 +19,7 @@ import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
 import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
+import type { PlannedBackend } from '../proxy/plan-pool.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
 import { DescriptorRoom } from './descriptor-room.ts';
 import type { DrainTimes } from './inbound/drain.ts';
@@ -127,7 +128,7 @@ export class DataPlane {
     });
     this.#room = new DescriptorRoom({
       ...{ server: this.#server, handler: this.#handler, logger, timer: options.timer },
-      backends: () => this.#plan.backends(),
+      backends: () => this.#allBackends(),
       pause: () => this.#pause(),
       hasSpare: () =>
         [...options.sockets].every(([key, { length }]) => length > 1 || this.#server.listensAt(key)),
@@ -306,6 +307,12 @@ export class DataPlane {
         count: backend.inFlight,
       })),
     };
+  }
+
+  /** Those of the plan in force, and of older plans that may still have requests; one that a plan took over is there once. */
+  #allBackends(): Iterable<PlannedBackend> {
+    if (this.#retired.length === 0) return this.#plan.backends();
+    return new Set([...this.#retired, this.#plan].flatMap((plan) => [...plan.backends()]));
   }
 
   /** Drops the series of what only older plans had, once none of their requests can count any more. */

@@ -10,6 +10,7 @@
  * All is counted anew after a part of what was left is used, so a connection costs one subtraction.
  */
 import { existsSync, readdirSync } from 'node:fs';
+import type { Backend } from '../balance/backend.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { openFileLimit } from '../infra/file-descriptors.ts';
 import { FaultLog } from '../infra/logging/fault-log.ts';
@@ -34,6 +35,7 @@ const FALLBACK_COUNT = 32;
 interface DescriptorRoomOptions {
   server: Pick<InboundServer, 'connectionCount' | 'freshCount' | 'endIdle'>;
   handler: Pick<Handler, 'traffic' | 'tunnels'>;
+  /** Those of former plans too, as long as these have requests. */
   backends: () => Iterable<PlannedBackend>;
   timer: DeadlineTimer;
   logger: Logger;
@@ -80,7 +82,9 @@ export class DescriptorRoom {
   #look(): void {
     const { server } = this.#options;
     const { leftCount, parkedCount, ...rest } = this.#count();
-    if (leftCount < this.#marginCount && !this.#closeParked()) server.endIdle();
+    // While it is paused, up to what it goes on with: idle clients must not hold up those that wait for as long as they stay.
+    const wantedCount = (this.paused ? 2 : 1) * this.#marginCount;
+    if (leftCount < wantedCount && !this.#closeParked()) server.endIdle();
     // As if all clients would ask in a moment, which saves looking at each of them.
     let laterCount = leftCount + parkedCount - rest.dueCount(server.connectionCount);
     if (laterCount < 2 * this.#marginCount)
@@ -96,12 +100,14 @@ export class DescriptorRoom {
     const { server, handler, backends } = this.#options;
     let [openCount, parkedCount, inFlight] = [0, 0, 0];
     let isExclusive = false;
+    const servers = new Set<Backend>();
     for (const { connections, backend } of backends()) {
       openCount += connections.openCount;
       parkedCount += connections.parkedCount;
-      inFlight += backend.inFlight;
+      servers.add(backend);
       isExclusive ||= connections.isExclusive;
     }
+    for (const each of servers) inFlight += each.inFlight;
     const connectionCount = server.connectionCount + openCount + handler.tunnels.openCount;
     this.#baseCount ??= openFiles() - connectionCount;
     const leftCount = this.#limit - RESERVE - this.#baseCount - connectionCount;
