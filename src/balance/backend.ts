@@ -42,7 +42,10 @@ export class Backend {
   onRoom: (() => void) | null = null;
 
   #busy = 0;
+  /** Of these, requests whose answer has begun. */
+  #answering = 0;
   #limit = Number.POSITIVE_INFINITY;
+  #awaitedLimit = Number.POSITIVE_INFINITY;
   #backup = false;
   #standing: Standing;
   #panic: Panic = 'no';
@@ -127,39 +130,63 @@ export class Backend {
     this.#rerank();
   }
 
+  /** Of them, those whose answer has not begun; for AdaptiveLimit. */
+  set awaitedLimit(limit: number) {
+    this.#awaitedLimit = limit;
+    this.#rerank();
+  }
+
   /** Requests that count against the limit: without tunnels, and without answers that their clients do not take. */
   get busy(): number {
     return this.#busy;
   }
 
+  /** Of them, those whose answer has not begun. */
+  get awaited(): number {
+    return this.#busy - this.#answering;
+  }
+
   /** Whether it has half of the requests that it may have at once. */
   get isHalfFull(): boolean {
-    return this.#busy * 2 >= this.#limit;
+    return this.#busy * 2 >= this.#limit || this.awaited * 2 >= this.#awaitedLimit;
+  }
+
+  get #isFull(): boolean {
+    return this.#busy >= this.#limit || this.awaited >= this.#awaitedLimit;
   }
 
   /** enter is called with each attempt. */
   enter(): void {
     this.inFlight += 1;
     this.#busy += 1;
-    if (this.#busy >= this.#limit) this.#rerank();
+    if (this.#isFull) this.#rerank();
   }
 
-  /** leave is called at its end. */
-  leave(): void {
+  /** begun is called when its answer begins, if it still counts against the limit. */
+  begun(): void {
+    const wasFull = this.#isFull;
+    this.#answering += 1;
+    if (wasFull) this.#rerank();
+  }
+
+  /** leave is called at its end. @param hasBegun whether begun was called */
+  leave(hasBegun = false): void {
     this.inFlight -= 1;
-    this.free();
+    this.free(hasBegun);
   }
 
   /** free alone is for what stays in flight and no longer counts against the limit: a tunnel, and an answer that its client does not take. */
-  free(): void {
+  free(hasBegun = false): void {
+    const wasFull = this.#isFull;
     this.#busy -= 1;
-    if (this.#busy + 1 >= this.#limit) this.#rerank();
+    if (hasBegun) this.#answering -= 1;
+    if (wasFull) this.#rerank();
   }
 
   #rerank(): void {
     const rank = this.#rankNow();
     const { rank: before, fullRank: fullBefore } = this;
-    const isFull = this.#busy >= this.#limit;
+    const isFull = this.#isFull;
     this.fullRank = isFull ? rank : 0;
     this.rank = isFull ? 0 : rank;
     const isBetter = this.rank !== 0 && (before === 0 || this.rank < before);

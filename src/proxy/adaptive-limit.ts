@@ -12,6 +12,9 @@
  *            by its square root: with a latency as low as the base it grows, and comes to rest where its growth makes as much of a queue as
  *            the latency shows. It grows only while it is used.
  *
+ * Only requests whose answer has not begun count. Three streams that stay open for hours would take every place otherwise, and then no
+ * latency is seen that could raise the limit.
+ *
  * Latencies are compared by their geometric means: a slow request among fast ones counts as one, not as the sum of what it took.
  */
 import type { Backend } from '../balance/backend.ts';
@@ -77,7 +80,7 @@ export class AdaptiveLimit {
     const period = Math.floor((this.#clock.wallMs() + this.#phaseMs) / PERIOD_MS);
     // Also after a step of the clock.
     if (period !== this.#period) this.#beginPeriod(period, nowMs);
-    this.#mostBusy = Math.max(this.#mostBusy, this.#backend.busy);
+    this.#mostBusy = Math.max(this.#mostBusy, this.#backend.awaited);
     if (nowMs - latencyMs >= this.#sinceMs) {
       this.#count += 1;
       this.#logSum += Math.log(Math.max(latencyMs, 0.1));
@@ -129,6 +132,6 @@ export class AdaptiveLimit {
   }
 
   #apply(): void {
-    this.#backend.limit = this.limit;
+    this.#backend.awaitedLimit = this.limit;
   }
 }

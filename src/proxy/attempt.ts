@@ -23,6 +23,8 @@ export class Attempt {
   #over = false;
   /** It counts against the limit of the backend. */
   #hasPlace = true;
+  /** Its answer has begun while it counted. */
+  #hasBegun = false;
 
   /** The constructor sends the request. @param options fresh: on a connection that has not served before (B10) */
   constructor(
@@ -43,6 +45,13 @@ export class Attempt {
     this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
+    this.#sample(status, nowMs, body);
+    if (!this.#hasPlace) return;
+    this.#hasBegun = true;
+    this.target.backend.begun();
+  }
+
+  #sample(status: number, nowMs: number, body: RequestBody | null): void {
     // A quick failure says nothing of how busy the backend is.
     if (this.target.adaptive === null || status >= FIRST_ERROR_STATUS) return;
     const latencyMs = this.#latencyMs(nowMs, body);
@@ -59,7 +68,7 @@ export class Attempt {
   end(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    if (this.#hasPlace) this.target.backend.leave();
+    if (this.#hasPlace) this.target.backend.leave(this.#hasBegun);
     else this.target.backend.inFlight -= 1;
     return true;
   }
@@ -68,13 +77,13 @@ export class Attempt {
   freePlace(): void {
     if (this.#over || !this.#hasPlace) return;
     this.#hasPlace = false;
-    this.target.backend.free();
+    this.target.backend.free(this.#hasBegun);
   }
 
   /** switched: a tunnel goes on in its place, and counts as a request at the backend. */
   switched(): void {
+    this.freePlace();
     this.#over = true;
-    this.target.backend.free();
   }
 
   /** failed: the exchange ended with an error. @returns false where the attempt was over before */

@@ -121,7 +121,8 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     each.results.outlier = pool.outlier;
     backend.onRoom = () => queue.wake();
     each.adaptive = isAdaptive ? (before?.adaptive ?? new AdaptiveLimit(backend, systemClock)) : null;
-    if (each.adaptive === null) backend.limit = limit;
+    backend.limit = limit;
+    if (each.adaptive === null) backend.awaitedLimit = Number.POSITIVE_INFINITY;
     else each.adaptive.configure(limit);
     return each;
   });

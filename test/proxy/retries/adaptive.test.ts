@@ -38,6 +38,41 @@ test('with `adaptive: latency` a backend has few requests until its latency is k
   assert.equal(proxy.plan().backends().next().value?.adaptive, null);
 });
 
+test('answers that have begun and go on take no place of the limit that follows latency, but one of `maxConcurrentPerBackend`', async (t) => {
+  const backend = await startCapturingBackend(t, ({ target }) =>
+    target === '/stream' ? 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n' : ok('ok'),
+  );
+  const limits = limitsSettings({ maxConcurrentPerBackend: 5, queue: 1, queueTimeoutMs: 50 });
+  const options = (adaptive: 'latency' | 'off') => ({ backends: [backend], app: { adaptive, limits } });
+  const proxy = await startProxy(t, options('latency'));
+  const target = [...proxy.plan().backends()][0] ?? assert.fail();
+  const stream = async () => {
+    const client = await proxy.connect();
+    client.write('GET /stream HTTP/1.1\r\nHost: a\r\n\r\n');
+    await waitFor('the answer to begin', () => client.received.includes('200 OK'));
+    return client;
+  };
+  const statusOf = async () => {
+    const client = await proxy.connect();
+    client.write(GET);
+    return (await client.readResponse()).status;
+  };
+  const streams = [await stream(), await stream(), await stream(), await stream()];
+  assert.equal(target.backend.busy, 4);
+  assert.equal(await statusOf(), 200);
+  streams.push(await stream());
+  assert.equal(await statusOf(), 503);
+  proxy.reload(options('off'));
+  assert.equal(await statusOf(), 503);
+  proxy.reload(options('latency'));
+  streams.pop()?.close();
+  await waitFor('the end of a stream', () => target.backend.busy === 4);
+  assert.equal(await statusOf(), 200);
+  for (const client of streams) client.close();
+  await waitFor('the end of all', () => target.backend.busy === 0);
+  assert.equal(target.backend.awaited, 0);
+});
+
 test('the time that a client takes to send its body is no latency of the backend', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('ok'));
   const proxy = await startProxy(t, { backends: [backend], app: { adaptive: 'latency' } });
