@@ -42,8 +42,8 @@ export class Backend {
   onRoom: (() => void) | null = null;
 
   #busy = 0;
-  /** Of these, requests whose answer has begun. */
-  #answering = 0;
+  /** Of these, those that do not wait for it: see Attempt. */
+  #unawaited = 0;
   #limit = Number.POSITIVE_INFINITY;
   #awaitedLimit = Number.POSITIVE_INFINITY;
   #backup = false;
@@ -130,7 +130,7 @@ export class Backend {
     this.#rerank();
   }
 
-  /** Of them, those whose answer has not begun; for AdaptiveLimit. */
+  /** Of them, those that wait for it; for AdaptiveLimit. */
   set awaitedLimit(limit: number) {
     this.#awaitedLimit = limit;
     this.#rerank();
@@ -141,9 +141,9 @@ export class Backend {
     return this.#busy;
   }
 
-  /** Of them, those whose answer has not begun. */
+  /** Of them, those that wait for it. */
   get awaited(): number {
-    return this.#busy - this.#answering;
+    return this.#busy - this.#unawaited;
   }
 
   /** Whether it has half of the requests that it may have at once. */
@@ -162,24 +162,24 @@ export class Backend {
     if (this.#isFull) this.#rerank();
   }
 
-  /** begun is called when its answer begins, if it still counts against the limit. */
-  begun(): void {
+  /** setAwaited is called when one that counts against the limit waits for this backend no more, or does so again. */
+  setAwaited(isAwaited: boolean): void {
     const wasFull = this.#isFull;
-    this.#answering += 1;
-    if (wasFull) this.#rerank();
+    this.#unawaited += isAwaited ? -1 : 1;
+    if (wasFull !== this.#isFull) this.#rerank();
   }
 
-  /** leave is called at its end. @param hasBegun whether begun was called */
-  leave(hasBegun = false): void {
+  /** leave is called at its end. @param isAwaited what setAwaited was told last */
+  leave(isAwaited = true): void {
     this.inFlight -= 1;
-    this.free(hasBegun);
+    this.free(isAwaited);
   }
 
   /** free alone is for what stays in flight and no longer counts against the limit: a tunnel, and an answer that its client does not take. */
-  free(hasBegun = false): void {
+  free(isAwaited = true): void {
     const wasFull = this.#isFull;
     this.#busy -= 1;
-    if (hasBegun) this.#answering -= 1;
+    if (!isAwaited) this.#unawaited -= 1;
     if (wasFull) this.#rerank();
   }
 

@@ -12,8 +12,8 @@
  *            by its square root: with a latency as low as the base it grows, and comes to rest where its growth makes as much of a queue as
  *            the latency shows. It grows only while it is used.
  *
- * Only requests whose answer has not begun count. Three streams that stay open for hours would take every place otherwise, and then no
- * latency is seen that could raise the limit.
+ * Only requests that wait for the backend count: without answers that have begun, and without bodies that their clients send slowly.
+ * Three of these may take hours. They would take every place, and then no latency is seen that could raise the limit.
  *
  * Latencies are compared by their geometric means: a slow request among fast ones counts as one, not as the sum of what it took.
  */

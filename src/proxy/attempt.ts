@@ -11,6 +11,8 @@ import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
 const END_MS = 1_000;
+/** A body that is still awaited after this long comes slowly. */
+const SLOW_BODY_MS = 250;
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
@@ -23,8 +25,8 @@ export class Attempt {
   #over = false;
   /** It counts against the limit of the backend. */
   #hasPlace = true;
-  /** Its answer has begun while it counted. */
-  #hasBegun = false;
+  /** It waits for the backend: the client does not send its body slowly, and the answer has not begun. */
+  #isAwaited = true;
 
   /** The constructor sends the request. @param options fresh: on a connection that has not served before (B10) */
   constructor(
@@ -46,9 +48,29 @@ export class Attempt {
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
     this.#sample(status, nowMs, body);
-    if (!this.#hasPlace) return;
-    this.#hasBegun = true;
-    this.target.backend.begun();
+    this.#setAwaited(false);
+  }
+
+  /** watchBody is called at the start: while the client sends its body slowly, it takes no place of the limit that follows latency. */
+  watchBody(body: RequestBody, timer: DeadlineTimer): void {
+    if (this.target.adaptive === null || body.done) return;
+    const due = new Deadline(() => {
+      if (this.#over || this.upstreamMs !== null || body.done) return;
+      this.#setAwaited(!body.awaitsClient);
+      timer.arm(due, SLOW_BODY_MS);
+    });
+    timer.arm(due, SLOW_BODY_MS);
+  }
+
+  /** bodySent: now it is the backend's turn. */
+  bodySent(): void {
+    if (this.upstreamMs === null) this.#setAwaited(true);
+  }
+
+  #setAwaited(isAwaited: boolean): void {
+    if (this.#over || !this.#hasPlace || this.#isAwaited === isAwaited) return;
+    this.#isAwaited = isAwaited;
+    this.target.backend.setAwaited(isAwaited);
   }
 
   #sample(status: number, nowMs: number, body: RequestBody | null): void {
@@ -68,7 +90,7 @@ export class Attempt {
   end(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    if (this.#hasPlace) this.target.backend.leave(this.#hasBegun);
+    if (this.#hasPlace) this.target.backend.leave(this.#isAwaited);
     else this.target.backend.inFlight -= 1;
     return true;
   }
@@ -77,7 +99,7 @@ export class Attempt {
   freePlace(): void {
     if (this.#over || !this.#hasPlace) return;
     this.#hasPlace = false;
-    this.target.backend.free(this.#hasBegun);
+    this.target.backend.free(this.#isAwaited);
   }
 
   /** switched: a tunnel goes on in its place, and counts as a request at the backend. */

@@ -109,6 +109,8 @@ export class Attempts implements QueuedRequest {
     if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.
     this.connected();
+    const { body } = this.#owner;
+    if (body !== null) this.current.watchBody(body, this.#pool.timer);
   }
 
   #countRetry(backend: Backend): void {

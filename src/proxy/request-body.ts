@@ -59,6 +59,11 @@ export class RequestBody {
     return !this.#isRead || this.#kept?.isWhole === true;
   }
 
+  /** Whether it is the client's turn: it is read, and the backend takes it. */
+  get awaitsClient(): boolean {
+    return this.#idle.armed;
+  }
+
   /**
    * gather awaits the body before a backend is looked for: all of it, or KEPT_MAX_BYTES. The rest is read once a backend takes it. Only for
    * a body that is kept (mayGather).

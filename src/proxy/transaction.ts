@@ -347,6 +347,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     // A key in the trailers was not verified, and some backends take trailers for header fields.
     const { apiKeyHeader } = this.#plan;
     this.body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
+    this.#attempt?.bodySent();
   }
 
   onRequestBodyInvalid(status: number): void {

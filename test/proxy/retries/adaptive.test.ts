@@ -73,6 +73,34 @@ test('answers that have begun and go on take no place of the limit that follows 
   assert.equal(target.backend.awaited, 0);
 });
 
+test('bodies that come slowly take no place of the limit that follows latency until they have come', async (t) => {
+  const held: (() => void)[] = [];
+  const backend = await startCapturingBackend(t, ({ method }, socket) => {
+    if (method === 'GET') return ok('ok');
+    held.push(() => socket.write(ok('ok')));
+    return null;
+  });
+  const proxy = await startProxy(t, { backends: [backend], app: { adaptive: 'latency' } });
+  const target = [...proxy.plan().backends()][0] ?? assert.fail();
+  const uploads = await Promise.all(Array.from({ length: 3 }, () => proxy.connect()));
+  for (const client of uploads)
+    client.write('PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n');
+  await waitFor('three uploads', () => target.backend.busy === 3);
+  await waitFor('their places', () => target.backend.awaited === 0);
+  const client = await proxy.connect();
+  client.write(GET);
+  assert.equal((await client.readResponse()).status, 200);
+  for (const each of uploads) each.write('0\r\n\r\n');
+  await waitFor('the whole uploads', () => held.length === 3);
+  assert.equal(target.backend.awaited, 3);
+  client.write(GET);
+  assert.equal((await client.readResponse()).status, 503);
+  for (const answer of held) answer();
+  for (const each of uploads) assert.equal((await each.readResponse()).status, 200);
+  await waitFor('the end of all', () => target.backend.busy === 0);
+  assert.equal(target.backend.awaited, 0);
+});
+
 test('the time that a client takes to send its body is no latency of the backend', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('ok'));
   const proxy = await startProxy(t, { backends: [backend], app: { adaptive: 'latency' } });

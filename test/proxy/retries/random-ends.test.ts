@@ -161,7 +161,7 @@ function run(t: TestContext, seed: number): void {
   assert.equal(world.open.size, 0, 'attempts that go on');
   for (const plan of world.plans)
     for (const { backend } of plan.backends())
-      assert.deepEqual([backend.inFlight, backend.busy], [0, 0], `backend ${backend.id}`);
+      assert.deepEqual([backend.inFlight, backend.busy, backend.awaited], [0, 0, 0], `backend ${backend.id}`);
   const pool = world.plan.router.find('a', '/', 'GET')?.pool ?? assert.fail();
   assert.equal(pool.budget.active, 0);
   assert.deepEqual([pool.budget.take(), pool.budget.take()], [true, false], 'permits');
