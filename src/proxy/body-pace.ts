@@ -5,26 +5,24 @@ import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 const WINDOW_MS = 5_000;
 const MS_PER_SEC = 1_000;
 
+interface PacedBody {
+  readonly receivedBytes: number;
+  onSlow(): void;
+}
+
 /** BodyPace is made for a body that is awaited, where a rate is set. */
 export class BodyPace {
   readonly #timer: DeadlineTimer;
   readonly #windowBytes: number;
-  readonly #receivedBytes: () => number;
-  readonly #onSlow: () => void;
+  readonly #body: PacedBody;
   readonly #due = new Deadline(() => this.#look());
   #fromBytes = 0;
 
-  /** @param options minRate: bytes per second, above 0 */
-  constructor(options: {
-    timer: DeadlineTimer;
-    minRate: number;
-    receivedBytes: () => number;
-    onSlow: () => void;
-  }) {
-    this.#timer = options.timer;
-    this.#windowBytes = (options.minRate * WINDOW_MS) / MS_PER_SEC;
-    this.#receivedBytes = options.receivedBytes;
-    this.#onSlow = options.onSlow;
+  /** @param minRate bytes per second, above 0 */
+  constructor(body: PacedBody, minRate: number, timer: DeadlineTimer) {
+    this.#body = body;
+    this.#windowBytes = (minRate * WINDOW_MS) / MS_PER_SEC;
+    this.#timer = timer;
   }
 
   /** run is called whenever bytes are awaited of the client. It begins a window, unless one is under way. */
@@ -42,12 +40,12 @@ export class BodyPace {
   }
 
   #begin(): void {
-    this.#fromBytes = this.#receivedBytes();
+    this.#fromBytes = this.#body.receivedBytes;
     this.#timer.arm(this.#due, WINDOW_MS);
   }
 
   #look(): void {
-    if (this.#receivedBytes() - this.#fromBytes < this.#windowBytes) this.#onSlow();
+    if (this.#body.receivedBytes - this.#fromBytes < this.#windowBytes) this.#body.onSlow();
     else this.#begin();
   }
 }

@@ -27,7 +27,7 @@ export class RequestBody {
   readonly #timer: DeadlineTimer;
   readonly #plan: Plan;
   readonly #owner: BodyOwner;
-  readonly #idle = new Deadline(() => this.#owner.giveUp(OUTCOMES.body_timeout));
+  readonly #idle = new Deadline(() => this.onSlow());
   /** What was read; null: the request is sent once. */
   readonly #kept: KeptBody | null;
   /** null: there is no lowest rate. */
@@ -45,13 +45,13 @@ export class RequestBody {
     this.#timer = plan.timer;
     this.#plan = plan;
     this.#owner = owner;
-    this.#pace = plan.limits.bodyMinRate === 0 ? null : this.#makePace(plan.limits.bodyMinRate);
+    const { bodyMinRate } = plan.limits;
+    this.#pace = bodyMinRate === 0 ? null : new BodyPace(this, bodyMinRate, plan.timer);
   }
 
-  #makePace(minRate: number): BodyPace {
-    const receivedBytes = (): number => this.receivedBytes;
-    const onSlow = (): void => this.#owner.giveUp(OUTCOMES.body_timeout);
-    return new BodyPace({ timer: this.#timer, minRate, receivedBytes, onSlow });
+  /** The client pauses too long, or is too slow. */
+  onSlow(): void {
+    this.#owner.giveUp(OUTCOMES.body_timeout);
   }
 
   /** Whether another attempt could send all of it. */
@@ -91,11 +91,8 @@ export class RequestBody {
   flowTo(exchange: Exchange): void {
     if (!exchange.connected) return;
     this.#exchange = exchange;
-    if (this.#isRead) {
-      this.resume();
-      return;
-    }
-    this.#read();
+    if (this.#isRead) this.resume();
+    else this.#read();
   }
 
   /** suspend is called between two attempts: what the client may still send is kept. */
