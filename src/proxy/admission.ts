@@ -32,7 +32,7 @@ const SECURE_SCHEME = /^(?:https|wss)[ \t]*(?:,|$)/i;
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 /** RFC 8555 §8.3. */
 const CHALLENGE_PATH = '/.well-known/acme-challenge/';
-const NO_METHODS: readonly string[] = [];
+export const KEY_AUTHORIZATION_LINES = 'Content-Type: application/octet-stream\r\n';
 
 /** The last valid Host: most requests of a worker carry the same few. */
 let goodHost = 'localhost';
@@ -57,8 +57,8 @@ export class Admission {
   route: PlannedRoute | null = null;
   /** As UpstreamRequest.upgrade. */
   upgrade = '';
-  /** For `Allow` of a 405. */
-  allow = NO_METHODS;
+  /** Of a 405 (RFC 9110 §15.5.6), with CRLF; else ''. */
+  allowLine = '';
   /** The target without its query; `/` for `*`. */
   #path = '/';
   /** Whether the path may differ from its normal form (B27). */
@@ -200,8 +200,10 @@ export class Admission {
     this.route = route;
     // Without Host nobody knows where to send the client.
     if (route !== null) return route.pool === null && this.host === '' ? BAD_REQUEST : null;
-    this.allow = router.allowedMethods(host, path);
-    return this.allow.length > 0 ? OUTCOMES.method_not_allowed : OUTCOMES.no_route;
+    const allowed = router.allowedMethods(host, path);
+    if (allowed.length === 0) return OUTCOMES.no_route;
+    this.allowLine = `Allow: ${allowed.join(', ')}\r\n`;
+    return OUTCOMES.method_not_allowed;
   }
 }
 

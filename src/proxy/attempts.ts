@@ -99,8 +99,7 @@ export class Attempts implements QueuedRequest {
   #tryAt(backend: Backend, fresh = this.#reason === 'reused_socket'): void {
     const target = this.#pool.byBackend.get(backend);
     if (target === undefined) throw new Error('a backend of another pool was picked');
-    if (this.count > 0) this.#countRetry(backend);
-    this.count += 1;
+    if (this.count++ > 0) this.#countRetry(backend);
     const request = this.#request;
     // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
@@ -109,8 +108,7 @@ export class Attempts implements QueuedRequest {
     if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.
     this.connected();
-    const { body } = this.#owner;
-    if (body !== null) this.current.watchBody(body, this.#pool.timer);
+    this.current.watchBody(this.#owner.body, this.#pool.timer);
   }
 
   #countRetry(backend: Backend): void {

@@ -1,8 +1,10 @@
 /** What is left of a request at its end: its counts and its access line. */
 import { type AccessRecord, accessLine, isSampled, loggedPath, protocolOf } from './access-log.ts';
 import type { Admission } from './admission.ts';
+import type { Attempts } from './attempts.ts';
 import type { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
+import type { RequestBody } from './request-body.ts';
 import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
 
 /** ConclusionDeps is made once per worker. */
@@ -12,8 +14,13 @@ export interface ConclusionDeps {
   accessLog: { write(line: string): void };
 }
 
-/** describe writes into the record what is known of the request itself. */
-export function describe(record: AccessRecord, { head, peer, caller, route, host, target }: Admission): void {
+/** describe writes into the record what is known of the request and of its attempts. */
+export function describe(
+  record: AccessRecord,
+  { head, peer, caller, route, host, target }: Admission,
+  body: RequestBody | null,
+  attempts: Attempts | null,
+): void {
   record.clientIp = caller?.clientIp ?? peer.address;
   record.clientId = caller?.clientId ?? null;
   record.protocol = protocolOf(head);
@@ -21,6 +28,13 @@ export function describe(record: AccessRecord, { head, peer, caller, route, host
   record.path = loggedPath(target);
   record.route = route?.name ?? null;
   record.userAgent = head.userAgent;
+  record.bytesIn = body?.receivedBytes ?? 0;
+  if (attempts === null) return;
+  record.attempts = attempts.count;
+  record.queueMs = attempts.queueMs;
+  if (attempts.current === null) return;
+  record.upstreamMs = attempts.current.upstreamMs;
+  record.backend = attempts.current.target.backend.id;
 }
 
 /** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */

@@ -1,14 +1,15 @@
 /** What the backend is told about where a request came from (B26, B34). */
 import { UNIX_PEER } from '../contract/addresses.ts';
+import type { RequestHead } from '../contract/request-head.ts';
 import type { Admission } from './admission.ts';
 import type { RequestIds } from './request-id.ts';
 
 /** Our name in Via, both ways (RFC 9110 §7.6.3). */
 export const VIA = '1.1 sluice';
 
-/** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. @param certSubject see ClientFacts */
-export function forwardedLines(
-  { head, host, peer, scheme, caller }: Admission,
+/** backendLines makes UpstreamRequest.headerLines of an admitted request, with the fields that Sluice adds. @param certSubject see ClientFacts */
+export function backendLines(
+  { head, host, headerLines, peer, scheme, caller }: Admission,
   certSubject: string | null,
   requestId: string,
   trace: Trace,
@@ -16,14 +17,14 @@ export function forwardedLines(
   const { address, isTrusted } = peer;
   const hops = isTrusted && head.forwardedFor !== '' ? hopsBehind(head.forwardedFor, address) : address;
   const forwardedHost = (isTrusted && head.forwardedHost) || host;
-  return (
+  const added =
     `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
     (forwardedHost === '' ? '' : `X-Forwarded-Host: ${forwardedHost}\r\n`) +
     `X-Real-IP: ${caller?.clientIp ?? address}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
     `traceparent: ${trace.traceparent}\r\n` +
     (trace.continued ? head.tracestateLines : '') +
-    (certSubject === null ? '' : `X-Client-Cert-Subject: ${certSubject}\r\n`)
-  );
+    (certSubject === null ? '' : `X-Client-Cert-Subject: ${certSubject}\r\n`);
+  return (host === '' ? '' : `Host: ${host}\r\n`) + (headerLines + added);
 }
 
 function hopsBehind(forwardedFor: string, address: string): string {
@@ -47,8 +48,9 @@ const VERSION = '00';
 const SAMPLED = '01';
 
 /** traceOf continues a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
-export function traceOf(incoming: string, ids: RequestIds): Trace {
-  const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
+export function traceOf({ traceparent: incoming, traceparentCount }: RequestHead, ids: RequestIds): Trace {
+  // Of several values nobody knows which one is valid.
+  const match = traceparentCount === 1 ? TRACEPARENT.exec(incoming) : null;
   if (match === null || !isValid(match)) {
     const spanId = ids.nextSpanId();
     const traceId = ids.traceIdAround(spanId);

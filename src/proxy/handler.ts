@@ -5,10 +5,11 @@ import { AccessRecord } from './access-log.ts';
 import { conclude, writeLine } from './conclusion.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
+import type { ProxyDeps, TransactionDeps } from './proxy-deps.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, Responder } from './responder.ts';
-import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
+import { Transaction } from './transaction.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */

@@ -55,7 +55,7 @@ export function outcomeOfStatus(status: number): Outcome {
 }
 
 /** OwnAnswer is what Downstream.complete takes. */
-interface OwnAnswer {
+export interface OwnAnswer {
   start: ResponseStart;
   body: string;
 }
@@ -92,11 +92,14 @@ export class Responder {
     return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
 
-  /** own makes the head of an answer of Sluice's own that is no problem. @param lines of its own, each with CRLF */
-  own(status: number, lines: string, bodyBytes: number, requestId: string): ResponseStart {
+  /** own makes an answer of Sluice's own that is no problem. @param ownLines each with CRLF */
+  own(status: number, ownLines: string, body: string, requestId: string): OwnAnswer {
     const reason = PHRASES[status] ?? '';
-    const common = this.#commonLines(requestId);
-    return { status, reason, lines: lines + common, contentLength: bodyBytes, hasBody: true, closing: false };
+    const lines = ownLines + this.#commonLines(requestId);
+    return {
+      start: { status, reason, lines, contentLength: body.length, hasBody: true, closing: false },
+      body,
+    };
   }
 
   /**

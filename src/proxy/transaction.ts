@@ -13,61 +13,32 @@
  */
 import { areBusy } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
-import type { Downstream, DownstreamListener, ResponseStart } from '../contract/downstream.ts';
+import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
-import type { DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { Logger } from '../infra/logging/logger.ts';
-import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import { KeptBody, mayGather } from '../upstream/kept-body.ts';
 import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
-import { Admission } from './admission.ts';
-import type { Attempt } from './attempt.ts';
+import { Admission, KEY_AUTHORIZATION_LINES } from './admission.ts';
 import { Attempts, type AttemptsOwner } from './attempts.ts';
-import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts';
-import { forwardedLines, traceOf } from './forwarded-headers.ts';
+import { conclude, count, describe } from './conclusion.ts';
+import { backendLines, traceOf } from './forwarded-headers.ts';
 import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
-import type { Overload } from './overload.ts';
 import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
+import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
-import type { RequestIds } from './request-id.ts';
-import type { TimedCounters } from './request-stats.ts';
-import { outcomeOfStatus, type Responder } from './responder.ts';
+import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
 import { mayRepeat } from './retry-policy.ts';
-import type { Tunnels } from './tunnel/tunnels.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
-/** RFC 8555 §8.3. */
-const KEY_AUTHORIZATION_LINES = 'Content-Type: application/octet-stream\r\n';
-
-/** ProxyDeps is what the worker gives to the proxy. */
-export interface ProxyDeps {
-  timer: DeadlineTimer;
-  metrics: WorkerMetrics;
-  logger: Logger;
-  accessLog: ConclusionDeps['accessLog'];
-  /** Open challenges of certificate authorities: key authorizations by token. */
-  challenges: ReadonlyMap<string, string>;
-  overload: Overload;
-}
-
-/** TransactionDeps is what all transactions of a worker share; the handler makes it. */
-export interface TransactionDeps extends ProxyDeps, ConclusionDeps {
-  tunnels: Tunnels;
-  responder: Responder;
-  requestIds: RequestIds;
-  /** The worker is about to cut all connections: from now on it is not the client that ends a request. */
-  stopping: boolean;
-}
 
 export class Transaction implements DownstreamListener, AttemptsOwner {
   readonly #deps: TransactionDeps;
@@ -109,8 +80,10 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges) ?? this.#shed();
     const { peer, keyAuthorization } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
+    const { requestId } = this.#record;
     if (refusal !== null) this.#refuse(refusal);
-    else if (keyAuthorization !== '') this.#answer(200, KEY_AUTHORIZATION_LINES, keyAuthorization);
+    else if (keyAuthorization !== '')
+      this.#complete(this.#deps.responder.own(200, KEY_AUTHORIZATION_LINES, keyAuthorization, requestId));
     else this.#limit();
   }
 
@@ -163,65 +136,42 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   #forward(): void {
-    const { head, host, target, bodyLength, headerLines, route, upgrade } = this.#admission;
+    const { head, host, target, bodyLength, route, upgrade } = this.#admission;
+    const { requestId } = this.#record;
     if (route?.redirectStatus != null) {
-      const location = this.#plan.httpsLocation.of(host, target);
-      this.#answer(route.redirectStatus, `Location: ${location}\r\n${this.#limitLines('')}`, '');
+      const lines = `Location: ${this.#plan.httpsLocation.of(host, target)}\r\n${this.#limitLines('')}`;
+      this.#complete(this.#deps.responder.own(route.redirectStatus, lines, '', requestId));
       return;
     }
-    // With several values nobody knows which one is valid.
-    const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
-    const trace = traceOf(traceparent, this.#deps.requestIds);
+    const trace = traceOf(head, this.#deps.requestIds);
     this.#record.traceId = trace.traceId;
     const { certSubject, ends } = this.#downstream.client;
-    const added = forwardedLines(this.#admission, certSubject, this.#record.requestId, trace);
-    const lines = headerLines + added;
-    const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
-    const { method } = head;
-    const isGrpc = this.#grpc !== null;
+    const headerLines = backendLines(this.#admission, certSubject, requestId, trace);
+    const { method, hasBody } = head;
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
-    const gathers = head.hasBody && mayGather(bodyLength) && this.#isSlow(pool);
-    const keeps = head.hasBody && (gathers || pool.mayGiveBack || mayRepeat(method, pool.retry));
+    // A body that has not come may occupy a backend that others need.
+    const isLate = hasBody && !this.#downstream.bodyIsHere && mayGather(bodyLength);
+    const gathers = isLate && areBusy(pool.byBackend.keys());
+    const keeps = hasBody && (gathers || pool.mayGiveBack || mayRepeat(method, pool.retry));
     const kept = keeps ? new KeptBody() : null;
-    const request = {
-      method,
-      target,
-      headerLines: hostLine + lines,
-      bodyLength,
-      upgrade,
-      ends,
-      isGrpc,
-      kept,
-    };
-    if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
-    if (gathers) this.body?.gather(() => this.#beginLate(pool, request));
+    const isGrpc = this.#grpc !== null;
+    const request = { method, target, headerLines, bodyLength, upgrade, ends, isGrpc, kept };
+    if (hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
+    if (gathers) this.body?.gather(() => this.#begin(pool, request));
     else this.#begin(pool, request);
   }
 
-  /** Whether its body may occupy a backend that others need. */
-  #isSlow({ byBackend }: PlannedPool): boolean {
-    return !this.#downstream.bodyIsHere && areBusy(byBackend.keys());
-  }
-
   #begin(pool: PlannedPool, request: UpstreamRequest): void {
-    this.#attempts = new Attempts(this.#admission, pool, request, this);
-    const noRoom = this.#attempts.tryNext();
-    // A body that was gathered is kept until it is stopped.
-    if (noRoom !== null) this.#fail(noRoom);
-  }
-
-  /** The body has come, in a turn of its own perhaps. */
-  #beginLate(pool: PlannedPool, request: UpstreamRequest): void {
     try {
-      this.#begin(pool, request);
+      this.#attempts = new Attempts(this.#admission, pool, request, this);
+      const noRoom = this.#attempts.tryNext();
+      // A body that was gathered is kept until it is stopped.
+      if (noRoom !== null) this.#fail(noRoom);
     } catch (thrown) {
+      // A body that was gathered comes in a turn of its own.
       this.crash(thrown);
     }
-  }
-
-  get #attempt(): Attempt | null {
-    return this.#attempts?.current ?? null;
   }
 
   // What the backend says (ResponseSink).
@@ -239,7 +189,9 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
 
   onHead(head: ResponseHead, completeBody: string | null): void {
     if (this.#attempts?.answered(head, completeBody, !this.#informed) === false) return;
-    if (this.#admission.upgrade !== '' && this.#looksSwitched(head)) {
+    // Over HTTP/2 any 2xx would say that the stream is a tunnel (RFC 8441 §5).
+    const mayLookSwitched = this.#admission.upgrade !== '' && this.#downstream.head.httpVersion === 20;
+    if (mayLookSwitched && head.status < FIRST_NO_SUCCESS_STATUS) {
       this.giveUp(OUTCOMES.upstream_invalid);
       return;
     }
@@ -269,14 +221,9 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     }
   }
 
-  /** Over HTTP/2 any 2xx would say that the stream is a tunnel (RFC 8441 §5). */
-  #looksSwitched({ status }: ResponseHead): boolean {
-    return this.#downstream.head.httpVersion === 20 && status < FIRST_NO_SUCCESS_STATUS;
-  }
-
   onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void {
-    const attempt = this.#attempt;
-    if (attempt === null) return;
+    const attempt = this.#attempts?.current;
+    if (attempt == null) return;
     this.#attempts?.answered(head, null, false);
     const { upgrade: token, headerLines } = this.#admission;
     const { requestId } = this.#record;
@@ -291,14 +238,15 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const answer = this.#deps.responder.relay(head, -1, false, requestId, this.#limitLines(head.lines));
     answer.lines += `Upgrade: ${head.upgrade}\r\n`;
     this.#record.status = head.status;
-    this.#fillRecord();
+    this.#record.totalMs = systemClock.monotonicMs() - this.#startMs;
+    describe(this.#record, this.#admission, this.body, this.#attempts);
     const { poolName, backend } = attempt.target;
     const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
     attempt.switched();
     this.#attempts?.close();
-    count(this.#record, this.#stats, this.#deps.traffic);
+    count(this.#record, this.#admission.route?.stats ?? this.#plan.unmatchedStats, this.#deps.traffic);
     this.#leave();
   }
 
@@ -317,7 +265,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     this.body?.stop();
     this.#grpc?.onTrailers(rawTrailers);
     // Before end(), which may end the transaction.
-    this.#attempt?.end();
+    this.#attempts?.current?.end();
     return this.#downstream.end(rawTrailers);
   }
 
@@ -347,7 +295,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     // A key in the trailers was not verified, and some backends take trailers for header fields.
     const { apiKeyHeader } = this.#plan;
     this.body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
-    this.#attempt?.bodySent();
+    this.#attempts?.current?.bodySent();
   }
 
   onRequestBodyInvalid(status: number): void {
@@ -355,15 +303,15 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   get undeliveredBytes(): number {
-    return this.#attempt?.exchange.undeliveredBytes ?? 0;
+    return this.#attempts?.current?.exchange.undeliveredBytes ?? 0;
   }
 
   onFlushed(): void {
-    this.#attempt?.exchange.resume();
+    this.#attempts?.current?.exchange.resume();
   }
 
   onSlow(): void {
-    this.#attempt?.freePlace();
+    this.#attempts?.current?.freePlace();
   }
 
   onStalled(): void {
@@ -371,15 +319,15 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   onSent(): void {
-    this.#attempt?.answerSent(this.#deps.timer);
-    this.#attempt?.exchange.settled();
+    this.#attempts?.current?.answerSent(this.#deps.timer);
+    this.#attempts?.current?.exchange.settled();
     this.#finish();
   }
 
   /** The exchange ends at once, and no failure of the backend is counted (B28). */
   onGone(): void {
     this.#attempts?.cancel({ memoryIsFree: true });
-    this.#attempt?.exchange.settled();
+    this.#attempts?.current?.exchange.settled();
     this.body?.stop();
     if (this.#record.reason === 'ok') {
       const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
@@ -391,7 +339,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
 
   /** The client of a gRPC call waits no longer, unless it still reads an answer that came in time. */
   onDeadline(): void {
-    if (!this.#attempt?.exchange.whole) this.giveUp(OUTCOMES.upstream_timeout);
+    if (!this.#attempts?.current?.exchange.whole) this.giveUp(OUTCOMES.upstream_timeout);
   }
 
   /** giveUp ends the attempt and the request. */
@@ -418,24 +366,17 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   #refuse(outcome: Outcome): void {
     const { responder } = this.#deps;
     const { requestId } = this.#record;
-    // RFC 9110 §15.5.6.
-    const allow = outcome.status === 405 ? `Allow: ${this.#admission.allow.join(', ')}\r\n` : '';
-    const moreLines = allow + this.#limitLines('');
-    const { start, body } =
+    const moreLines = this.#admission.allowLine + this.#limitLines('');
+    const answer =
       this.#grpc === null
         ? responder.refusal(outcome, requestId, this.#decision, moreLines)
         : responder.grpcRefusal(outcome, requestId, this.#decision, this.#grpc.refused(outcome) + moreLines);
     this.#record.reason = outcome.reason;
     if (outcome === OUTCOMES.queue_full) this.#admission.route?.pool?.countShed();
-    this.#complete(start, body);
+    this.#complete(answer);
   }
 
-  /** Answers in place of a backend. The reason stays `ok`. */
-  #answer(status: number, lines: string, body: string): void {
-    this.#complete(this.#deps.responder.own(status, lines, body.length, this.#record.requestId), body);
-  }
-
-  #complete(start: ResponseStart, body: string): void {
+  #complete({ start, body }: OwnAnswer): void {
     this.#record.status = start.status;
     if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
     this.#downstream.complete(start, body);
@@ -445,32 +386,15 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     if (this.#over) return;
     this.#over = true;
     this.#attempts?.close();
-    this.#fillRecord();
+    this.#record.totalMs = systemClock.monotonicMs() - this.#startMs;
+    describe(this.#record, this.#admission, this.body, this.#attempts);
     this.#grpc?.onWhole();
-    conclude(this.#record, this.#stats, this.#plan, this.#deps);
+    conclude(this.#record, this.#admission.route?.stats ?? this.#plan.unmatchedStats, this.#plan, this.#deps);
     this.#leave();
   }
 
   #leave(): void {
     if (this.#countedAs !== null) this.#deps.overload.ended(this.#countedAs);
     this.#plan.leave();
-  }
-
-  get #stats(): TimedCounters {
-    return this.#admission.route?.stats ?? this.#plan.unmatchedStats;
-  }
-
-  #fillRecord(): void {
-    const record = this.#record;
-    describe(record, this.#admission);
-    record.bytesIn = this.body?.receivedBytes ?? 0;
-    record.totalMs = systemClock.monotonicMs() - this.#startMs;
-    const attempts = this.#attempts;
-    if (attempts === null) return;
-    record.attempts = attempts.count;
-    record.queueMs = attempts.queueMs;
-    if (attempts.current === null) return;
-    record.upstreamMs = attempts.current.upstreamMs;
-    record.backend = attempts.current.target.backend.id;
   }
 }

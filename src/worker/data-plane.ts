@@ -20,7 +20,7 @@ import { Handler } from '../proxy/handler.ts';
 import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { PlannedBackend } from '../proxy/plan-pool.ts';
-import type { ProxyDeps } from '../proxy/transaction.ts';
+import type { ProxyDeps } from '../proxy/proxy-deps.ts';
 import { DescriptorRoom } from './descriptor-room.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
