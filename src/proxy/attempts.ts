@@ -160,15 +160,19 @@ export class Attempts implements QueuedRequest {
     if (this.current?.failed(error) !== true) return false;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
     if (Policy.isNothingDone(error.code)) this.#connectFailures += 1;
-    this.#wait?.settle();
+    // Else the permit is that of the attempt that takes its place (retry): a request that was sent before is still sent once more.
+    else this.#wait?.settle();
     return true;
   }
 
   /** retry follows failed, while the client has nothing of an answer. @returns false where this failure is the answer, which the caller gives */
   retry(error: LbError): boolean {
     const reason = this.#decide(error.code, error.retryable);
-    if (reason === null || this.#leftMs <= 0) return false;
     const wait = this.#makeWait();
+    if (reason === null || this.#leftMs <= 0) {
+      wait.settle();
+      return false;
+    }
     this.#prepare(wait, reason, this.outcomeOf(error));
     const follows = reason === 'connect' ? this.#tryElsewhere(error) : wait.askForPermit(true);
     // The deadline must not outlast the attempts: the client may read the answer slowly.

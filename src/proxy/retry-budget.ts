@@ -3,7 +3,8 @@
  * add budgetPercent to it at most.
  *
  * Invariant: inFlight ≤ max(this worker's share of minConcurrent, budgetPercent of the worker's active requests), when one begins.
- * A retry after a failed connection takes no permit: nothing was sent, so backends get no more requests than there are.
+ * A retry after a failed connection takes no permit: nothing was sent, so backends get no more requests than there are. One that has a
+ * permit keeps it.
  */
 import type { PlaceAmongWorkers } from '../contract/messages.ts';
 import type { RetrySettings } from '../contract/pool-settings.ts';

@@ -108,6 +108,39 @@ test('B9: an answer with a status that is retried waits for its turn, and passes
   assert.equal(proxy.metric('sluice_retries_total', 'status'), 5);
 });
 
+test('B9: a retry that finds a backend dead keeps its permit for the next one', async (t) => {
+  const dead = await startCapturingBackend(t);
+  await dead.close();
+  const firsts: (() => void)[] = [];
+  const seen = new Set<string>();
+  let retries = 0;
+  let mostRetries = 0;
+  const startBackend = () =>
+    startCapturingBackend(t, ({ target }, socket) => {
+      const reset = () => socket.resetAndDestroy();
+      if (!seen.has(target)) {
+        seen.add(target);
+        firsts.push(reset);
+        return null;
+      }
+      mostRetries = Math.max(mostRetries, ++retries);
+      setTimeout(() => {
+        retries--;
+        reset();
+      }, 300);
+      return null;
+    });
+  const backends = [await startBackend(), dead, await startBackend()];
+  const app = { retry: retrySettings({ budgetPercent: 0, minConcurrent: 1 }) };
+  const proxy = await startProxy(t, { backends, app });
+  const clients = await Promise.all(Array.from({ length: 40 }, () => proxy.connect()));
+  for (const [i, client] of clients.entries()) client.write(GET(`/${i}`));
+  await waitFor('all requests', () => firsts.length === clients.length);
+  for (const reset of firsts) reset();
+  for (const client of clients) assert.equal((await client.readResponse()).status, 502);
+  assert.equal(mostRetries, 1);
+});
+
 test('failed connections are replaced at once, whatever the budget', async (t) => {
   const dead = await startCapturingBackend(t);
   await dead.close();
