@@ -52,8 +52,8 @@ export class Attempt {
   }
 
   /** watchBody is called at the start: while the client sends its body slowly, it takes no place of the limit that follows latency. */
-  watchBody(body: RequestBody | null, timer: DeadlineTimer): void {
-    if (this.target.adaptive === null || body === null || body.done) return;
+  watchBody(body: RequestBody, timer: DeadlineTimer): void {
+    if (this.target.adaptive === null || body.done) return;
     const due = new Deadline(() => {
       if (this.#over || this.upstreamMs !== null || body.done) return;
       this.#setAwaited(!body.awaitsClient);

@@ -108,7 +108,7 @@ export class Attempts implements QueuedRequest {
     if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.
     this.connected();
-    this.current.watchBody(this.#owner.body, this.#pool.timer);
+    if (this.#owner.body !== null) this.current.watchBody(this.#owner.body, this.#pool.timer);
   }
 
   #countRetry(backend: Backend): void {
