@@ -108,10 +108,12 @@ export class DescriptorRoom {
       isExclusive ||= connections.isExclusive;
     }
     for (const each of servers) inFlight += each.inFlight;
-    const connectionCount = server.connectionCount + openCount + handler.tunnels.openCount;
+    const tunnelCount = handler.tunnels.openCount;
+    const connectionCount = server.connectionCount + openCount + tunnelCount;
     this.#baseCount ??= openFiles() - connectionCount;
     const leftCount = this.#limit - RESERVE - this.#baseCount - connectionCount;
-    const waitingCount = Math.max(0, handler.traffic.inFlight - inFlight);
+    // Tunnels have a place at their backend, but are no requests in flight any more.
+    const waitingCount = Math.max(0, handler.traffic.inFlight + tunnelCount - inFlight);
     /** Connections to backends that will be needed. */
     const dueCount = (clientCount: number): number => (isExclusive ? clientCount + waitingCount : 0);
     return { leftCount, parkedCount, dueCount };
