@@ -71,7 +71,8 @@ const DEFAULTS = {
 type GivenOptions = Omit<LimiterOptions, keyof typeof DEFAULTS> & Partial<LimiterOptions>;
 
 export class Limiter {
-  readonly #options: LimiterOptions;
+  /** Without `before`: a limiter that has closed must not be kept. */
+  readonly #options: Omit<LimiterOptions, 'before'>;
   readonly #clock: LimiterOptions['clock'];
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
@@ -89,14 +90,14 @@ export class Limiter {
   readonly #returned = new WeakSet<Decision>();
 
   constructor(given: GivenOptions) {
-    const options = { ...DEFAULTS, ...given };
+    const { before, ...options }: LimiterOptions = { ...DEFAULTS, ...given };
     const { clock, replacement, maxKeys } = options;
     this.#options = options;
     this.#clock = clock;
     const startMs = clock.monotonicMs();
     this.#emptyAtMs = (hash) => (replacement && !this.#health.hasHeard(hash) ? startMs : null);
     this.#bucketsPerPolicy = maxKeys;
-    this.#local = options.before === undefined ? new LocalBuckets(maxKeys) : options.before.#local;
+    this.#local = before === undefined ? new LocalBuckets(maxKeys) : before.#local;
     this.#health = new StoreHealth(options);
     this.#waiting = new DeadlineQueue(options, (waiter) => this.#answerAlone(waiter));
   }

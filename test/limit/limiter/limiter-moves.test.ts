@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { LbError } from '../../../src/contract/errors.ts';
+import { waitFor } from '../../support/wait.ts';
 import {
   allowed,
   CALLER_NAME,
@@ -38,4 +41,27 @@ test('requests that wait when a store is left still get its answer', async () =>
   await limiter.finishWaiting();
   await limiter.close();
   assert.equal((await taken).source, 'store');
+});
+
+test('a limiter that another one has followed is not kept in memory', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  const policies = [policyOf()];
+  const make = (before?: ReturnType<typeof makeLimiter>) =>
+    makeLimiter({ store: memoryStore(), policies, ...(before && { before: before.limiter }) });
+  const left: WeakRef<object>[] = [];
+  let last = make();
+  for (let i = 0; i < 5; i++) {
+    const former = last;
+    left.push(new WeakRef(former.limiter));
+    await takeMany(former.limiter, 5);
+    last = make(former);
+    await former.limiter.close();
+  }
+  await waitFor('the former limiters to go', () => {
+    collect();
+    // The last one may still be on the stack.
+    return left.filter((each) => each.deref() !== undefined).length <= 1;
+  });
+  assert.equal(last.limiter.breakerOpen, false);
 });
