@@ -47,6 +47,10 @@ test('B37: a reload under load moves to another database and back: clients and k
   const { body } = await askJson(`${acme}/keys`, { method: 'POST' });
   const headers = { 'x-api-key': String(body.key) };
   await sql.query("insert into clients (client_id, mode) values ('127.0.0.1', 'blocked')");
+  // So many that the old database is left a moment after the change.
+  await sql.query(
+    "insert into clients (client_id, mode) select 'c' || n, 'unlimited' from generate_series(1, 30000) n",
+  );
   const load = startLoad({ url: sluice.proxyUrl, connections: 8, pauseMs: 2, headers });
   t.after(() => load.stop());
   await load.atLeast(50);
@@ -61,6 +65,9 @@ test('B37: a reload under load moves to another database and back: clients and k
   assert.equal((await askJson(acme)).status, 404);
   assert.deepEqual(await metricOf(sluice.adminUrl, 'sluice_config_last_reload_success'), 1);
   await waitFor('the first database to be left', async () => (await connectionsTo(first)) === 0);
+
+  const loads = sluice.stdout.filter((line) => line.includes('clients loaded')).length;
+  assert.equal(loads, 2, 'each database is read once');
 
   // Writes of its own, and of others by NOTIFY or poll.
   const here = clientAt(sluice, '127.0.0.1');

@@ -63,19 +63,21 @@ export class PrimaryDirectory {
   /**
    * prepare loads everybody from the database of a coming revision, beside the one in force; called by a reload. null: it is the same
    * one. Throws LbError, as Database does, where that cannot be done, and has changed nothing then.
+   * @param loadMs for tests
    */
-  async prepare({ url }: Settings['database']): Promise<SettingsChange | null> {
+  async prepare({ url }: Settings['database'], loadMs = LOAD_MS): Promise<SettingsChange | null> {
     if (url === null || url === this.#url) return null;
     const logger = this.#logger;
     const next = new Database({ target: { kind: 'url', url }, logger });
     const feed = new DirectoryFeed({ database: next, secret: this.#secret, logger });
-    const cancel = () => feed.close().then(() => next.close());
+    // At once: what the feed still reads could take minutes, and is cut.
+    const cancel = () => Promise.all([feed.close(), next.close()]).then(() => undefined);
     feed.start();
-    await atMost(feed.firstTry, LOAD_MS);
+    await atMost(feed.firstTry, loadMs);
     if (!feed.loaded) {
       const { failure } = feed;
       await cancel();
-      const reason = failure?.message ?? `not within ${LOAD_MS / 1_000} s`;
+      const reason = failure?.message ?? `not within ${loadMs / 1_000} s`;
       throw new LbError(
         failure?.code ?? 'database_unavailable',
         `the new database cannot be read: ${reason}`,
@@ -85,15 +87,15 @@ export class PrimaryDirectory {
   }
 
   #moveTo(url: string, next: Database, feed: DirectoryFeed): () => Promise<void> {
-    const former = this.feed;
+    // Before the move: it would read everybody again, from the new database.
+    const left = this.feed.close();
     const closeFormer = this.#storage.database.moveTo(next);
     this.#url = url;
     this.feed = feed;
     this.streams.follow(feed);
     return async () => {
       await atMost(this.streams.allTold(), MOVED_MS);
-      await former.close();
-      await closeFormer();
+      await Promise.all([left, closeFormer()]);
     };
   }
 
