@@ -5,7 +5,8 @@ import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
 import { checkPemFiles, PemFiles, type Tolerates } from './pem-files.ts';
 import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
-import { readText } from './read-file.ts';
+import { digestOf, readText } from './read-file.ts';
+import type { Parsed } from './schema/addresses.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
 import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
 import { warningsOf } from './warnings.ts';
@@ -17,6 +18,8 @@ export type LoadResult = LoadedConfig | { problems: Problem[] };
 export interface LoadedConfig {
   settings: Settings;
   warnings: Problem[];
+  /** Of the file's text; see digestOf. */
+  digest: string;
 }
 
 /**
@@ -25,7 +28,8 @@ export interface LoadedConfig {
  * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
  */
 export function loadConfig(path: string, env: Environment, tolerates: Tolerates = () => false): LoadResult {
-  const source = readSource(path, env);
+  const text = readText(path);
+  const source = sourceOf(text, env);
   if (source.value === undefined) return { problems: sortProblems(source.problems) };
   if (source.value === null && source.problems.length === 0)
     return { problems: unreadable('the file is empty').problems };
@@ -39,7 +43,8 @@ export function loadConfig(path: string, env: Environment, tolerates: Tolerates 
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
   if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };
   const settings = compileSettings(parsed.data, files);
-  return { settings, warnings: sortProblems([...warningsOf(settings)].map(located)) };
+  const digest = 'value' in text ? digestOf(text.value) : '';
+  return { settings, warnings: sortProblems([...warningsOf(settings)].map(located)), digest };
 }
 
 /**
@@ -51,7 +56,7 @@ export function loadAdmin(
   env: Environment,
   token: string | null,
 ): { admin: AdminSettings } | { problems: Problem[] } {
-  const source = readSource(path, env);
+  const source = sourceOf(readText(path), env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
   const parsed = adminSchema.safeParse(token !== null && isMapping(admin) ? { ...admin, token } : admin);
   // A problem without a path is one of the whole file.
@@ -78,8 +83,7 @@ export function changedRestartKeys(before: Settings, after: Settings): string[] 
   return changed;
 }
 
-function readSource(path: string, env: Environment): YamlSource {
-  const text = readText(path);
+function sourceOf(text: Parsed<string>, env: Environment): YamlSource {
   return 'message' in text ? unreadable(text.message) : parseYaml(text.value, env);
 }
 

@@ -1,4 +1,5 @@
 /** Reads files that the configuration names, and the configuration itself. */
+import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { Parsed } from './schema/addresses.ts';
@@ -16,6 +17,11 @@ export function readText(path: string): Parsed<string> {
     const message = READ_FAILURES[systemCodeOf(thrown) ?? ''];
     return { message: message ?? `the file cannot be read: ${toError(thrown).message}` };
   }
+}
+
+/** digestOf tells one text from another where the text, which may hold secrets, must not be kept. */
+export function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** readFileSync would read a device or a pipe without end. */

@@ -6,11 +6,10 @@
  * case, because not every file system has events and a link may lead out of the folder. Facts that have changed count once they are the
  * same in two looks, SETTLE_MS apart, so that a file that is being written is left alone; then the text decides.
  */
-import { createHash } from 'node:crypto';
 import { type FSWatcher, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { readText } from '../config/read-file.ts';
+import { digestOf, readText } from '../config/read-file.ts';
 import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 
@@ -31,7 +30,7 @@ export class ConfigWatch {
   #poll: NodeJS.Timeout | null = null;
   #events: FSWatcher | null = null;
   #soon: NodeJS.Timeout | null = null;
-  /** What is known of the file: its text, its facts with that text, and those of the last look. */
+  /** What is known of the file: the digest of its text, its facts with that text, and those of the last look. */
   #text: string | null = null;
   #known: string | null = null;
   #last: string | null = null;
@@ -40,14 +39,17 @@ export class ConfigWatch {
     this.#options = options;
   }
 
-  /** configure turns it on or off. Changes count from the moment on in which it is turned on. */
-  configure(isOn: boolean): void {
+  /**
+   * configure turns it on or off. What has changed since the configuration in force was read is a change, however long it took to come into
+   * force. @param digest of its text
+   */
+  configure(isOn: boolean, digest: string): void {
+    this.#text = digest;
     if (isOn === (this.#poll !== null)) return;
     if (!isOn) {
       this.close();
       return;
     }
-    this.#text = this.#read();
     this.#poll = setInterval(() => void this.#look(), POLL_MS).unref();
     this.#watchFolder();
   }
@@ -117,9 +119,9 @@ export class ConfigWatch {
     }
   }
 
-  /** A digest: the text may hold secrets. null: it cannot be read. */
+  /** The digest of the text; null: it cannot be read. */
   #read(): string | null {
     const text = readText(this.#options.path);
-    return 'value' in text ? createHash('sha256').update(text.value).digest('hex') : null;
+    return 'value' in text ? digestOf(text.value) : null;
   }
 }

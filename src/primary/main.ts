@@ -82,6 +82,7 @@ class Primary {
       reopenLogs: () => {
         this.#log.reopen();
         this.#parts.supervisor?.broadcast({ type: 'reopen-logs' });
+        void this.#parts.succession?.passOn('SIGUSR1');
       },
       // During the start it waits, too.
       replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledReplacement()),
@@ -107,9 +108,13 @@ class Primary {
     this.#ready.resolve();
   }
 
-  /** During the start it waits for the end of the start: the file may have changed since it was read. */
+  /**
+   * During the start it waits for the end of the start: the file may have changed since it was read. A primary that takes this one's
+   * place reads the file in its stead.
+   */
   async #reload(): Promise<void> {
     await this.#ready.promise;
+    if (await this.#parts.succession?.passOn('SIGHUP')) return;
     this.#notifier.reloading();
     await this.#parts.reloader?.reload();
     void this.#notifier.ready(this.#status());

@@ -37,6 +37,8 @@ export interface PrimaryOptions {
   warnings: readonly Problem[];
   /** Read again by every reload. */
   configPath: string;
+  /** Of its text, as it was read for the start. */
+  digest: string;
   env: NodeJS.ProcessEnv;
   /** Holds the signals that have come since the first line of this process. */
   signals: ProcessSignals;
@@ -124,7 +126,8 @@ export class PrimaryParts {
     const buckets = await this.#openBuckets(storage.database, briefing);
     const { registry } = health;
     const admin = await this.#openAdmin({ directory, registry, supervisor, reloader, buckets, tls, acme });
-    this.succession = new Succession({ sockets, storage, admin, health: file, logger: log.logger });
+    const revision = () => reloader.current.number;
+    this.succession = new Succession({ sockets, storage, admin, health: file, revision, logger: log.logger });
 
     await this.#unlessStopped(workersServe);
     acme.start();
@@ -161,12 +164,12 @@ export class PrimaryParts {
   }
 
   #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {
-    const { configPath, env } = this.#options;
+    const { configPath, digest, env } = this.#options;
     const { log, lifecycle } = this.#process;
     const reloader = new Reloader({
       ...state,
       ...this.#fleet,
-      ...{ configPath, env, prepare, log, collector: this.#collector },
+      ...{ configPath, digest, env, prepare, log, collector: this.#collector },
       onFileChange: () => void this.#process.reload(),
     });
     this.reloader = reloader;

@@ -30,6 +30,8 @@ export interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
   initial: Revision;
+  /** Of the text that it was read from. */
+  digest: string;
   log: ProcessLog;
   storage: Storage;
   /** What a revision changes, beside the log. */
@@ -67,9 +69,9 @@ export class Reloader {
   constructor(options: ReloaderOptions) {
     this.#options = options;
     this.current = options.initial;
-    const { configPath: path, log, initial, onFileChange: onChange } = options;
+    const { configPath: path, log, initial, digest, onFileChange: onChange } = options;
     this.#watch = new ConfigWatch({ path, logger: log.logger, onChange });
-    this.#watch.configure(initial.settings.watch);
+    this.#watch.configure(initial.settings.watch, digest);
   }
 
   /** close ends the watch of the file. */
@@ -134,7 +136,10 @@ export class Reloader {
   }
 
   /** @param changes emptied once they are in force */
-  async #enforce({ settings, warnings }: LoadedConfig, changes: SettingsChange[]): Promise<ReloadOutcome> {
+  async #enforce(
+    { settings, warnings, digest }: LoadedConfig,
+    changes: SettingsChange[],
+  ): Promise<ReloadOutcome> {
     const { log, storage, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
     const clock = changes.find(({ nowUs }) => nowUs !== undefined) ?? storage;
@@ -146,6 +151,7 @@ export class Reloader {
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
+    this.#watch.configure(settings.watch, digest);
     // Before the settings. What is forked from now on inherits the sockets.
     const finishes = changes.splice(0).map((change) => change.commit(links()));
     const pendingWorkers = await this.#apply(this.current);
@@ -159,7 +165,6 @@ export class Reloader {
   #apply(revision: Revision): Promise<number[]> {
     const { health, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
-    this.#watch.configure(settings.watch);
     void health.configure(settings.pools);
     directory.configure(settings);
     collector.keepOnly(liveSeries(settings));

@@ -33,6 +33,8 @@ interface SuccessionOptions {
   admin: AdminPort;
   /** One primary at a time writes it. */
   health: HealthFile;
+  /** The number of the revision in force. */
+  revision: () => number;
   logger: Logger;
 }
 
@@ -40,6 +42,10 @@ interface SuccessionOptions {
 export class Succession {
   readonly #options: SuccessionOptions;
   #successor: ChildProcess | null = null;
+  /** Whether the new one serves in the end; null: none starts. */
+  #outcome: Promise<boolean> | null = null;
+  /** Signals that came too late for what the new one has read and opened. */
+  readonly #missed = new Set<NodeJS.Signals>();
   #released: Promise<void> | null = null;
   /** Whether this primary stops or has been replaced: then it takes nothing back. */
   #abandoned = false;
@@ -55,17 +61,38 @@ export class Succession {
 
   /** replace resolves with whether a new primary serves; never rejects. If not, everything is as before. */
   async replace(): Promise<boolean> {
-    const { logger } = this.#options;
-    if (this.#successor !== null || this.#abandoned) {
-      logger.warn('SIGUSR2 is ignored: this primary is being replaced already, or stops');
+    if (this.#outcome !== null || this.#abandoned) {
+      this.#options.logger.warn('SIGUSR2 is ignored: this primary is being replaced already, or stops');
       return false;
     }
+    this.#missed.clear();
+    this.#outcome = this.#replaceOnce();
+    const isReplaced = await this.#outcome;
+    this.#outcome = null;
+    return isReplaced;
+  }
+
+  /**
+   * passOn waits for the end of a replacement that is under way, and sends the new primary the signal: it may have read the configuration,
+   * or opened the log, before. @returns whether it did
+   */
+  async passOn(signal: NodeJS.Signals): Promise<boolean> {
+    this.#missed.add(signal);
+    return (await this.#outcome) ?? false;
+  }
+
+  async #replaceOnce(): Promise<boolean> {
+    const { logger, revision } = this.#options;
+    const revisionBefore = revision();
     try {
       const successor = this.#spawn();
       await withDeadline(this.#untilReady(successor), READY_MS, 'the start of the new primary');
       // It is the primary from now on: the end of this one must not end it.
       this.#successor = null;
       this.#abandoned = true;
+      // By a reload that the admin port was asked for.
+      if (revision() !== revisionBefore) this.#missed.add('SIGHUP');
+      for (const signal of this.#missed) successor.kill(signal);
       return true;
     } catch (thrown) {
       if (!this.#abandoned)

@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
+import { digestOf } from '../../src/config/read-file.ts';
 import { ConfigWatch } from '../../src/primary/config-watch.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
@@ -15,7 +24,7 @@ function watched(t: TestContext, path: string): { count: () => number; watch: Co
   };
   const watch = new ConfigWatch({ path, logger: pino({ level: 'silent' }), onChange });
   t.after(() => watch.close());
-  watch.configure(true);
+  watch.configure(true, digestOf(readFileSync(path, 'utf8')));
   return { count: () => count, watch };
 }
 
@@ -75,17 +84,20 @@ test('a file that is being written is left alone until it rests', async (t) => {
   assert.equal(count(), settled);
 });
 
-test('turned off it notices nothing, and what was missed does not count when it is turned on', async (t) => {
+test('turned off it notices nothing; turned on, what has changed since the configuration in force was read', async (t) => {
   const path = join(tempFolder(t), 'sluice.yaml');
   writeFileSync(path, 'one');
   const { count, watch } = watched(t, path);
-  watch.configure(false);
+  watch.configure(false, '');
   writeFileSync(path, 'two');
   await pause(500);
-  watch.configure(true);
+  watch.configure(true, digestOf('two'));
   await pause(500);
   assert.equal(count(), 0);
   unlinkSync(path);
   writeFileSync(path, 'three');
   await waitFor('the change', () => count() === 1);
+  watch.configure(false, '');
+  watch.configure(true, digestOf('two'));
+  await waitFor('what has changed meanwhile', () => count() === 2);
 });

@@ -1,6 +1,6 @@
 /** SIGUSR2 where systemd can be told of another pid: a program in the place of systemd-notify writes down what it is told. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -98,6 +98,34 @@ for (const moment of ['before', 'after']) {
     await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
   });
 }
+
+test('B39: a reload and a new log file that come while the primary is replaced reach the new one', async (t) => {
+  const folder = tempFolder(t);
+  const file = join(folder, 'sluice.log');
+  const { sluice, config, mainPid, url, adminUrl } = await scene(t, { log: { file } });
+  const other = await startNamed('b');
+  t.after(() => other.close());
+  sluice.signal('SIGUSR2');
+  const hasGivenWay = () =>
+    ask(`${adminUrl}/livez`).then(
+      () => false,
+      () => true,
+    );
+  await waitFor('the old one to give way', hasGivenWay, { timeoutMs: START_MS });
+  sluice.configure({ ...config, pools: poolOf([other]) });
+  renameSync(file, `${file}.1`);
+  sluice.signal('SIGUSR1');
+  sluice.signal('SIGHUP');
+  await waitFor('another primary', () => mainPid() !== sluice.pid, { timeoutMs: START_MS });
+  const hasReloaded = () =>
+    readFileSync(file, 'utf8')
+      .split('\n')
+      .some((line) => line.includes(`"pid":${mainPid()},`) && line.includes('"msg":"reloaded"'));
+  await waitFor('its reload in the new file', hasReloaded, { timeoutMs: START_MS });
+  assert.equal((await ask(url)).text, 'b');
+  process.kill(mainPid(), 'SIGTERM');
+  await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
+});
 
 test('B39: a new primary that cannot serve changes nothing', async (t) => {
   const { sluice, config, mainPid, url, adminUrl } = await scene(t);
