@@ -159,7 +159,8 @@ test('B39: a new primary that cannot serve changes nothing', async (t) => {
 });
 
 test('B39: an old primary that is told to stop while it drains leaves the new one alone', async (t) => {
-  const { sluice, mainPid, url, adminUrl } = await scene(t);
+  // Longer than the slow request, also where the new primary starts at once.
+  const { sluice, mainPid, url, adminUrl } = await scene(t, { timeouts: { drain: '20s' } });
   const before = sluice.pid;
   const slow = ask(`${url}/slow?ms=${SLOW_MS}`);
   sluice.signal('SIGUSR2');
