@@ -117,7 +117,7 @@ class Primary {
     if (await this.#parts.succession?.passOn('SIGHUP')) return;
     this.#notifier.reloading();
     await this.#parts.reloader?.reload();
-    void this.#notifier.ready(this.#status());
+    this.#notifier.reloaded(this.#status());
   }
 
   /** For `systemctl status`. */

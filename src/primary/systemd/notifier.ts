@@ -33,7 +33,7 @@ export class SystemdNotifier {
     this.#watchdogMs = this.#isUsed && isOurs && watchdogMs > 0 ? watchdogMs : null;
   }
 
-  /** ready: the start or a reload is over. The pid tells systemd whom to watch: a primary may have replaced another one. Never rejects. */
+  /** ready: the start is over. The pid tells systemd whom to watch: a primary may have replaced another one. Never rejects. */
   ready(status: string): Promise<void> {
     return this.#send('READY=1', `MAINPID=${process.pid}`, `STATUS=${status}`);
   }
@@ -43,13 +43,18 @@ export class SystemdNotifier {
     return this.#isUsed;
   }
 
-  /** reloading: `ready` follows. */
+  /** reloading: `reloaded` follows. */
   reloading(): void {
     void this.#send(
       'RELOADING=1',
       `MONOTONIC_USEC=${process.hrtime.bigint() / NS_PER_US}`,
       'STATUS=reloading',
     );
+  }
+
+  /** reloaded: a reload is over. Without the pid: another primary may have told systemd its own while it was under way. */
+  reloaded(status: string): void {
+    void this.#send('READY=1', `STATUS=${status}`);
   }
 
   stopping(): void {
