@@ -22,8 +22,6 @@ interface WaitOwner extends QueuedRequest {
   giveUp(outcome?: Outcome): void;
   /** The time for all attempts is over. */
   onDue(): void;
-  /** See AttemptsOwner. */
-  crash(thrown: unknown): void;
 }
 
 /** AttemptWait is made by Attempts once something waits or has failed. */
@@ -32,6 +30,7 @@ export class AttemptWait {
   queueMs = 0;
   readonly #pool: PlannedPool;
   readonly #owner: WaitOwner;
+  readonly #request: { crash(thrown: unknown): void };
   readonly #deadline = new Deadline(() => this.#owner.onDue());
   #timer: NodeJS.Timeout | null = null;
   #hasPermit = false;
@@ -39,9 +38,11 @@ export class AttemptWait {
   /** null: it is not in the queue. */
   #queuedMs: number | null = null;
 
-  constructor(pool: PlannedPool, owner: WaitOwner) {
+  /** @param request see AttemptsOwner */
+  constructor(pool: PlannedPool, owner: WaitOwner, request: { crash(thrown: unknown): void }) {
     this.#pool = pool;
     this.#owner = owner;
+    this.#request = request;
   }
 
   /** bound begins the time that is left for all attempts. */
@@ -86,7 +87,7 @@ export class AttemptWait {
       try {
         act();
       } catch (thrown) {
-        this.#owner.crash(thrown);
+        this.#request.crash(thrown);
       }
     }, waitMs);
   }

@@ -90,7 +90,7 @@ export class Attempts implements QueuedRequest {
       this.#tryAt(backend);
     } catch (thrown) {
       this.#wait?.end();
-      this.crash(thrown);
+      this.#owner.crash(thrown);
     }
     return true;
   }
@@ -168,11 +168,11 @@ export class Attempts implements QueuedRequest {
   /** retry follows failed, while the client has nothing of an answer. @returns false where this failure is the answer, which the caller gives */
   retry(error: LbError): boolean {
     const reason = this.#decide(error.code, error.retryable);
-    const wait = this.#makeWait();
     if (reason === null || this.#leftMs <= 0) {
-      wait.settle();
+      this.#wait?.settle();
       return false;
     }
+    const wait = this.#makeWait();
     this.#prepare(wait, reason, this.outcomeOf(error));
     const follows = reason === 'connect' ? this.#tryElsewhere(error) : wait.askForPermit(true);
     // The deadline must not outlast the attempts: the client may read the answer slowly.
@@ -196,7 +196,7 @@ export class Attempts implements QueuedRequest {
   }
 
   #makeWait(): AttemptWait {
-    this.#wait ??= new AttemptWait(this.#pool, this);
+    this.#wait ??= new AttemptWait(this.#pool, this, this.#owner);
     return this.#wait;
   }
 
@@ -255,10 +255,6 @@ export class Attempts implements QueuedRequest {
     const { current } = this;
     if (current?.failed(noHead(this.#pool.responseMs))) current.exchange.destroy({ memoryIsFree: false });
     this.giveUp(OUTCOMES.upstream_timeout);
-  }
-
-  crash(thrown: unknown): void {
-    this.#owner.crash(thrown);
   }
 
   /** cancel ends the attempt, and the wait for another one. @param options see Exchange.destroy */
