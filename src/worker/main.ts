@@ -298,6 +298,8 @@ class WorkerMain {
   /** Resolves when a new primary needs this worker no more, or when the time without one is over. @returns whether there is a new one */
   async #serveOn(): Promise<boolean> {
     const { orphanFolder: folder } = this.#place;
+    // A reload may be at work, which closes sockets that are listed below.
+    await this.#settled;
     const settings = this.#dataPlane?.settings;
     if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return false;
     const { graceWithoutMs: graceMs } = settings.primary;
