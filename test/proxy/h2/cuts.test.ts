@@ -146,6 +146,7 @@ test('an upload goes on behind an answer without content, as long as it likes', 
   const { reason } = await accessLineOf(proxy, () => true);
   assert.equal(reason, 'ok');
   assert.deepEqual(client.all(TYPES.reset, 1), []);
+  await waitFor('the end at the backend', () => backend.closed.count === 1);
 });
 
 /** startEndless205 answers each request by a 205 whose body goes on for ever. It counts the connections that were closed. */
