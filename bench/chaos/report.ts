@@ -16,7 +16,7 @@ const INTRODUCTION = `What clients notice when something fails around or inside 
 * **Quiet** is the same load just before something is broken; p99 is the latency that 99 of 100 good answers keep.
 * **The others**, where a backend is bad, are the requests that were due 1.5 s or more after that began, when it has been ejected. *All* begin with the fault: each worker learns of a slow backend by tries that took
   300 ms, and by then the backend has those that are under way; others wait for one of the 64 connections meanwhile.
-* **Slow readers** have the small windows and segments of an attack over a network, and ask for 192 KiB. With the segments of the loopback a few hundred of them take the TCP memory of the whole machine, behind any of
+* **Slow clients** come 800 a second, and are measured once all are there. Slow readers have the small windows and segments of an attack over a network, and ask for 192 KiB. With the segments of the loopback a few hundred of them take the TCP memory of the whole machine, behind any of
   the servers ([more](operating.md#slow-clients)).
 * **A row** is a bar: what must hold while the fault is there, what was measured, and whether it was reached. \`–\` in the column of a peer: the fault or the figure does not exist there.
 * **The seed** makes a run repeatable: what is killed when, in which order. Times of the machine are not part of it.`;
