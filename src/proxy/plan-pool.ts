@@ -39,13 +39,13 @@ export interface PoolDeps extends PlaceAmongWorkers {
   /** See ConnectionSettings. */
   onOpening?: () => void;
   /** A connection to a backend could not be opened, and this machine was not the cause. */
-  onBackendFailure: (pool: string, backend: Backend, detail: string) => void;
+  onConnectFailure: (pool: string, backend: Backend, detail: string) => void;
   /** Bounded by LiveResults. */
-  onBackendError: (error: BackendError) => void;
+  onRequestError: (error: RequestError) => void;
 }
 
-/** BackendError is a request that a backend of a pool with `outlier` has failed. */
-export interface BackendError {
+/** RequestError is a request that a backend of a pool with `outlier` has failed. */
+export interface RequestError {
   pool: string;
   backend: string;
   /** Errors in a row in this worker. */
@@ -184,7 +184,7 @@ function planBackend(
     onFault,
     ...(onOpening && { onOpening }),
     onConnected,
-    onConnectFailed: (detail: string) => deps.onBackendFailure(poolName, backend, detail),
+    onConnectFailed: (detail: string) => deps.onConnectFailure(poolName, backend, detail),
   };
   return {
     poolName,
@@ -192,7 +192,7 @@ function planBackend(
     connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
     stats: backendCounters(metrics, poolName, id),
     results: new LiveResults(backend, timer, (streak, detail) =>
-      deps.onBackendError({ pool: poolName, backend: id, streak, detail }),
+      deps.onRequestError({ pool: poolName, backend: id, streak, detail }),
     ),
     adaptive: null,
     transport,

@@ -50,7 +50,7 @@ interface DataPlaneOptions
   extends WorkerPlace,
     Omit<
       PlanDeps,
-      'wires' | 'limiter' | 'slowStart' | 'onFault' | 'onOpening' | 'onBackendFailure' | 'onBackendError'
+      'wires' | 'limiter' | 'slowStart' | 'onFault' | 'onOpening' | 'onConnectFailure' | 'onRequestError'
     >,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
@@ -112,8 +112,8 @@ export class DataPlane {
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
       slowStart: new SlowStart(options.timer),
       onOpening: () => this.#room.opened(),
-      onBackendFailure: (pool, backend, detail) => this.#tellConnectFailure(pool, backend, detail),
-      onBackendError: (error) => send({ type: 'request-error', ...error }),
+      onConnectFailure: (pool, backend, detail) => this.#tellConnectFailure(pool, backend, detail),
+      onRequestError: (error) => send({ type: 'request-error', ...error }),
     };
     this.#plan = this.#makePlan(first, null);
     const plan = (): Plan => this.#plan;

@@ -25,7 +25,7 @@ import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';
-import type { BackendError } from '../../src/proxy/plan-pool.ts';
+import type { RequestError } from '../../src/proxy/plan-pool.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { wireEngine } from '../../src/worker/inbound/http1/wire-engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
@@ -97,7 +97,7 @@ export interface TestProxy {
   lines: AccessRecord[];
   failures: { pool: string; backend: string; detail: string }[];
   /** What `outlier` counts. */
-  errors: BackendError[];
+  errors: RequestError[];
   /** Errors of the proxy's own, which fail the test at its end, unless it takes them out. */
   faults: unknown[];
   server: InboundServer;
@@ -186,10 +186,10 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const worker = { workerIndex: 0, workerCount: 1 };
   const onFault = (error: Error) => faults.push(error);
   const failures: TestProxy['failures'] = [];
-  const onBackendFailure = (poolName: string, { id: backend }: Backend, detail: string) =>
+  const onConnectFailure = (poolName: string, { id: backend }: Backend, detail: string) =>
     failures.push({ pool: poolName, backend, detail });
   const errors: TestProxy['errors'] = [];
-  const onBackendError = (error: BackendError) => errors.push(error);
+  const onRequestError = (error: RequestError) => errors.push(error);
   const slowStart = new SlowStart(timer);
   const deps = {
     timer,
@@ -198,8 +198,8 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     lookup,
     wires,
     onFault,
-    onBackendFailure,
-    onBackendError,
+    onConnectFailure,
+    onRequestError,
     limiter: options.limiter ?? limiter,
     ...worker,
   };

@@ -54,7 +54,7 @@ class World {
     this.timer = new DeadlineTimer({ clock, onError: onFault });
     const metrics = new WorkerMetrics();
     const own = { timer: this.timer, metrics };
-    const events = { onFault, onBackendFailure: nothing, onBackendError: nothing };
+    const events = { onFault, onConnectFailure: nothing, onRequestError: nothing };
     const byAddress = (_address: string, grouped: string) => ({
       client: null,
       bucketName: grouped,
