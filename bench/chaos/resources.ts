@@ -43,10 +43,16 @@ export async function filesBack(
   return atMost('descriptors are back', grown, SLACK, { unit: ' more', exact: true });
 }
 
-/** MemorySamples takes the resident set once a second. */
+/** MemorySample has the resident set of each process. */
+interface MemorySample {
+  atMin: number;
+  mib: number[];
+}
+
+/** MemorySamples takes the resident set of each serving process once a second. */
 export class MemorySamples {
   readonly #subject: Subject;
-  readonly #samples: { atMin: number; mib: number }[] = [];
+  readonly #samples: MemorySample[] = [];
   readonly #timer: NodeJS.Timeout;
 
   constructor(subject: Subject) {
@@ -64,22 +70,39 @@ export class MemorySamples {
     const fifth = Math.max(1, Math.floor(this.#samples.length / 5));
     const mean = (from: number) => {
       const part = this.#samples.slice(from, from + fifth);
-      return part.reduce((sum, { mib }) => sum + mib, 0) / part.length;
+      return part.reduce((sum, { mib }) => sum + sumOf(mib), 0) / part.length;
     };
     return mean(this.#samples.length - fifth) - mean(Math.min(fifth, this.#samples.length - fifth));
   }
 
-  /** slopeMiBPerMin is the line of least squares through all samples but those of the first fifth. */
+  /** slopeMiBPerMin is slopeOf all samples but those of the first fifth. */
   slopeMiBPerMin(): number {
-    const samples = this.#samples.slice(Math.floor(this.#samples.length / 5));
-    const mean = (of: (sample: { atMin: number; mib: number }) => number) =>
-      samples.reduce((sum, sample) => sum + of(sample), 0) / samples.length;
-    const [x, y] = [mean(({ atMin }) => atMin), mean(({ mib }) => mib)];
-    const spread = mean(({ atMin }) => (atMin - x) ** 2);
-    return spread === 0 ? 0 : mean(({ atMin, mib }) => (atMin - x) * (mib - y)) / spread;
+    return slopeOf(this.#samples.slice(Math.floor(this.#samples.length / 5)));
   }
 
   #take(): void {
-    this.#samples.push({ atMin: nowMs() / 60_000, mib: rssMiB(this.#subject) });
+    const mib = this.#subject.workerPids().map((pid) => rssBytes([pid]) / 2 ** 20);
+    this.#samples.push({ atMin: nowMs() / 60_000, mib });
   }
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+/**
+ * slopeOf compares the least of each process in the two halves of the time: a line through all samples would have a slope of some
+ * MiB/min from what lies between two collections of garbage, which are minutes apart.
+ */
+export function slopeOf(samples: readonly MemorySample[]): number {
+  const half = Math.floor(samples.length / 2);
+  const [first, second] = [samples.slice(0, half), samples.slice(half)];
+  const minutes = (second[0]?.atMin ?? 0) - (first[0]?.atMin ?? 0);
+  return minutes === 0 ? 0 : (sumOf(leastOf(second)) - sumOf(leastOf(first))) / minutes;
+}
+
+/** For each place among the processes. One that has just ended has a resident set of 0. */
+function leastOf(samples: readonly MemorySample[]): number[] {
+  const places = samples[0]?.mib.map((_, place) => place) ?? [];
+  return places.map((place) => Math.min(...samples.map(({ mib }) => mib[place] || Number.POSITIVE_INFINITY)));
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { atLeast, atMost, type Fault } from '../../bench/chaos/fault.ts';
 import { reportOf } from '../../bench/chaos/report.ts';
+import { slopeOf } from '../../bench/chaos/resources.ts';
 import { readRun } from '../../bench/chaos/run.ts';
 import { noneFailed } from '../../bench/chaos/stage.ts';
 import type { SubjectKind } from '../../bench/chaos/subjects/subject.ts';
@@ -128,4 +129,15 @@ test('make chaos takes names of faults, a seed and a peer, and refuses others wi
     assert.equal(code, 2, word);
     assert.match(stderr.join('\n'), said);
   }
+});
+
+test('the slope of the memory ignores what lies between two collections of garbage', () => {
+  const sawtooth = (atMin: number) => 90 + 3 * (atMin % 4);
+  const samples = (leak: number) =>
+    Array.from({ length: 480 }, (_, i) => i / 60).map((atMin) => ({
+      atMin,
+      mib: [sawtooth(atMin) + leak * atMin, sawtooth(atMin + 2) + leak * atMin],
+    }));
+  assert.ok(Math.abs(slopeOf(samples(0))) < 0.1, `${slopeOf(samples(0))}`);
+  assert.ok(Math.abs(slopeOf(samples(1)) - 2) < 0.1, `${slopeOf(samples(1))}`);
 });
