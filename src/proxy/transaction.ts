@@ -33,6 +33,7 @@ import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
 import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
+import type { TimedCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
 import { mayRepeat } from './retry-policy.ts';
 import { switchProblem } from './tunnel/websocket.ts';
@@ -238,15 +239,14 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const answer = this.#deps.responder.relay(head, -1, false, requestId, this.#limitLines(head.lines));
     answer.lines += `Upgrade: ${head.upgrade}\r\n`;
     this.#record.status = head.status;
-    this.#record.totalMs = systemClock.monotonicMs() - this.#startMs;
-    describe(this.#record, this.#admission, this.body, this.#attempts);
+    this.#describe();
     const { poolName, backend } = attempt.target;
     const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
     attempt.switched();
     this.#attempts?.close();
-    count(this.#record, this.#admission.route?.stats ?? this.#plan.unmatchedStats, this.#deps.traffic);
+    count(this.#record, this.#stats, this.#deps.traffic);
     this.#leave();
   }
 
@@ -386,11 +386,19 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     if (this.#over) return;
     this.#over = true;
     this.#attempts?.close();
+    this.#describe();
+    this.#grpc?.onWhole();
+    conclude(this.#record, this.#stats, this.#plan, this.#deps);
+    this.#leave();
+  }
+
+  #describe(): void {
     this.#record.totalMs = systemClock.monotonicMs() - this.#startMs;
     describe(this.#record, this.#admission, this.body, this.#attempts);
-    this.#grpc?.onWhole();
-    conclude(this.#record, this.#admission.route?.stats ?? this.#plan.unmatchedStats, this.#plan, this.#deps);
-    this.#leave();
+  }
+
+  get #stats(): TimedCounters {
+    return this.#admission.route?.stats ?? this.#plan.unmatchedStats;
   }
 
   #leave(): void {
