@@ -51,7 +51,7 @@ export interface ReloaderOptions {
   onFileChange: () => void;
 }
 
-/** Reloader is made once by the primary's main. */
+/** Reloader is made once by PrimaryParts. */
 export class Reloader {
   readonly #options: ReloaderOptions;
   readonly #watch: ConfigWatch;
@@ -110,7 +110,7 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, tls } = this.#options;
+    const { configPath, env, tls, storage, log } = this.#options;
     const loaded = loadConfig(configPath, env, tls.tolerates);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
@@ -124,10 +124,14 @@ export class Reloader {
         const change = await prepare(settings);
         if (change !== null) changes.push(change);
       }
-      key = 'log.file';
-      this.#options.log.configure(settings.log);
       key = null;
-      return await this.#enforce(loaded, changes);
+      const clock = changes.find(({ nowUs }) => nowUs !== undefined) ?? storage;
+      const loadedAtUs = (await clock.nowUs?.()) ?? 0;
+      // The last step that can refuse, because it cannot be taken back.
+      key = 'log.file';
+      log.configure(settings.log);
+      key = null;
+      return await this.#enforce(loaded, changes, loadedAtUs);
     } catch (thrown) {
       for (const change of changes) await change.cancel();
       if (key !== null && thrown instanceof LbError) return refusal(key, thrown.message);
@@ -139,11 +143,11 @@ export class Reloader {
   async #enforce(
     { settings, warnings, digest }: LoadedConfig,
     changes: SettingsChange[],
+    loadedAtUs: number,
   ): Promise<ReloadOutcome> {
-    const { log, storage, health, links, resize } = this.#options;
+    const { log, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
-    const clock = changes.find(({ nowUs }) => nowUs !== undefined) ?? storage;
-    const [loadedAtUs = 0] = await Promise.all([clock.nowUs?.(), health.prepare(settings.pools)]);
+    await health.prepare(settings.pools);
     const { number, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,
@@ -155,10 +159,19 @@ export class Reloader {
     // Before the settings. What is forked from now on inherits the sockets.
     const finishes = changes.splice(0).map((change) => change.commit(links()));
     const pendingWorkers = await this.#apply(this.current);
-    for (const finish of finishes) await finish();
+    for (const finish of finishes) await this.#finish(finish);
     // The workers of now have their new shares by then.
     resize(workerCountOf(settings), settings.timeouts.drainMs);
     return { ok: true, revision: number + 1, pendingWorkers };
+  }
+
+  /** The revision is in force, whatever becomes of what it has replaced. */
+  async #finish(finish: () => Promise<void>): Promise<void> {
+    try {
+      await finish();
+    } catch (thrown) {
+      this.#options.log.logger.error({ err: toError(thrown) }, 'a part of the old configuration cannot be closed');
+    }
   }
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
