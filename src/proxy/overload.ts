@@ -1,5 +1,5 @@
 /**
- * What an overloaded worker turns away (B12). worker/overload-monitor.ts measures and calls `set`; requests only ask. Levels:
+ * What an overloaded worker turns away (B12). worker/overload-monitor.ts measures and calls `set`. Levels:
  *
  * none       nothing is turned away; a request costs one comparison.
  * softened   keep-alive is off: answers of HTTP/1.1 end their connections, and some connections of HTTP/2 get a GOAWAY.
@@ -57,22 +57,22 @@ export class Overload {
   }
 
   /**
-   * refuses is asked for each new request while the level is not `none`. A request that is not refused is in flight until `ended`.
+   * admit is called with each new request while the level is not `none`. One that is admitted is in flight until `ended`.
    *
    * @param rank index of its priority in PRIORITIES
    * @param client name of its bucket
    */
-  refuses(rank: number, client: string): boolean {
+  admit(rank: number, client: string): boolean {
     this.asked[rank]! += 1;
     const share = Math.min(1, Math.max(0, this.#pressure - rank));
     if (share > 0 && this.#isRefused(rank, share, client)) {
       this.#metrics.add(this.#cell, 1);
-      return true;
+      return false;
     }
     const count = this.#byClient.get(client) ?? 0;
     this.#counted += 1;
     if (count > 0 || this.#byClient.size < MAX_CLIENTS) this.#byClient.set(client, count + 1);
-    return false;
+    return true;
   }
 
   #isRefused(rank: number, share: number, client: string): boolean {
@@ -89,7 +89,7 @@ export class Overload {
     return count > 0 && count * this.#byClient.size >= this.#counted;
   }
 
-  /** ended is called once for each request that was not refused. */
+  /** ended is called once for each request that was admitted. */
   ended(client: string): void {
     this.#counted -= 1;
     const count = this.#byClient.get(client) ?? 0;

@@ -93,7 +93,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const { caller, route } = this.#admission;
     if (overload.level === 'none' || caller === null || route === null) return null;
     const { bucketName } = caller.match;
-    if (overload.refuses(route.rank, bucketName)) return OUTCOMES.overload;
+    if (!overload.admit(route.rank, bucketName)) return OUTCOMES.overload;
     this.#countedAs = bucketName;
     return null;
   }
@@ -167,10 +167,10 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     try {
       this.#attempts = new Attempts(this.#admission, pool, request, this);
       const noRoom = this.#attempts.tryNext();
-      // A body that was gathered is kept until it is stopped.
+      // #fail also stops a body that was gathered, which frees it.
       if (noRoom !== null) this.#fail(noRoom);
     } catch (thrown) {
-      // A body that was gathered comes in a turn of its own.
+      // After a gathered body this is a later turn of the loop, where nobody else would catch it.
       this.crash(thrown);
     }
   }

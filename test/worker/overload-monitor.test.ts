@@ -29,7 +29,7 @@ function scene(asking: readonly number[] = [NORMAL]) {
       refused = [0, 0, 0];
       for (let i = 0; i < REQUESTS && overload.level !== 'none'; i++) {
         for (const rank of asking) {
-          if (overload.refuses(rank, `client ${i}`)) refused[rank]! += 1;
+          if (!overload.admit(rank, `client ${i}`)) refused[rank]! += 1;
           else overload.ended(`client ${i}`);
         }
       }
