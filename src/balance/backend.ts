@@ -12,8 +12,8 @@ import type { Panic, Standing } from '../contract/health.ts';
 import { type BackendSettings, isSameServer, type PoolSettings } from '../contract/pool-settings.ts';
 
 /**
- * The order in which `pick` looks: at a rank only where no untried backend of a lower one is left. 1: backends that take requests;
- * 2: backups; 3: those that probably fail; 0: no request at all. A full backend has 0 too, but nothing is given to a higher rank in its place.
+ * `pick` looks at rank 1, then 2, then 3, and goes on only where a rank has no untried backend. 1: backends that take requests;
+ * 2: backups; 3: those that probably fail; 0: gets none. A full backend has 0 too, but requests wait for it rather than go to a higher rank.
  */
 export type Rank = 0 | 1 | 2 | 3;
 export const LAST_RANK: Rank = 3;
@@ -31,14 +31,14 @@ export class Backend {
   /** Its part when it has risen (slow start). */
   fullWeight = 0;
   rank: Rank = 0;
-  /** Its rank if it were not full; 0: it is not. */
+  /** Its rank if it were not full; 0 while it is not full. */
   fullRank: Rank = 0;
   /** Requests at this backend now, tunnels included. */
   inFlight = 0;
   /** When it last answered this worker without an error, and its errors in a row since; monotonic, kept by LiveResults. */
   lastOkMs = Number.NEGATIVE_INFINITY;
   readonly errorsMs: number[] = [];
-  /** Is told when requests that wait may find room: here, or at others because they need not wait for this one; set by the proxy. */
+  /** Called when waiting requests should look again: this backend has room, or need no longer be waited for; set by the proxy. */
   onRoom: (() => void) | null = null;
 
   #busy = 0;
@@ -190,7 +190,7 @@ export class Backend {
     this.fullRank = isFull ? rank : 0;
     this.rank = isFull ? 0 : rank;
     const isBetter = this.rank !== 0 && (before === 0 || this.rank < before);
-    // Nobody waits any more for one that is full: those of a higher rank get its requests.
+    // It is no longer waited for: those of a higher rank get its requests.
     const makesWay = fullBefore !== 0 && fullBefore !== this.fullRank;
     if (isBetter || makesWay) this.onRoom?.();
   }

@@ -198,7 +198,7 @@ function* checkProbe(pool: string, healthCheck: NonNullable<ConfigPool['healthCh
     if (!FIELD_NAME.test(name))
       yield { path: [...path, 'headers', name], message: 'is not the name of a header field' };
     else if (PROBE_SETS.test(name))
-      yield { path: [...path, 'headers', name], message: 'cannot be given; the key `host` sets Host' };
+      yield { path: [...path, 'headers', name], message: 'is set by Sluice (Host by the key `host`)' };
   }
   const isHttp = type === 'http';
   if (type === 'tcp' && host)
@@ -208,7 +208,7 @@ function* checkProbe(pool: string, healthCheck: NonNullable<ConfigPool['healthCh
   if (!isHttp && method !== 'GET')
     yield { path: [...path, 'method'], message: 'is used only with type: http' };
   if (expectBody && (!isHttp || method === 'HEAD')) {
-    const message = isHttp ? 'is never there with method: HEAD' : 'is used only with type: http';
+    const message = isHttp ? 'has no effect with method: HEAD, whose answers have no body' : 'is used only with type: http';
     yield { path: [...path, 'expectBody'], message };
   }
 }

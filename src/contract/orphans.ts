@@ -1,6 +1,6 @@
 /**
  * How a new primary finds the workers of one that died, its *orphans*: each has two Unix sockets in a folder that the workers and
- * every later primary know. These are kept as they are from version to version: the two may be of different ones.
+ * every later primary know. They must never change: an orphan and the new primary may be of different versions.
  *
  * - `PID.control`: the orphan writes its note, a line of JSON, and awaits the line `drain`. The connection stays open until it ends.
  * - `PID.sockets`: each connection gets the listening sockets, one after the other (worker/give-sockets.ts).

@@ -11,7 +11,7 @@ const V1 = {
   limit: 'memory.limit_in_bytes',
   used: 'memory.usage_in_bytes',
 };
-/** The kernel gives memory of files back before it kills. The second form is that of version 1, whose first one leaves out groups below. */
+/** The kernel gives memory of files back before it kills. Version 1 has both forms; its first one leaves out the groups below. */
 const FILE_BYTES = /^(?:(?:in)?active_file|total_(?:in)?active_file) (\d+)$/gm;
 
 /** CgroupMemory is the nearest group that has a limit below the memory of the machine. */

@@ -40,8 +40,8 @@ export class ConfigWatch {
   }
 
   /**
-   * configure turns it on or off. What has changed since the configuration in force was read is a change, however long it took to come into
-   * force. @param digest of its text
+   * configure turns it on or off. A change counts from the moment the configuration in force was read, even before it was in force.
+   * @param digest of its text
    */
   configure(isOn: boolean, digest: string): void {
     this.#text = digest;
@@ -71,7 +71,7 @@ export class ConfigWatch {
       this.#events = null;
       logger.debug(
         { err: toError(thrown) },
-        'no events of the folder of the configuration: it is polled alone',
+        'the folder of the configuration cannot be watched, it is only polled',
       );
     };
     try {

@@ -25,7 +25,7 @@ export function orphanFolder(database: Settings['database']): string {
 
 type SocketSettings = Pick<Settings, 'listen' | 'accept' | 'database' | 'admin'>;
 
-/** StartupSockets is made by the primary's main before it binds. */
+/** StartupSockets is made by PrimaryParts before it binds. */
 export class StartupSockets {
   readonly received = new ReceivedSockets();
   readonly orphans: Orphans;

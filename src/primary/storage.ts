@@ -23,7 +23,7 @@ export interface Storage {
 }
 
 /**
- * openStorage is called by the primary's main and by `sluice migrate`. Throws LbError folder_locked when the embedded folder is
+ * openStorage is called by PrimaryParts and by `sluice migrate`. Throws LbError folder_locked when the embedded folder is
  * in use. @param options for the embedded database
  */
 export function openStorage(

@@ -90,7 +90,7 @@ export class Succession {
       // It is the primary from now on: the end of this one must not end it.
       this.#successor = null;
       this.#abandoned = true;
-      // By a reload that the admin port was asked for.
+      // The admin port has reloaded meanwhile, and the successor has read an older file.
       if (revision() !== revisionBefore) this.#missed.add('SIGHUP');
       for (const signal of this.#missed) successor.kill(signal);
       return true;

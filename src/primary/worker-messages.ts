@@ -18,7 +18,7 @@ interface Receivers {
   isDraining: () => boolean;
 }
 
-/** receiverOf makes the supervisor's `onMessage`; for the primary's main. */
+/** receiverOf makes the supervisor's `onMessage`; for PrimaryParts. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
   const { collector, health, memory, sockets, logger } = receivers;
   return (link, message) => {

@@ -4,8 +4,8 @@
  * which is better kept here, where it is short.
  *
  * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS: their latency is the base, that
- *            of a backend without a queue. Entered at the start, and after every PERIOD_MS in which the limit was reached, because a base never
- *            found anew would follow a queue that does not go away. While nobody waits for the limit, the base does not matter, and
+ *            of a backend without a queue. Entered at the start, and after every PERIOD_MS in which the limit was reached, because
+ *            without new measurements the base would follow a queue that lasts. While nobody waits for the limit, the base does not matter, and
  *            to measure would hold up a calm load. All workers of all machines measure a backend at the same time of the wall clock: it
  *            has no queue only if none of them sends more.
  * following  after each window the limit is multiplied by TOLERANCE × base ÷ latency, at least by GRADIENT_MIN and at most by 1, and grows
@@ -13,7 +13,7 @@
  *            the latency shows. It grows only while it is used.
  *
  * Only requests that wait for the backend count: without answers that have begun, and without bodies that their clients send slowly.
- * Three of these may take hours. They would take every place, and then no latency is seen that could raise the limit.
+ * MEASURE_LIMIT of these would fill every place for hours, and then no latency is seen that could raise the limit.
  *
  * Latencies are compared by their geometric means: a slow request among fast ones counts as one, not as the sum of what it took.
  */
@@ -30,7 +30,7 @@ const MEASURE_SAMPLES = 20;
 const TOLERANCE = 1.5;
 /** One window takes no more than half of the limit away. */
 const GRADIENT_MIN = 0.5;
-/** The limit is used where so much of it was. */
+/** The limit counts as used where this part of it was taken. */
 const USED_SHARE = 0.8;
 
 /** AdaptiveLimit is made once per backend and worker, and passed on by plans. */

@@ -1,7 +1,7 @@
 /**
  * What one request waits for before its next attempt. Every wait has a timer of node: the worker's own is too coarse.
  *
- * for its turn  after a failure: for a permit of the RetryBudget (PERMIT_MS), then out its back-off, with the permit. Then `tryAgain`.
+ * for its turn  after a failure: for a permit of the RetryBudget (PERMIT_MS), then for its back-off. Then `tryAgain`.
  * for room      every backend that could be tried next is full: in the pool's RequestQueue, before the first attempt or a further one.
  *
  * From the first failure on a deadline bounds all attempts and waits together (timeouts.response), until a head comes that is relayed.

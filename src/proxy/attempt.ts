@@ -14,7 +14,7 @@ const END_MS = 1_000;
 /** A body that is still awaited after this long comes slowly. */
 const SLOW_BODY_MS = 250;
 
-/** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
+/** Attempt is made by Attempts. The transaction is the sink of the answer and says when the attempt is over. */
 export class Attempt {
   readonly target: PlannedBackend;
   readonly exchange: Exchange;

@@ -159,8 +159,8 @@ export class Attempts implements QueuedRequest {
   failed(error: LbError): boolean {
     if (this.current?.failed(error) !== true) return false;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
+    // Where nothing was sent, the permit is kept for the attempt that takes the place of this one.
     if (Policy.isNothingDone(error.code)) this.#connectFailures += 1;
-    // Else the permit is that of the attempt that takes its place (retry): a request that was sent before is still sent once more.
     else this.#wait?.settle();
     return true;
   }

@@ -22,7 +22,7 @@ export function mayGather(bodyLength: number): boolean {
 /**
  * KeptBody holds copies of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it drops all of them, so that a
  * large upload costs no copy from then on. The transaction makes it for a request that may be sent twice. The ExchangeOwner of each
- * attempt sends what it holds, and adds what it takes from the client. The transaction calls `forget` at the end.
+ * attempt sends what it holds, and adds what it takes from the client. RequestBody calls `forget` at the end.
  */
 export class KeptBody {
   /** All of the body was taken. */

@@ -82,7 +82,7 @@ export class DescriptorRoom {
   #look(): void {
     const { server } = this.#options;
     const { leftCount, parkedCount, ...rest } = this.#count();
-    // While it is paused, up to what it goes on with: idle clients must not hold up those that wait for as long as they stay.
+    // While paused, up to the mark where accepting resumes: idle clients would keep the waiting ones out for as long as they stay.
     const wantedCount = (this.paused ? 2 : 1) * this.#marginCount;
     if (leftCount < wantedCount && !this.#closeParked()) server.endIdle();
     // As if all clients would ask in a moment, which saves looking at each of them.
@@ -140,7 +140,7 @@ export class DescriptorRoom {
     this.#check = setInterval(() => this.#look(), CHECK_MS);
   }
 
-  /** Without a spare socket it could not pause again, but whose primary is gone gets none. */
+  /** Waits for a spare socket, without which it could not pause again; SPARE_MS at most, because a worker whose primary is gone gets none. */
   #resumeIfReady(): void {
     const { timer, hasSpare } = this.#options;
     if (hasSpare() || timer.monotonicMs() - this.#pausedAtMs >= SPARE_MS) void this.#resume();

@@ -220,7 +220,7 @@ class WorkerMain {
     else this.#onUncaught(error);
   }
 
-  /** Nothing is sent before the report before has left: the next one counts what this one would have. */
+  /** Skipped while the last report has not left the process: the next one has the counts of both. */
   #report(): void {
     if (!this.#reportUnsent) this.#sendReport();
   }

@@ -178,7 +178,7 @@ export const configSchema = Key.block('', {
       eventLoopDelay: Key.duration(
         '100ms',
         ['1ms', '1h'],
-        'Turns of the event loop above it, three quarters of a second long: keep-alive ends, and from a second later on a growing share of the requests is refused.',
+        'Where three quarters of a second in a row had a turn of the event loop longer than this, keep-alive ends; a second later a growing share of the requests is refused.',
       ),
       heapPercent: Key.block(
         'Used memory, in per cent: of the heap against the limit of V8, and of all processes of the control group (a container) against its limit.',

@@ -52,7 +52,7 @@ export class ProcessLog {
     try {
       this.configure(output);
     } catch (thrown) {
-      this.logger.error({ err: toError(thrown) }, 'the log is not changed');
+      this.logger.error({ err: toError(thrown) }, 'the new settings of the log cannot be applied');
     }
   }
 

@@ -31,7 +31,7 @@ export class AcmeService {
   /** Changes run one after the other. */
   #changing: Promise<void> = Promise.resolve();
 
-  /** Made once by the primary's main. */
+  /** Made once by PrimaryParts. */
   constructor(options: AcmeServiceOptions) {
     this.#options = options;
   }

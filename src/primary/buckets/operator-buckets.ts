@@ -49,7 +49,7 @@ export class OperatorBuckets {
     });
   }
 
-  /** open is called once by the primary's main. */
+  /** open is called once by PrimaryParts. */
   static async open(options: OperatorBucketsOptions): Promise<OperatorBuckets> {
     const open = await OpenStore.open(options.redis, options, () => buckets.#tellCount());
     const buckets = new OperatorBuckets(options, open);

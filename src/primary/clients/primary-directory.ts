@@ -23,7 +23,7 @@ const LOAD_MS = 30_000;
 /** And this long for the workers to have them. */
 const MOVED_MS = 5_000;
 
-/** PrimaryDirectory is made once by the primary's main. */
+/** PrimaryDirectory is made once by PrimaryParts. */
 export class PrimaryDirectory {
   readonly clients: ClientRepository;
   readonly apiKeys: ApiKeyStore;

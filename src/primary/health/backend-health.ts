@@ -23,7 +23,7 @@ interface BackendHealthOptions {
   logger: Logger;
 }
 
-/** BackendHealth is made once by the primary's main. */
+/** BackendHealth is made once by PrimaryParts. */
 export class BackendHealth {
   readonly registry = new HealthRegistry();
   readonly ejections: Ejections;

@@ -3,8 +3,8 @@
  * in a row stops using the backend at once, for a moment (src/proxy/live-results.ts); here it is decided for the whole machine.
  *
  * A backend of a pool with `outlier` is in one of these states:
- * - in: workers tell errors. As many as would do, or a worker that has seen so many in a row, lead to asking, at most
- *   once a second where it could not be ejected.
+ * - in: workers report errors. `consecutiveErrors` reports, or one worker with that many in a row, lead to asking; where the ejection
+ *   was refused then, not again for a second.
  * - asking: all workers say when it failed them, and when it last did not. Enough failures since its last success on this machine
  *   lead to ejected, if enough other backends are left; else back to in, and workers that had doubts are told to go on.
  * - ejected: for `baseEjection` × the times ejected. Then in. One time is forgotten for each `baseEjection` that it stays in.
@@ -47,7 +47,7 @@ interface Candidate {
   timer: NodeJS.Timeout | undefined;
 }
 
-/** Ejections is made once by the primary's main; bounded by the configuration. */
+/** Ejections is made once by BackendHealth; bounded by the configuration. */
 export class Ejections {
   readonly #options: EjectionsOptions;
   /** By address: one that has moved begins anew. */

@@ -32,7 +32,7 @@ export interface HealthCheckerOptions {
   maxProbes?: number;
 }
 
-/** HealthChecker is made once by the primary's main. */
+/** HealthChecker is made once by BackendHealth. */
 export class HealthChecker {
   readonly #options: CheckOptions;
   /** The checks in force, and those of a coming revision, which prepare has started. The key is all that a check depends on. */

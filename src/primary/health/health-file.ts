@@ -51,7 +51,7 @@ interface HealthFileOptions {
   logger: Logger;
 }
 
-/** HealthFile is made once by the primary's main. */
+/** HealthFile is made once by BackendHealth. */
 export class HealthFile {
   readonly #options: HealthFileOptions;
   readonly #interval: NodeJS.Timeout;

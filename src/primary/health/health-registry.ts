@@ -236,7 +236,7 @@ export class HealthRegistry {
     entry.consecutivePasses = ok ? count : 0;
     entry.consecutiveFailures = ok ? 0 : count;
     const health = ok ? 'up' : 'down';
-    // One lost connection is no first probe, of a backend that counts as up until then.
+    // A failed connection does not count as the first probe: until that the backend keeps its state.
     const isFirst = !entry.decided && cause === 'probe';
     entry.decided ||= isFirst;
     const isEnough = count >= (ok ? entry.check.rise : entry.check.fall);

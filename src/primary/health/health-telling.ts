@@ -5,7 +5,7 @@ import type { HealthFile } from './health-file.ts';
 import type { HealthChange, HealthRegistry } from './health-registry.ts';
 import type { PanicView } from './panic.ts';
 
-/** tellHealth is called once by the primary's main, before the registry is configured. @param broadcast sends to all workers */
+/** tellHealth is called once by BackendHealth, before the registry is configured. @param broadcast sends to all workers */
 export function tellHealth(
   registry: HealthRegistry,
   logger: Logger,

@@ -41,7 +41,7 @@ interface TlsKeeperOptions {
   lookEveryMs?: number;
 }
 
-/** TlsKeeper is made once by the primary's main. */
+/** TlsKeeper is made once by PrimaryParts. */
 export class TlsKeeper {
   readonly #options: TlsKeeperOptions;
   #listen: readonly ListenSettings[];

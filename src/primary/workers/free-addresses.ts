@@ -22,8 +22,8 @@ type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
 /**
  * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. It logs
- * the busy ones at once, in one line. Throws LbError listen_failed, which names those that are busy after BUSY_MS. The primary's main
- * calls it before it opens anything.
+ * the busy ones at once, in one line. Throws LbError listen_failed, which names those that are busy after BUSY_MS. StartupSockets
+ * calls it before anything is opened.
  *
  * @param isHeld whether this process has a socket for the address, which it then need not bind; asked before each try
  */
@@ -72,8 +72,8 @@ async function isBusy(address: TcpAddress): Promise<boolean> {
 
 /**
  * removeDeadSockets removes the files of Unix sockets whose process was killed: the kernel refuses the address as long as the file is
- * there. A file of another kind, or one that cannot be removed, stays: the bind fails then and says why. Called by the primary's main
- * before it binds. Never rejects.
+ * there. A file of another kind, or one that cannot be removed, stays: the bind fails then and says why. Called by
+ * StartupSockets and ListenSockets before they bind. Never rejects.
  *
  * @param pause the time between two looks; for tests
  */

@@ -52,7 +52,7 @@ export class ListenSockets {
   readonly dealer = new Dealer();
   /** URLs in the order of `listen`, with the real ports. */
   readonly addresses: string[] = [];
-  /** By the key of the address, then by slot. All slots share a group of one; null is an address of the dealer's. */
+  /** The sockets of each address by its key, one per slot; a single one is shared by all. null: the dealer accepts there. */
   readonly #groups = new Map<string, HeldSocket[] | null>();
   readonly #locks: net.Server[] = [];
   readonly #accept: Settings['accept'];
@@ -65,7 +65,7 @@ export class ListenSockets {
     this.#count = accept === 'reuse_port' ? workerCount : 1;
   }
 
-  /** open binds the sockets; the primary's main calls it before it forks. Throws LbError listen_failed; see listenFailure. */
+  /** open binds the sockets; StartupSockets calls it before workers are forked. Throws LbError listen_failed; see listenFailure. */
   static async open({
     listen,
     accept,

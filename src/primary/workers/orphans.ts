@@ -48,7 +48,7 @@ const MAX_NOTE_CHARS = 65_536;
 /** After its own time to drain, an orphan that still lives is killed. */
 const DRAIN_MARGIN_MS = 5_000;
 
-/** Orphans is made by the primary's main. */
+/** Orphans is made by StartupSockets. */
 export class Orphans {
   readonly #options: OrphansOptions;
   readonly #known = new Map<number, Orphan>();
@@ -106,8 +106,7 @@ export class Orphans {
   }
 
   /**
-   * drainThoseAt lets those go that hold a socket at the port of an address and have given none that this address can use: its host
-   * is another one now.
+   * drainThoseAt drains orphans that block the port of this address with sockets for another host.
    */
   drainThoseAt(address: ListenAddress): void {
     const key = listenKey(address);

@@ -9,7 +9,7 @@ import type { HeldSocket } from './held-socket.ts';
 /** What a wildcard is bound to, with and without IPv6. */
 const EVERYWHERE: ReadonlySet<string> = new Set(['::', '0.0.0.0']);
 
-/** ReceivedSockets is made by the primary's main before it binds. */
+/** ReceivedSockets is made by StartupSockets before it binds. */
 export class ReceivedSockets {
   #sockets: HeldSocket[] = [];
 

@@ -40,7 +40,7 @@ const WATCH_EVERY_MS = 1_000;
 
 type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 
-/** Supervisor is made once by the primary's main: node:cluster has one state per process. */
+/** Supervisor is made once by PrimaryParts: node:cluster has one state per process. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #timings: typeof WORKER_TIMINGS;
