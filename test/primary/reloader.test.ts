@@ -1,0 +1,68 @@
+/** The steps of a reload that fail where no file can be at fault. What a file can cause: test/serve/reload*.test.ts. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { loadConfig } from '../../src/config/load.ts';
+import { Reloader, type ReloaderOptions } from '../../src/primary/reloader.ts';
+import type { SettingsChange } from '../../src/primary/settings-change.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const LINES = ['listen: [{ address: "127.0.0.1:0" }]', 'pools: { app: { backends: [{ url: http://127.0.0.1:1 }] } }'];
+
+/** A reloader with one change, whose parts do nothing but note that they were called. */
+function reloaderWith(t: TestContext, change: SettingsChange): { reloader: Reloader; calls: string[] } {
+  const configPath = join(tempFolder(t), 'sluice.yaml');
+  writeFileSync(configPath, LINES.join('\n'));
+  const loaded = loadConfig(configPath, {});
+  assert.ok('settings' in loaded);
+  const calls: string[] = [];
+  const note = (call: string) => () => {
+    calls.push(call);
+  };
+  const logger = { info: note('info'), warn: note('warn'), error: note('error') };
+  const options = {
+    configPath,
+    env: {},
+    initial: { number: 1, settings: loaded.settings, policyVersionUs: 1 },
+    digest: loaded.digest,
+    log: { logger, configure: note('log') },
+    storage: {},
+    health: { prepare: note('probe'), configure: note('health') },
+    directory: { configure: note('directory') },
+    collector: { keepOnly: note('metrics') },
+    briefing: { apply: () => Promise.resolve([]) },
+    acme: { configure: note('acme') },
+    tls: { configure: note('tls') },
+    prepare: { database: () => Promise.resolve(change) },
+    links: () => [],
+    resize: note('resize'),
+    onFileChange: () => undefined,
+  };
+  const reloader = new Reloader(options as unknown as ReloaderOptions);
+  t.after(() => reloader.close());
+  return { reloader, calls };
+}
+
+test('a reload is accepted although a part of the old configuration cannot be closed', async (t) => {
+  const finish = () => Promise.reject(new Error('stuck'));
+  const { reloader, calls } = reloaderWith(t, { commit: () => finish, cancel: () => undefined });
+  assert.deepEqual(await reloader.reload(), { ok: true, revision: 2, pendingWorkers: [] });
+  assert.deepEqual(calls.slice(-3), ['error', 'resize', 'info']);
+});
+
+test('a database whose clock cannot be read refuses a reload before it has changed anything', async (t) => {
+  let cancelled = 0;
+  const { reloader, calls } = reloaderWith(t, {
+    commit: () => assert.fail('it came into force'),
+    cancel: () => {
+      cancelled += 1;
+    },
+    nowUs: () => Promise.reject(new Error('gone')),
+  });
+  const outcome = await reloader.reload();
+  assert.equal(outcome.ok, false);
+  assert.equal(cancelled, 1);
+  assert.equal(reloader.current.number, 1);
+  assert.deepEqual(calls, ['error', 'error']);
+});
