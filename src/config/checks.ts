@@ -208,7 +208,9 @@ function* checkProbe(pool: string, healthCheck: NonNullable<ConfigPool['healthCh
   if (!isHttp && method !== 'GET')
     yield { path: [...path, 'method'], message: 'is used only with type: http' };
   if (expectBody && (!isHttp || method === 'HEAD')) {
-    const message = isHttp ? 'has no effect with method: HEAD, whose answers have no body' : 'is used only with type: http';
+    const message = isHttp
+      ? 'has no effect with method: HEAD, whose answers have no body'
+      : 'is used only with type: http';
     yield { path: [...path, 'expectBody'], message };
   }
 }

@@ -170,7 +170,10 @@ export class Reloader {
     try {
       await finish();
     } catch (thrown) {
-      this.#options.log.logger.error({ err: toError(thrown) }, 'a part of the old configuration cannot be closed');
+      this.#options.log.logger.error(
+        { err: toError(thrown) },
+        'a part of the old configuration cannot be closed',
+      );
     }
   }
 

@@ -8,7 +8,10 @@ import { Reloader, type ReloaderOptions } from '../../src/primary/reloader.ts';
 import type { SettingsChange } from '../../src/primary/settings-change.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
-const LINES = ['listen: [{ address: "127.0.0.1:0" }]', 'pools: { app: { backends: [{ url: http://127.0.0.1:1 }] } }'];
+const LINES = [
+  'listen: [{ address: "127.0.0.1:0" }]',
+  'pools: { app: { backends: [{ url: http://127.0.0.1:1 }] } }',
+];
 
 /** A reloader with one change, whose parts do nothing but note that they were called. */
 function reloaderWith(t: TestContext, change: SettingsChange): { reloader: Reloader; calls: string[] } {

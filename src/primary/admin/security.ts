@@ -62,7 +62,10 @@ export class AccessGuard {
     const { retryAfterSec, first } = this.#wrongTokens.add(peer);
     if (retryAfterSec === 0) return;
     if (first)
-      this.#logger.warn({ peer, retryAfterSec }, 'too many wrong admin tokens from this address: its further wrong ones get 429');
+      this.#logger.warn(
+        { peer, retryAfterSec },
+        'too many wrong admin tokens from this address: its further wrong ones get 429',
+      );
     const headers = { 'retry-after': String(retryAfterSec) };
     throw new HttpProblem(429, 'too many wrong tokens came from this address', { headers });
   }
