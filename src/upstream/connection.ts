@@ -124,7 +124,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   /** Sends what an earlier attempt had taken. */
   #sendAgain(kept: KeptBody): void {
-    for (const piece of kept.pieces) this.#sender.write(piece);
+    if (kept.bytes.length > 0) this.#sender.write(kept.bytes);
     kept.sent();
     if (kept.ended) this.#sender.end(kept.trailers);
   }

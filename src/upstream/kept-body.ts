@@ -1,15 +1,14 @@
 /** The beginning of a request body, for another attempt. */
+import { PendingBytes } from '../memory/pending-bytes.ts';
 
 /** Of one request. */
 export const KEPT_MAX_BYTES = 65_536;
-/** This many pieces are made one: each costs a hundred bytes of its own. */
-const PIECES_MAX = 16;
-/** Of all requests of a worker together; what comes beyond it is not kept. */
+/** Memory of all requests of a worker together; what comes beyond it is not kept. */
 const KEPT_TOTAL_MAX_BYTES = 33_554_432;
 
 let totalBytes = 0;
 
-/** keptTotalBytes is what all requests of this process keep; for tests. */
+/** keptTotalBytes is the memory of what all requests of this process keep; for tests. */
 export function keptTotalBytes(): number {
   return totalBytes;
 }
@@ -20,8 +19,9 @@ export function mayGather(bodyLength: number): boolean {
 }
 
 /**
- * KeptBody holds copies of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it drops all of them, so that a
- * large upload costs no copy from then on. The transaction makes it for a request that may be sent twice. The ExchangeOwner of each
+ * KeptBody holds a copy of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it drops all of it, so that a
+ * large upload costs no copy from then on. The copy is in memory of its own: one byte in a slab that node shares would keep the whole
+ * slab alive, 64 KiB for each byte of a client that sends them one by one. The transaction makes it for a request that may be sent twice. The ExchangeOwner of each
  * attempt sends what it holds, and adds what it takes from the client. RequestBody calls `forget` at the end.
  */
 export class KeptBody {
@@ -30,19 +30,22 @@ export class KeptBody {
   trailers: string[] = [];
   takenBytes = 0;
 
-  /** null: forgotten. */
-  #pieces: Buffer[] | null = [];
-  #heldBytes = 0;
+  readonly #bytes = new PendingBytes();
+  #isForgotten = false;
+  /** Its part of totalBytes. */
+  #countedBytes = 0;
   /** Nobody sends now, so one piece above the limit is kept too; its reader has been told to stop. */
   #waits = false;
 
   /** Whether all that was taken could be sent again. */
   get isWhole(): boolean {
-    return this.#pieces !== null;
+    return !this.#isForgotten;
   }
 
-  get pieces(): readonly Buffer[] {
-    return this.#pieces ?? [];
+  /** What was taken so far and is kept. */
+  get bytes(): Buffer {
+    const { buffer, from, to } = this.#bytes;
+    return buffer.subarray(from, to);
   }
 
   /** Whether no further piece may be added before `sent`. */
@@ -54,12 +57,10 @@ export class KeptBody {
   add(piece: Buffer): Buffer {
     this.takenBytes += piece.length;
     if (!this.#waits) this.#trim(piece.length);
-    if (this.#pieces === null) return piece;
-    const copy = Buffer.from(piece);
-    this.#heldBytes += copy.length;
-    totalBytes += copy.length;
-    if (this.#pieces.push(copy) === PIECES_MAX) this.#pieces = [Buffer.concat(this.#pieces)];
-    return copy;
+    if (this.#isForgotten) return piece;
+    this.#bytes.append(piece, 0, piece.length);
+    this.#count();
+    return this.bytes.subarray(this.#bytes.length - piece.length);
   }
 
   /** Whether no more of it should be awaited: it has KEPT_MAX_BYTES, or all bodies together have what they may. */
@@ -77,7 +78,7 @@ export class KeptBody {
     this.#waits = true;
   }
 
-  /** sent is called by an ExchangeOwner that has sent all pieces. */
+  /** sent is called by an ExchangeOwner that has sent all bytes. */
   sent(): void {
     this.#waits = false;
     this.#trim(0);
@@ -87,10 +88,15 @@ export class KeptBody {
     if (this.takenBytes > KEPT_MAX_BYTES || totalBytes + moreBytes > KEPT_TOTAL_MAX_BYTES) this.forget();
   }
 
-  /** forget drops all pieces, for good. */
+  /** forget drops all bytes, for good. */
   forget(): void {
-    totalBytes -= this.#heldBytes;
-    this.#heldBytes = 0;
-    this.#pieces = null;
+    this.#isForgotten = true;
+    this.#bytes.clear();
+    this.#count();
+  }
+
+  #count(): void {
+    totalBytes += this.#bytes.buffer.length - this.#countedBytes;
+    this.#countedBytes = this.#bytes.buffer.length;
   }
 }

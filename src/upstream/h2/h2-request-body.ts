@@ -46,7 +46,7 @@ export class H2RequestBody {
       kept.wait();
       return;
     }
-    for (const piece of kept.pieces) if (!stream.write(piece)) this.blocked = true;
+    if (kept.bytes.length > 0 && !stream.write(kept.bytes)) this.blocked = true;
     kept.sent();
     if (kept.ended) stream.end(requestTrailers(kept.trailers));
   }

@@ -90,7 +90,7 @@ test('a client that leaves while its body is gathered leaves nothing behind, and
   const { proxy } = await start(t);
   const gone = await proxy.connect();
   gone.write(`${post(10)}01234`);
-  await waitFor('its bytes', () => keptTotalBytes() === 5);
+  await waitFor('its bytes', () => keptTotalBytes() > 0);
   gone.close();
   const line = await accessLineOf(proxy, ({ reason }) => reason === 'client_abort');
   assert.deepEqual([line.attempts, line.backend, line.bytesIn], [0, null, 5]);
@@ -110,7 +110,7 @@ test('a gathered body that finds no room leaves nothing behind', async (t) => {
   const { proxy, atBackend } = await start(t);
   const refused = await proxy.connect();
   refused.write(`${post(10)}01234`);
-  await waitFor('its bytes', () => keptTotalBytes() === 5);
+  await waitFor('its bytes', () => keptTotalBytes() > 0);
   for (let i = 0; i < MAX_CONCURRENT / 2; i++) {
     const full = await proxy.connect();
     full.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');

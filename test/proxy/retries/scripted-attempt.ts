@@ -55,7 +55,7 @@ export class ScriptedAttempt implements ExchangeOwner {
   #sendKept(): void {
     const { kept } = this.#request;
     if (kept == null) return;
-    for (const piece of kept.pieces) this.#take(piece);
+    if (kept.bytes.length > 0) this.#take(kept.bytes);
     kept.sent();
     this.#hasEnded = kept.ended;
   }
