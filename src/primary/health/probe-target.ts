@@ -61,8 +61,9 @@ export class ExpectedText {
   readonly missing: ProbeOutcome;
   readonly #found: ProbeOutcome;
   readonly #text: Buffer;
-  readonly #pieces: Buffer[] = [];
+  readonly #body = Buffer.allocUnsafe(MAX_BODY_BYTES);
   #bytes = 0;
+  #isSettled = false;
 
   /** @param found the outcome where the text is there */
   constructor(text: string, found: ProbeOutcome) {
@@ -71,14 +72,16 @@ export class ExpectedText {
     this.missing = { ok: false, detail: `${found.detail}, without the expected text` };
   }
 
-  /** take is called with each piece. @returns the outcome; null: it is not known yet */
+  /** take is called with each piece. @returns the outcome, once; null: it is not known yet, or was told before */
   take(piece: Buffer): ProbeOutcome | null {
-    this.#pieces.push(piece.subarray(0, MAX_BODY_BYTES - this.#bytes));
-    this.#bytes += piece.length;
-    const whole = Buffer.concat(this.#pieces);
-    this.#pieces.splice(0, this.#pieces.length, whole);
-    if (whole.includes(this.#text)) return this.#found;
-    return this.#bytes >= MAX_BODY_BYTES ? this.missing : null;
+    if (this.#isSettled) return null;
+    // The text may have begun in earlier pieces. All of them again with each piece would be quadratic.
+    const from = Math.max(0, this.#bytes - this.#text.length + 1);
+    this.#bytes += piece.copy(this.#body, this.#bytes);
+    const isFound = this.#body.subarray(from, this.#bytes).includes(this.#text);
+    this.#isSettled = isFound || this.#bytes === MAX_BODY_BYTES;
+    if (!this.#isSettled) return null;
+    return isFound ? this.#found : this.missing;
   }
 }
 

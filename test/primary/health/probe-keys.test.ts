@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { HealthCheckSettings } from '../../../src/contract/pool-settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
-import { probeTarget } from '../../../src/primary/health/probe-target.ts';
+import { ExpectedText, probeTarget } from '../../../src/primary/health/probe-target.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
 import { healthCheckSettings } from '../../support/settings.ts';
 import { within } from '../../support/wait.ts';
@@ -79,6 +79,25 @@ test('the body must hold the expected text, within 64 KiB, in whatever pieces it
   assert.deepEqual(await ask('ok', filler, '-ok', 'more'), missing, 'a byte later');
   status = 503;
   assert.deepEqual(await ask('ok', 'ok'), { ok: false, detail: 'status 503' });
+});
+
+test('each byte of a body is searched with the text before it alone, however small its pieces are', (t) => {
+  const text = '"status":"ok"';
+  const found = { ok: true, detail: 'status 200' };
+  const missing = { ok: false, detail: 'status 200, without the expected text' };
+  const search = t.mock.method(Buffer.prototype, 'includes');
+  const outcomesOf = (body: string) => {
+    const expected = new ExpectedText(text, found);
+    return [...body].map((byte) => expected.take(Buffer.from(byte))).filter((outcome) => outcome !== null);
+  };
+  const outcomes = outcomesOf(`${'"'.repeat(4_000)}${text.slice(1)}, and more`);
+  const searchedBytes = search.mock.calls.map((call: { this: Buffer }) => call.this.length);
+  search.mock.restore();
+  assert.equal(Math.max(...searchedBytes), text.length);
+  assert.deepEqual(outcomes, [found], 'told once');
+  const room = 64 * 1024 - text.length;
+  assert.deepEqual(outcomesOf(`${'x'.repeat(room)}${text}x`), [found], 'at the end of the first 64 KiB');
+  assert.deepEqual(outcomesOf(`${'x'.repeat(room + 1)}${text}x`), [missing], 'a byte later');
 });
 
 test('a body that is cut before the text, or never ends, is a failed probe', async (t) => {
