@@ -18,6 +18,7 @@ interface Service {
   environment?: Record<string, string>;
   ports?: string[];
   read_only?: boolean;
+  volumes?: string[];
   cap_drop?: string[];
   depends_on?: Record<string, { condition: string }>;
   secrets?: string[];
@@ -26,6 +27,7 @@ interface Service {
 interface ComposeFile {
   services: Record<string, Service>;
   secrets: Record<string, { file: string }>;
+  volumes: Record<string, object>;
 }
 
 const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
@@ -88,6 +90,15 @@ test('our images run with a read-only file system and without capabilities', () 
     assert.equal(service.read_only, true, name);
     assert.deepEqual(service.cap_drop, ['ALL'], name);
   }
+});
+
+test('what the balancer knows of its backends outlives its container: `data` is a volume, owned by the user of the image', () => {
+  assert.deepEqual(serviceOf('balancer').volumes, ['balancer-data:/app/data']);
+  assert.deepEqual(compose.volumes['balancer-data'], {});
+  const dockerfile = readFileSync(`${ROOT}Dockerfile`, 'utf8');
+  assert.match(dockerfile, /\nWORKDIR \/app\n/);
+  // Else a new volume belongs to root.
+  assert.match(dockerfile, /\nRUN mkdir data && chown node:node data\nUSER node\n/);
 });
 
 test('logs are bounded, and a drain has enough time', () => {

@@ -1,6 +1,14 @@
 /** Runs each command of the Dockerfile and of compose.yaml without a container engine. */
 import assert from 'node:assert/strict';
-import { chmodSync, constants, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -173,6 +181,7 @@ test('the migration, the balancer and its health check run as compose runs them'
   balancer.signal('SIGTERM');
   assert.deepEqual(await balancer.stop('SIGCONT', 15_000), { code: 0, signal: null });
   assert.equal((await health()).code, 1);
+  assert.ok(existsSync(join(appOf(stage), 'data/health.json')), 'in the volume of compose');
 });
 
 test('the image serves with the embedded database and its own secrets, without root', async (t) => {
