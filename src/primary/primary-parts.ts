@@ -73,6 +73,7 @@ export class PrimaryParts {
   acme: AcmeService | null = null;
   readonly #options: PrimaryOptions;
   readonly #process: PrimaryProcess;
+  readonly #firstWorkerCount: number;
   readonly #collector = new MetricsCollector();
   /** Where the buckets are without Redis. */
   readonly #memory = new MemoryBucketStore(systemClock);
@@ -85,6 +86,7 @@ export class PrimaryParts {
   constructor(options: PrimaryOptions, process: PrimaryProcess) {
     this.#options = options;
     this.#process = process;
+    this.#firstWorkerCount = workerCountOf(options.settings, null);
     this.dataPath = chooseDataPath(globalThis.process.version, options.env);
   }
 
@@ -94,7 +96,7 @@ export class PrimaryParts {
   }
 
   get workerCount(): number {
-    return workerCountOf(this.settings);
+    return this.reloader?.current.workerCount ?? this.#firstWorkerCount;
   }
 
   /**
@@ -148,7 +150,8 @@ export class PrimaryParts {
     await this.#unlessStopped(startupSockets.claim(env, () => this.#process.phase() === 'draining'));
     const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
-    const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
+    const policyVersionUs = await this.#unlessStopped(storage.nowUs());
+    const initial = { number: 1, settings, workerCount: this.#firstWorkerCount, policyVersionUs };
 
     const directory = new PrimaryDirectory({ storage, settings, logger });
     lifecycle.onClose('the directory feed', () => directory.feed.close());

@@ -148,10 +148,11 @@ export class Reloader {
     const { log, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
     await health.prepare(settings.pools);
-    const { number, policyVersionUs } = this.current;
+    const { number, workerCount, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,
       settings,
+      workerCount: workerCountOf(settings, workerCount),
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
@@ -161,7 +162,7 @@ export class Reloader {
     const pendingWorkers = await this.#apply(this.current);
     for (const finish of finishes) await this.#finish(finish);
     // The workers of now have their new shares by then.
-    resize(workerCountOf(settings), settings.timeouts.drainMs);
+    resize(this.current.workerCount, settings.timeouts.drainMs);
     return { ok: true, revision: number + 1, pendingWorkers };
   }
 

@@ -21,6 +21,8 @@ import type { WorkerLink } from './workers/worker-link.ts';
 export interface Revision {
   number: number;
   settings: Settings;
+  /** Of `workers: auto` too, fixed with the revision: the CPUs that a running process may use can change at any time. */
+  workerCount: number;
   /** When it was loaded, by Storage.nowUs: the version of the policies' limits. */
   policyVersionUs: number;
 }
@@ -63,12 +65,12 @@ export class WorkerBriefing {
    */
   get storeWorkers(): number | null {
     if (this.#storeWorkers === null) return null;
-    return this.#storeWorkers + Math.max(0, workerCountOf(this.#revision.settings) - this.#ownWorkers);
+    return this.#storeWorkers + Math.max(0, this.#revision.workerCount - this.#ownWorkers);
   }
 
   set storeWorkers(count: number | null) {
     this.#storeWorkers = count;
-    this.#ownWorkers = workerCountOf(this.#revision.settings);
+    this.#ownWorkers = this.#revision.workerCount;
   }
 
   /** brief tells a new worker everything; the supervisor calls it once per process. */
@@ -155,9 +157,18 @@ export class WorkerBriefing {
   }
 }
 
-/** workerCountOf is the number of workers that the settings ask for. */
-export function workerCountOf({ workers }: Pick<Settings, 'workers'>): number {
-  return workers === 'auto' ? availableParallelism() : workers;
+/**
+ * workerCountOf is the number of workers that the settings ask for, called once per revision. With `accept: reuse_port` it stays that of
+ * the start: a worker cannot be taken away there (see changedRestartKeys), because the kernel would go on giving it connections.
+ *
+ * @param before that of the revision before; null: this is the first
+ */
+export function workerCountOf(
+  { workers, accept }: Pick<Settings, 'workers' | 'accept'>,
+  before: number | null,
+): number {
+  if (workers !== 'auto') return workers;
+  return accept === 'reuse_port' && before !== null ? before : availableParallelism();
 }
 
 /**
@@ -175,7 +186,7 @@ export function secretsOf({ admin, database, secrets, pools }: Settings): string
  * @param knowsClients whether the worker has had all clients. Until then the policies' limits are dated so far back that they never
  *   win over a client's own limits in a bucket that other machines share.
  */
-function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClients: boolean) {
+function settingsOf({ number, settings, workerCount, policyVersionUs }: Revision, knowsClients: boolean) {
   const {
     acme: _acme,
     admin: _admin,
@@ -197,6 +208,6 @@ function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClient
   return {
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
-    settings: { ...workerSettings, workers: workerCountOf(settings), listen, pools },
+    settings: { ...workerSettings, workers: workerCount, listen, pools },
   };
 }

@@ -1,6 +1,7 @@
 /** The steps of a reload that fail where no file can be at fault. What a file can cause: test/serve/reload*.test.ts. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.ts';
@@ -14,9 +15,9 @@ const LINES = [
 ];
 
 /** A reloader with one change, whose parts do nothing but note that they were called. */
-function reloaderWith(t: TestContext, change: SettingsChange): { reloader: Reloader; calls: string[] } {
+function reloaderWith(t: TestContext, change: SettingsChange | null, lines: string[] = []) {
   const configPath = join(tempFolder(t), 'sluice.yaml');
-  writeFileSync(configPath, LINES.join('\n'));
+  writeFileSync(configPath, [...LINES, ...lines].join('\n'));
   const loaded = loadConfig(configPath, {});
   assert.ok('settings' in loaded);
   const calls: string[] = [];
@@ -27,7 +28,7 @@ function reloaderWith(t: TestContext, change: SettingsChange): { reloader: Reloa
   const options = {
     configPath,
     env: {},
-    initial: { number: 1, settings: loaded.settings, policyVersionUs: 1 },
+    initial: { number: 1, settings: loaded.settings, workerCount: 77, policyVersionUs: 1 },
     digest: loaded.digest,
     log: { logger, configure: note('log') },
     storage: {},
@@ -68,4 +69,16 @@ test('a database whose clock cannot be read refuses a reload before it has chang
   assert.equal(cancelled, 1);
   assert.equal(reloader.current.number, 1);
   assert.deepEqual(calls, ['error', 'error']);
+});
+
+test('auto means the CPUs at the reload, with reuse_port those at the start', async (t) => {
+  const auto = 'workers: auto';
+  for (const [lines, count] of [
+    [[auto], availableParallelism()],
+    [[auto, 'accept: reuse_port'], 77],
+  ] as const) {
+    const { reloader } = reloaderWith(t, null, [...lines]);
+    assert.equal((await reloader.reload()).ok, true);
+    assert.equal(reloader.current.workerCount, count);
+  }
 });

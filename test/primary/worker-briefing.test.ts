@@ -62,11 +62,12 @@ function makeBriefing({ loaded = true } = {}) {
   return { briefing: new WorkerBriefing(parts as unknown as Parts), load, fail: firstTry.resolve, lines };
 }
 
-function revision(number: number, workers = 2): Revision {
+function revision(number: number, workerCount = 2): Revision {
   return {
     number,
+    workerCount,
     policyVersionUs: number * 1_000_000,
-    settings: { listen: [], pools: [], workers } as unknown as Revision['settings'],
+    settings: { listen: [], pools: [], workers: 'auto' } as unknown as Revision['settings'],
   };
 }
 

@@ -67,7 +67,7 @@ export const configSchema = Key.block('', {
   admin: adminSchema.prefault({}),
   workers: Key.integerOrAuto(
     [1, 1024],
-    'Worker processes. With `accept: reuse_port` changes need a restart.',
+    'Worker processes; auto counts the CPUs at the start and at each reload. With `accept: reuse_port` changes need a restart.',
     'one per available CPU',
   ),
   accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),

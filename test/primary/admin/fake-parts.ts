@@ -186,7 +186,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
     },
     reloader: {
       get current() {
-        return { number: 1, settings: parts.settings, policyVersionUs: 1 };
+        return { number: 1, settings: parts.settings, workerCount: 2, policyVersionUs: 1 };
       },
       reload: () => parts.outcome(),
     },
