@@ -221,7 +221,7 @@ export class Attempts implements QueuedRequest {
     return Math.max(isPrompt ? 0 : Policy.backOffMs(this.#backOffCount++, Math.random()), retryAfterMs);
   }
 
-  /** At once, because nothing was sent. @returns false where no attempt follows */
+  /** At once or with the next room, because nothing was done. @returns false where no attempt follows */
   #tryElsewhere(error: LbError): boolean {
     const { current } = this;
     if (current === null) return false;
@@ -229,8 +229,12 @@ export class Attempts implements QueuedRequest {
     // Without another backend, the one that refused the request gets it again, once.
     if (error.code !== 'backend_busy' || !current.exchange.connected || this.#hasReplaced) return false;
     this.#hasReplaced = true;
-    this.#tryAt(current.target.backend, true);
-    return true;
+    const { backend } = current.target;
+    // Its place may have gone to a request that waited.
+    const isFull = backend.fullRank !== 0;
+    if (isFull) this.#tried.splice(this.#tried.indexOf(backend), 1);
+    else this.#tryAt(backend, true);
+    return !isFull || this.#makeWait().forRoom();
   }
 
   /** tryAgain begins the attempt that was waited for: at a backend that was tried before only where there is no other. */

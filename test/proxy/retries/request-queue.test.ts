@@ -1,7 +1,8 @@
 /** Requests beyond what the backends may have at once. */
 import assert from 'node:assert/strict';
+import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import { answerOk, startH2Backend } from '../../support/h2-backends.ts';
+import { answerOk, NGHTTP2_REFUSED_STREAM, startH2Backend } from '../../support/h2-backends.ts';
 import type { RawClient } from '../../support/raw-http.ts';
 import { limitsSettings, poolSettings, routeSettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -180,17 +181,50 @@ test('B11: a retry waits for room at another backend, too', async (t) => {
   );
 });
 
-test('B11: the limit holds towards backends with HTTP/2', async (t) => {
-  const held: (() => void)[] = [];
-  const backend = await startH2Backend(t, (stream) => held.push(() => answerOk(stream)));
+/** A pool of one backend with HTTP/2, which answers or refuses when told to. */
+async function startH2(t: TestContext, max: number) {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream) => held.push(stream));
   const backends = [{ id: 'a', host: '127.0.0.1', port: backend.port, tls: false, weight: 1, backup: false }];
-  const proxy = await startProxy(t, { pools: [poolSettings({ backends, protocol: 'h2', ...limited(2) })] });
+  const app = poolSettings({ backends, protocol: 'h2', ...limited(max) });
+  return { held, proxy: await startProxy(t, { pools: [app] }) };
+}
+
+test('B11: the limit holds towards backends with HTTP/2', async (t) => {
+  const { held, proxy } = await startH2(t, 2);
   const { answers } = await ask(proxy, ['/1', '/2', '/3']);
   await waitFor('two requests', () => held.length === 2);
   await arrived(proxy);
   assert.equal(held.length, 2);
-  held.shift()?.();
-  await waitFor('the third', () => held.length === 2);
-  for (const answer of held) answer();
+  for (let left = 3; left > 0; left--) {
+    await waitFor('a request', () => held.length > 0);
+    answerOk(held.shift() ?? assert.fail());
+  }
   assert.deepEqual(new Set((await answers()).map(({ status }) => status)), new Set([200]));
+});
+
+test('B11: a request that its backend gives back waits for room at it where another one has its place now', async (t) => {
+  const { held, proxy } = await startH2(t, 1);
+  const { answers } = await ask(proxy, ['/1', '/2']);
+  await waitFor('the first request', () => held.length === 1);
+  held.shift()?.close(NGHTTP2_REFUSED_STREAM);
+  await waitFor('the second one in its place', () => held.length > 0);
+  await arrived(proxy);
+  assert.equal(proxy.backend('a').busy, 1);
+  answerOk(held.shift() ?? assert.fail());
+  await waitFor('the first one again', () => held.length === 1);
+  answerOk(held.shift() ?? assert.fail());
+  assert.deepEqual(
+    (await answers()).map(({ status }) => status),
+    [200, 200],
+  );
+  await waitFor('the lines', () => served(proxy).length === 2);
+  assert.deepEqual(
+    served(proxy).map(({ path, attempts }) => [path, attempts]),
+    [
+      ['/2', 1],
+      ['/1', 2],
+    ],
+  );
+  assert.equal(proxy.backend('a').busy, 0);
 });
