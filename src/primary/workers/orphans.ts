@@ -22,7 +22,7 @@ import type { ListenAddress } from '../../contract/settings.ts';
 import { assertPrivate } from '../../infra/folders.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
-import { receiveSockets } from './receive-sockets.ts';
+import { receiveSockets } from './orphan-sockets.ts';
 import type { ReceivedSockets } from './received-sockets.ts';
 
 interface OrphansOptions {
