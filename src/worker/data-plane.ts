@@ -5,7 +5,6 @@ import { SlowStart } from '../balance/slow-start.ts';
 import { addressesByKey } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
-import { toError } from '../contract/errors.ts';
 import { backendKey } from '../contract/health.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
@@ -21,11 +20,11 @@ import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { PlannedBackend } from '../proxy/plan-pool.ts';
 import type { ProxyDeps } from '../proxy/proxy-deps.ts';
-import { DescriptorRoom } from './descriptor-room.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
 import { type Engine, InboundServer } from './inbound/server.ts';
+import { Listening } from './listening.ts';
 import { OverloadMonitor } from './overload-monitor.ts';
 import { StoreLimiter } from './store-limiter.ts';
 
@@ -63,6 +62,8 @@ interface DataPlaneOptions
 export class DataPlane {
   /** Those of the plan in force. */
   settings: WorkerSettings;
+  /** main.ts asks it when the primary is lost. */
+  readonly listening: Listening;
   readonly #options: DataPlaneOptions;
   readonly #planDeps: Omit<PlanDeps, 'limiter'>;
   readonly #primaryStore: PrimaryBucketStore;
@@ -70,13 +71,6 @@ export class DataPlane {
   readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
   readonly #server: InboundServer;
-  readonly #room: DescriptorRoom;
-  /** Resolves once the primary deals no further connection. */
-  readonly #dealEnded = Promise.withResolvers<void>();
-  /** Resolves when all listeners are open and closed as asked; never rejects. */
-  #listening: Promise<void> = Promise.resolve();
-  /** Whether the primary waits to hear that a dealt connection was taken. */
-  #hasUntaken = false;
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
@@ -111,7 +105,7 @@ export class DataPlane {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
       slowStart: new SlowStart(options.timer),
-      onOpening: () => this.#room.opened(),
+      onOpening: () => this.listening.opened(),
       onConnectFailure: (pool, backend, detail) => this.#tellConnectFailure(pool, backend, detail),
       onRequestError: (error) => send({ type: 'request-error', ...error }),
     };
@@ -123,94 +117,21 @@ export class DataPlane {
     this.#handler = new Handler({ ...options, plan, overload });
     this.#server = new InboundServer({
       ...{ ...options, plan, overload, handler: this.#handler },
-      onAdmitted: () => this.#room.opened(),
-      endDeal: () => this.#endDeal(),
+      onAdmitted: () => this.listening.opened(),
+      endDeal: () => this.listening.endDeal(),
     });
-    this.#room = new DescriptorRoom({
-      ...{ server: this.#server, handler: this.#handler, logger, timer: options.timer },
+    this.listening = new Listening({
+      ...{ ...options, server: this.#server, handler: this.#handler },
+      addresses: () => addressesByKey(this.settings.listen),
       backends: () => this.#allBackends(),
-      pause: () => this.#pause(),
-      hasSpare: () =>
-        [...options.sockets].every(([key, { length }]) => length > 1 || this.#server.listensAt(key)),
-      resume: () => this.#resume(),
     });
-    this.#server.expect(addressesByKey(first.settings.listen));
     if (options.tls !== null) this.useTls(options.tls);
   }
 
   /** listen opens every address. Throws LbError listen_failed. */
   listen(): Promise<void> {
     // Without the store this worker would grant its local share on top of what others get from the store.
-    const opened = this.#store.connected().then(() => this.#openListeners());
-    // Who called hears of a failure.
-    this.#listening = opened.catch(() => undefined);
-    return opened;
-  }
-
-  /** Opens what is new, then closes what is gone, so that those who wait there are served. */
-  async #openListeners(): Promise<void> {
-    const { sockets, send } = this.#options;
-    const wanted = addressesByKey(this.settings.listen);
-    for (const [key, address] of wanted) {
-      if (this.#room.paused || this.#server.listensAt(key)) continue;
-      const socket = sockets.get(key)?.shift();
-      if (socket !== undefined) await this.#server.listen(address, key, socket);
-    }
-    this.#dropSockets((key) => !wanted.has(key));
-    if ([...wanted.keys()].some((key) => this.#server.listensAt(key) && !sockets.get(key)?.length))
-      send({ type: 'spare-sockets' });
-    await this.#server.closeGone();
-  }
-
-  #dropSockets(isUnwanted: (key: string) => boolean): void {
-    const { sockets } = this.#options;
-    for (const [key, held] of sockets) {
-      if (!isUnwanted(key)) continue;
-      for (const socket of held) socket.destroy();
-      sockets.delete(key);
-    }
-  }
-
-  /** Accepts nothing at the addresses that have a spare socket. */
-  #pause(): void {
-    const { sockets, send } = this.#options;
-    this.#server.pauseListening((key) => (sockets.get(key)?.length ?? 0) > 0);
-    // Before it accepts again, so that it can pause again at once.
-    send({ type: 'spare-sockets' });
-  }
-
-  /** Accepts again, at the spare sockets. */
-  #resume(): Promise<void> {
-    if (this.#hasUntaken) this.#options.send({ type: 'connection-taken' });
-    this.#hasUntaken = false;
-    return this.#changeListeners();
-  }
-
-  #changeListeners(): Promise<void> {
-    this.#listening = this.#listening
-      .then(() => this.#openListeners())
-      .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'the listeners cannot all be changed'),
-      );
-    return this.#listening;
-  }
-
-  /** The listeners are about to close. */
-  async #endDeal(): Promise<void> {
-    this.#options.send({ type: 'no-more-connections' });
-    await this.keepAccepting();
-    await this.#dealEnded.promise;
-  }
-
-  /** keepAccepting ends all pauses. A spare socket that stayed open after the listeners would hold connections that nobody accepts. */
-  async keepAccepting(): Promise<void> {
-    await this.#room.end();
-    this.#dropSockets(() => true);
-  }
-
-  /** listenFds are the descriptors of its listening sockets. */
-  listenFds(): number[] {
-    return this.#server.listenFds();
+    return this.listening.open(this.#store.connected());
   }
 
   /** useTls replaces the certificates and ticket keys of every address; see InboundServer. */
@@ -240,20 +161,17 @@ export class DataPlane {
     previous.supersede(next);
     this.#retired.push(previous);
     if (former !== this.#store) void former.retire();
-    this.#server.expect(addressesByKey(message.settings.listen));
-    return this.#changeListeners();
+    return this.listening.follow();
   }
 
   /** receive acts on a message about traffic. @param connection that of a `connection`; null: it was lost on the way */
   receive(message: TrafficMessage, connection: Socket | null): void {
     switch (message.type) {
       case 'connection':
-        if (connection !== null) this.#server.take(message.address, connection);
-        if (this.#room.paused) this.#hasUntaken = true;
-        else this.#options.send({ type: 'connection-taken' });
+        this.listening.take(message.address, connection);
         break;
       case 'no-more-connections':
-        this.#dealEnded.resolve();
+        this.listening.dealEnded();
         break;
       case 'backends':
         this.#plan.learn(message);

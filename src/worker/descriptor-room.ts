@@ -32,7 +32,7 @@ const FRESH_MS = 1_000;
 const LIST = '/proc/self/fd';
 const FALLBACK_COUNT = 32;
 
-interface DescriptorRoomOptions {
+export interface DescriptorRoomOptions {
   server: Pick<InboundServer, 'connectionCount' | 'freshCount' | 'endIdle'>;
   handler: Pick<Handler, 'traffic' | 'tunnels'>;
   /** Those of former plans too, as long as these have requests. */
@@ -47,7 +47,7 @@ interface DescriptorRoomOptions {
   resume: () => Promise<void>;
 }
 
-/** DescriptorRoom is made by the data plane. */
+/** DescriptorRoom is made by Listening. */
 export class DescriptorRoom {
   paused = false;
   readonly #options: DescriptorRoomOptions;

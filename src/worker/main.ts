@@ -304,9 +304,9 @@ class WorkerMain {
     if (settings === undefined || folder === null || settings.primary.graceWithoutMs === 0) return false;
     const { graceWithoutMs: graceMs } = settings.primary;
     // Its sockets must be the same as long as they may be given away.
-    await this.#dataPlane?.keepAccepting();
+    await this.#dataPlane?.listening.keepAccepting();
     this.#logger.error({ graceMs }, 'the primary is gone: serving on until there is another one');
-    const fds = this.#dataPlane?.listenFds() ?? [];
+    const fds = this.#dataPlane?.listening.listenFds() ?? [];
     const keys = listenKeys(settings.listen);
     const note = { keys, socketCount: fds.length, drainMs: settings.timeouts.drainMs };
     const isRelieved = await waitForSuccessor({ folder, note, fds, graceMs, logger: this.#logger });
