@@ -10,7 +10,6 @@
  * draining  #ending is true. #leave ends it once all requests are over, or #stop, which cuts those in flight.
  */
 import type { Socket } from 'node:net';
-import { performance } from 'node:perf_hooks';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
@@ -35,6 +34,7 @@ import type { DrainTimes } from './inbound/drain.ts';
 import { LoopWatch } from './loop-watch.ts';
 import { waitForSuccessor } from './orphan.ts';
 import { PrimaryLink } from './primary-link.ts';
+import { Reporter } from './reporter.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** Time for the requests in flight after an uncaught exception. */
@@ -59,17 +59,16 @@ class WorkerMain {
     clock: systemClock,
     onError: (error) => this.#logger.error({ err: toError(error) }, 'a deadline failed'),
   });
-  readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
-  readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
+  readonly #reporter = new Reporter({
+    ...{ metrics: this.#metrics, log: this.#log, accessLines: this.#accessLines, link: this.#link },
+    dataPlane: () => this.#dataPlane,
+  });
   /** Key authorizations by token, for the whole life of the process. */
   readonly #challenges = new Map<string, string>();
   /** Bound sockets at which it does not listen yet, and a spare one of each at which it does, by the key of their address. */
   readonly #sockets = new Map(
     Object.entries(this.#place.listenFds).map(([key, fd]) => [key, [socketOf({ fd })]]),
   );
-  #residentBytes = 0;
-  #utilization = performance.eventLoopUtilization();
-  #reportUnsent = false;
   #logOutput = this.#place.log;
   #loopWatch: LoopWatch | null = null;
   #dataPlane: DataPlane | null = null;
@@ -87,7 +86,7 @@ class WorkerMain {
     process.once('disconnect', () => void this.#onPrimaryLost());
     process.on('uncaughtException', (error) => this.#onUncaught(error));
     setInterval(() => {
-      this.#report();
+      this.#reporter.report();
       this.#directory.forgetSome();
     }, REPORT_EVERY_MS).unref();
     this.#handleSignals(signals);
@@ -193,7 +192,7 @@ class WorkerMain {
       .listen()
       .then(() => {
         // First, so that a scrape after the ready line finds every series.
-        this.#report();
+        this.#reporter.report();
         if (!this.#ending) this.#link.send({ type: 'ready', revision });
       })
       .catch((error: unknown) => this.#cannotServe(error));
@@ -220,45 +219,6 @@ class WorkerMain {
     else this.#onUncaught(error);
   }
 
-  /** Skipped while the last report has not left the process: the next one has the counts of both. */
-  #report(): void {
-    if (!this.#reportUnsent) this.#sendReport();
-  }
-
-  #sendReport(): void {
-    const dataPlane = this.#dataPlane;
-    if (dataPlane === null) return;
-    this.#reportUnsent = true;
-    this.#metrics.set(this.#droppedLines, this.#log.application.droppedCount);
-    this.#metrics.set(this.#droppedAccessLines, this.#accessLines.droppedCount);
-    const report = { ...dataPlane.report(), ...this.#takeUsage(), metrics: this.#metrics.takeDelta() };
-    this.#link.send({ type: 'report', report }, () => {
-      this.#reportUnsent = false;
-    });
-  }
-
-  /** What the process used since the last report. */
-  #takeUsage() {
-    const before = this.#utilization;
-    this.#utilization = performance.eventLoopUtilization();
-    const { user, system } = process.cpuUsage();
-    return {
-      busyRatio: performance.eventLoopUtilization(this.#utilization, before).utilization,
-      cpuSec: (user + system) / 1e6,
-      residentBytes: this.#readResidentBytes(),
-    };
-  }
-
-  /** Without a free descriptor it cannot be read: the last value stays. */
-  #readResidentBytes(): number {
-    try {
-      this.#residentBytes = process.memoryUsage.rss();
-    } catch (thrown) {
-      this.#logger.debug({ err: toError(thrown) }, 'the resident memory cannot be read');
-    }
-    return this.#residentBytes;
-  }
-
   #drain({ graceMs, drainMs, alone = false, patient = false }: DrainTimes): void {
     if (this.#ending) {
       if (!patient) this.#dataPlane?.hurry(graceMs);
@@ -274,7 +234,7 @@ class WorkerMain {
 
   /** Sends the last counters and exits; at the exit the last log lines are written. */
   #leave(): void {
-    this.#sendReport();
+    this.#reporter.send();
     const exit = (): never => process.exit(this.#exitCode);
     setTimeout(exit, LEAVE_MS);
     this.#link.send({ type: 'drained' }, exit);
