@@ -14,6 +14,7 @@ import { AcmeService } from './acme/acme-service.ts';
 import { AdminPort } from './admin/admin-port.ts';
 import type { AdminParts, Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
+import { PrimaryStore } from './buckets/primary-store.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { BackendHealth } from './health/backend-health.ts';
 import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
@@ -113,7 +114,7 @@ export class PrimaryParts {
     await this.#unlessStopped(Promise.resolve());
     const reloader = this.#makeReloader(state, {
       listen: ({ listen }) => sockets.prepare(listen, log.logger),
-      redis: ({ redis }) => buckets.prepare(redis),
+      redis: ({ redis }) => store.prepare(redis),
       database: ({ database }) => directory.prepare(database),
     });
     const supervisor = this.#makeSupervisor(sockets, briefing, health);
@@ -125,9 +126,10 @@ export class PrimaryParts {
     const workersServe = supervisor.start();
     directory.start();
 
-    const buckets = await this.#openBuckets(storage.database, briefing);
-    const { registry } = health;
-    const admin = await this.#openAdmin({ directory, registry, supervisor, reloader, buckets, tls, acme });
+    const store = await this.#openStore(briefing);
+    const buckets = this.#openBuckets(store, storage.database);
+    const shown = { directory, registry: health.registry, supervisor, reloader, store, buckets, tls, acme };
+    const admin = await this.#openAdmin(shown);
     const revision = () => reloader.current.number;
     this.succession = new Succession({ sockets, storage, admin, health: file, revision, logger: log.logger });
 
@@ -253,24 +255,30 @@ export class PrimaryParts {
     return this.supervisor?.replaceWorkers(this.settings.timeouts.drainMs) ?? null;
   }
 
-  async #openBuckets(database: Database, briefing: WorkerBriefing): Promise<OperatorBuckets> {
+  async #openStore(briefing: WorkerBriefing): Promise<PrimaryStore> {
     const workers = () => this.workerCount;
-    const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
-    const buckets = await OperatorBuckets.open({
+    const store = await PrimaryStore.open({
       redis: this.settings.redis,
       memory: this.#memory,
-      database,
-      policies: () => this.settings.rateLimit.policies,
       workers,
       assumedWorkers: () => this.settings.rateLimit.instances * workers(),
-      broadcast,
       onStoreWorkers: (count) => {
         briefing.storeWorkers = count;
-        if (count !== null) broadcast({ type: 'store-workers', count });
+        if (count !== null) this.supervisor?.broadcast({ type: 'store-workers', count });
       },
       logger: this.#process.log.logger,
     });
-    this.#process.lifecycle.onClose('the buckets of operators', () => buckets.close());
+    this.#process.lifecycle.onClose('the bucket store', () => store.close());
+    return store;
+  }
+
+  #openBuckets(store: PrimaryStore, database: Database): OperatorBuckets {
+    const buckets = new OperatorBuckets({
+      ...{ store, database, logger: this.#process.log.logger },
+      policies: () => this.settings.rateLimit.policies,
+      broadcast: (message) => this.supervisor?.broadcast(message),
+    });
+    this.#process.lifecycle.onClose('the buckets of operators', buckets.close);
     return buckets;
   }
 }

@@ -62,14 +62,14 @@ async function useAll(t: TestContext, servers: RedisServers) {
   };
   await take(5);
 
-  const { buckets } = await openOperatorBuckets(t, servers, { policies: () => POLICIES });
-  const { connection } = buckets;
+  const { buckets, store } = await openOperatorBuckets(t, servers, { policies: () => POLICIES });
+  const { connection } = store;
   assert.ok(connection !== null);
   await waitFor('the connection of the primary', () => connection.ready);
   const levels = async () =>
     (await buckets.of(matchOfClient(CLIENT), 1_000)).map(({ level }) => Math.floor(level));
   assert.deepEqual(await levels(), [90, 90], 'a look');
-  await buckets.store.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
+  await store.buckets.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
   assert.deepEqual(await levels(), [100, 100], 'a reset');
 
   const heard: number[] = [];

@@ -17,14 +17,14 @@ test('peeking at buckets changes no byte in Redis, with leases and under new lim
   t.after(() => operator.disconnect());
   let policies = POLICIES;
   const servers = { kind: 'single', url: server.url } as const;
-  const { buckets } = await openOperatorBuckets(t, servers, { policies: () => policies });
-  await waitFor('the connection', () => buckets.store.available);
+  const { buckets, store } = await openOperatorBuckets(t, servers, { policies: () => policies });
+  await waitFor('the connection', () => store.buckets.available);
   const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;
   const match = { client, bucketName: 'acme', tombstoneUs: 0 };
   const [key = ''] = bucketKeysOf('acme', POLICIES);
   const limits = { capacity: 100, rateMicro: 1e6, versionUs: 1_000 };
   const take = { ...PLAIN_TAKE, key, ...limits, need: 10, partial: true, ahead: 20 };
-  const [lent] = await buckets.store.takeBatch([take]);
+  const [lent] = await store.buckets.takeBatch([take]);
   assert.ok(lent !== undefined && !(lent instanceof Error) && lent.ahead === 20);
 
   const looks = async (versionUs: number, capacity: number) => {

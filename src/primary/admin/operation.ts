@@ -46,13 +46,12 @@ export function registerOperation(app: AdminApp, parts: AdminParts): void {
 }
 
 function readinessOf(parts: AdminParts): Readiness {
-  const { supervisor, directory, reloader, registry, buckets } = parts;
+  const { supervisor, directory, reloader, registry, store } = parts;
   const { redis, pools } = reloader.current.settings;
   const { serving } = supervisor.counts();
   const workers = supervisor.workers();
   // The primary's own connection counts too, because a new worker first reports its breaker after a second.
-  const isRedisAway =
-    buckets.connection?.ready === false || workers.some(({ report }) => report?.breakerOpen);
+  const isRedisAway = store.connection?.ready === false || workers.some(({ report }) => report?.breakerOpen);
   const degraded: Readiness['degraded'] = [];
   if (redis !== null && isRedisAway) degraded.push('redis');
   if (directory.feed.degraded) degraded.push('postgres');

@@ -24,7 +24,8 @@ export interface AdminParts {
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
   reloader: Pick<Reloader, 'current' | 'reload'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
-  buckets: Pick<OperatorBuckets, 'of' | 'reset'> & { connection: { ready: boolean } | null };
+  buckets: Pick<OperatorBuckets, 'of' | 'reset'>;
+  store: { connection: { ready: boolean } | null };
   /** null: a rolling replacement is under way already, or the instance stops. */
   replaceWorkers: () => Roll | null;
   tunnels: Pick<TunnelList, 'page'>;

@@ -194,12 +194,14 @@ export function makeFakeParts(settings: Settings): FakeParts {
       text: () => parts.metrics(),
       countAdminRequest: (route, status) => void parts.counted.push(`${route} ${status}`),
     },
-    buckets: {
+    store: {
       connection: {
         get ready() {
           return now.storeConnected;
         },
       },
+    },
+    buckets: {
       of: async ({ client }) =>
         parts.settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
           policy: name,

@@ -1,0 +1,173 @@
+/**
+ * The bucket store of the settings as the primary has it open: Redis, with the heartbeat over the same connection, or its own memory.
+ * A reload opens another one beside it.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Cluster, Redis } from 'ioredis';
+import { LbError, toError } from '../../contract/errors.ts';
+import type { RedisSettings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { RedisConnection } from '../../infra/redis/redis.ts';
+import { withDeadline } from '../../infra/with-deadline.ts';
+import { probeKey } from '../../limit/bucket/bucket-key.ts';
+import type { RefillableStore } from '../../limit/store/bucket-store.ts';
+import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
+import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
+import { probeTake } from '../../limit/store/store-health.ts';
+import { heartbeatScripts, InstanceHeartbeat, type InstanceHeartbeatOptions } from '../instance-heartbeat.ts';
+import type { SettingsChange } from '../settings-change.ts';
+
+/** An operator may wait longer than a request. */
+export const STORE_TIMEOUT_MS = 1_000;
+
+/**
+ * Callers can fill the memory of Redis. Then noeviction fails every take, so that workers decide alone, and allkeys-* evicts buckets
+ * in use, which are full when they come back. volatile-ttl evicts buckets that are nearly full anyway.
+ */
+const HARMFUL_POLICY = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
+
+interface PrimaryStoreOptions extends Pick<InstanceHeartbeatOptions, 'workers' | 'assumedWorkers'> {
+  redis: RedisSettings | null;
+  /** Where the buckets are without Redis. */
+  memory: MemoryBucketStore;
+  /** Called with the number of workers that share the store, when it is first known and at each change; null: it is not known. */
+  onStoreWorkers: (count: number | null) => void;
+  logger: Logger;
+}
+
+interface OpenedStore {
+  buckets: RefillableStore;
+  /** null without Redis, as the others. */
+  connection: RedisConnection | null;
+  heartbeat: InstanceHeartbeat | null;
+  /** Resolves after the first beat. */
+  announced: Promise<void> | null;
+}
+
+/** PrimaryStore is made once by PrimaryParts. */
+export class PrimaryStore {
+  readonly #options: PrimaryStoreOptions;
+  #redis: RedisSettings | null;
+  #current: OpenedStore;
+
+  private constructor(options: PrimaryStoreOptions, current: OpenedStore) {
+    this.#options = options;
+    this.#redis = options.redis;
+    this.#current = current;
+  }
+
+  /** open begins to connect, and to tell how many workers share the store. */
+  static async open(options: PrimaryStoreOptions): Promise<PrimaryStore> {
+    const current = await openStore(options.redis, options, () => store.#tellCount());
+    const store = new PrimaryStore(options, current);
+    return store;
+  }
+
+  /**
+   * prepare opens the store of a coming revision beside the one in force; called by a reload. null: it is the same one. Throws LbError
+   * store_unavailable where it does not answer, and has changed nothing then.
+   */
+  async prepare(redis: RedisSettings | null): Promise<SettingsChange | null> {
+    if (isDeepStrictEqual(redis, this.#redis)) return null;
+    const next = await openStore(redis, this.#options, () => this.#tellCount());
+    try {
+      await assertAnswers(next);
+    } catch (thrown) {
+      await closeStore(next);
+      throw thrown;
+    }
+    return {
+      commit: () => {
+        const former = this.#current;
+        this.#current = next;
+        this.#redis = redis;
+        this.#tellCount();
+        return () => closeStore(former);
+      },
+      cancel: () => closeStore(next),
+    };
+  }
+
+  /** Those of the settings in force. */
+  get buckets(): RefillableStore {
+    return this.#current.buckets;
+  }
+
+  /** null without Redis. */
+  get connection(): RedisConnection | null {
+    return this.#current.connection;
+  }
+
+  close(): Promise<void> {
+    return closeStore(this.#current);
+  }
+
+  /** Also when a store that is not in force yet, or no more, has another count. */
+  #tellCount(): void {
+    this.#options.onStoreWorkers(this.#current.heartbeat?.storeWorkers ?? null);
+  }
+}
+
+/** @param onWorkers called at each change of the number of workers that share this store */
+async function openStore(
+  redis: RedisSettings | null,
+  options: PrimaryStoreOptions,
+  onWorkers: () => void,
+): Promise<OpenedStore> {
+  const { memory, logger } = options;
+  if (redis === null) return { buckets: memory, connection: null, heartbeat: null, announced: null };
+  // The client of Redis takes 14 MiB.
+  const { RedisConnection } = await import('../../infra/redis/redis.ts');
+  const { servers, prefix } = redis;
+  const connection = new RedisConnection({
+    servers,
+    connectionName: 'sluice-primary',
+    scripts: { ...bucketScripts(), ...heartbeatScripts() },
+    logger,
+  });
+  void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
+  const buckets = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
+  const heartbeat = new InstanceHeartbeat({ ...options, connection, prefix, onChange: onWorkers });
+  return { buckets, connection, heartbeat, announced: heartbeat.start() };
+}
+
+/** Takes from a bucket that no caller owns. Throws LbError store_unavailable. */
+async function assertAnswers({ buckets, announced }: OpenedStore): Promise<void> {
+  await announced;
+  try {
+    const asked = buckets.takeBatch([probeTake(probeKey(0))]);
+    const [reply] = await withDeadline(asked, STORE_TIMEOUT_MS, 'a take');
+    if (reply instanceof Error) throw reply;
+  } catch (thrown) {
+    const { message, cause } = toError(thrown);
+    const reason = cause instanceof Error ? `${message}: ${cause.message}` : message;
+    throw new LbError('store_unavailable', `the new bucket store does not answer: ${reason}`, {
+      cause: thrown,
+    });
+  }
+}
+
+async function closeStore({ heartbeat, connection }: OpenedStore): Promise<void> {
+  await heartbeat?.close();
+  await connection?.close();
+}
+
+/** warnOfMemoryPolicy warns of a Redis that loses buckets, or refuses takes, when its memory is full. Never rejects. */
+export async function warnOfMemoryPolicy(
+  client: Redis | Cluster,
+  logger: Pick<Logger, 'info' | 'warn'>,
+): Promise<void> {
+  const servers = 'nodes' in client ? client.nodes('master') : [client];
+  try {
+    const infos = await Promise.all(servers.map((server) => server.info('memory')));
+    const policies = new Set(infos.flatMap((info) => HARMFUL_POLICY.exec(info)?.[1] ?? []));
+    for (const policy of policies) {
+      logger.warn(
+        { policy },
+        'set maxmemory-policy of Redis to volatile-ttl: with this one limits fail when memory is full',
+      );
+    }
+  } catch (thrown) {
+    logger.info({ err: toError(thrown) }, 'the memory policy of Redis is not known');
+  }
+}
