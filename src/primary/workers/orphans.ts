@@ -166,8 +166,15 @@ export class Orphans {
     orphan.isLeaving = true;
     control.write(ORPHAN_DRAIN);
     const kill = (): void => {
-      this.#options.logger.warn({ workerPid: pid }, 'a worker of an earlier primary did not end, killing it');
-      process.kill(pid, 'SIGKILL');
+      const { logger } = this.#options;
+      logger.warn({ workerPid: pid }, 'a worker of an earlier primary did not end, killing it');
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch (thrown) {
+        // It has just ended. What a timer throws would end this primary.
+        if (systemCodeOf(thrown) !== 'ESRCH')
+          logger.error({ err: toError(thrown), workerPid: pid }, 'it cannot be killed');
+      }
     };
     const timer = setTimeout(kill, note.drainMs + DRAIN_MARGIN_MS).unref();
     control.once('close', () => clearTimeout(timer));

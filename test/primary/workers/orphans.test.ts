@@ -106,6 +106,27 @@ test('a primary that ends before it lets an orphan go changes nothing for it', a
   assert.equal(await relieved, true);
 });
 
+test('an orphan that has ended by the time at which it is killed changes nothing', async (t) => {
+  const folder = tempFolder(t);
+  const { logger, lines } = keepLog();
+  const note = { keys: ['1'], socketCount: 0, drainMs: 1_000 };
+  const gone = createServer((socket) => socket.write(`${JSON.stringify(note)}\n`));
+  // Above the largest pid: nobody's.
+  await once(gone.listen({ path: join(folder, `${2 ** 22 + 1}.control`) }), 'listening');
+  t.after(() => gone.close());
+  const orphans = new Orphans({ folder, keys: ['1'], logger });
+  t.after(() => orphans.close());
+  await orphans.look();
+  assert.equal(orphans.count, 1);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  orphans.drain();
+  t.mock.timers.tick(note.drainMs + 60_000);
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ['a worker of an earlier primary did not end, killing it'],
+  );
+});
+
 test('what an orphan that was killed has left is removed', async (t) => {
   const { folder, look, relieved } = await scene(t);
   await leaveDeadSocket(join(folder, '1.control'));
