@@ -17,7 +17,7 @@ export interface Storage {
   readonly isUnused: boolean;
   /** lend lets another process have the embedded database. Meanwhile statements fail with database_starting. */
   lend(): Promise<void>;
-  /** takeBack ends that. Throws LbError folder_locked while the other one has it. */
+  /** takeBack ends that, if it is lent. Throws LbError folder_locked while the other one has it. */
   takeBack(): void;
   close(): Promise<void>;
 }

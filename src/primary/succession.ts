@@ -9,6 +9,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../infra/with-deadline.ts';
@@ -25,6 +26,8 @@ const READY_MS = 90_000;
 const RELEASE_MS = 20_000;
 /** One that is given up has this long to end its workers. */
 const END_MS = 10_000;
+/** Before each attempt to open the admin port again: another socket may have its port for a moment. */
+const REOPEN_PAUSES_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000];
 
 interface SuccessionOptions {
   sockets: ListenSockets;
@@ -134,19 +137,31 @@ export class Succession {
   }
 
   async #takeBack(): Promise<void> {
-    const { storage, admin, health, logger } = this.#options;
+    const { storage, admin, health } = this.#options;
     await this.#kill();
     const released = this.#released;
     this.#successor = null;
     this.#released = null;
-    if (released === null || this.#abandoned) return;
+    if (released === null) return;
+    // A release that still runs would give away again what is taken back now.
+    await this.#attempt('give everything away', () => released);
+    if (this.#abandoned) return;
     health.takeBack();
+    await this.#attempt('take the database back', () => storage.takeBack());
+    for (const pauseMs of REOPEN_PAUSES_MS) {
+      await sleep(pauseMs);
+      if (this.#abandoned || (await this.#attempt('open the admin port again', () => admin.open()))) return;
+    }
+  }
+
+  /** @returns whether the step succeeded: one that fails keeps none from the next. @param what for the log, after "cannot" */
+  async #attempt(what: string, step: () => unknown): Promise<boolean> {
     try {
-      await released;
-      storage.takeBack();
-      await admin.open();
+      await step();
+      return true;
     } catch (thrown) {
-      logger.error({ err: toError(thrown) }, 'not everything could be taken back');
+      this.#options.logger.error({ err: toError(thrown) }, `cannot ${what}`);
+      return false;
     }
   }
 

@@ -23,6 +23,14 @@ test('a stop while the embedded database still starts is no failure of it', asyn
   );
 });
 
+test('an embedded database that is not lent cannot be taken back: its folder is locked already', async (t) => {
+  const settings = { url: null, embeddedPath: join(tempFolder(t), 'postgres') };
+  const storage = openStorage(settings, silent, { purpose: 'a test' });
+  storage.takeBack();
+  await storage.close();
+  await assert.rejects(storage.ready, { code: 'database_unavailable' });
+});
+
 /** Opens the folder of its first argument as the user of its second, and prints what comes of it. */
 const OPENER = `
   const { openStorage } = await import('${new URL('../../src/primary/storage.ts', import.meta.url).href}');

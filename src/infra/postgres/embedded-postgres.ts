@@ -160,6 +160,7 @@ export class EmbeddedPostgres {
 
   /** As Storage.takeBack. */
   takeBack(): void {
+    if (!this.#lent) return;
     const wasUnused = this.#unlock === null;
     this.#unlock = null;
     this.#closing = new AbortController();
