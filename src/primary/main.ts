@@ -115,6 +115,10 @@ class Primary {
   async #reload(): Promise<void> {
     await this.#ready.promise;
     if (await this.#parts.succession?.passOn('SIGHUP')) return;
+    if (this.#phase === 'draining') {
+      this.#logger.warn('the reload is left out: this primary stops');
+      return;
+    }
     this.#notifier.reloading();
     await this.#parts.reloader?.reload();
     this.#notifier.reloaded(this.#status());
@@ -135,6 +139,7 @@ class Primary {
       this.#logger.info('another primary serves: draining');
       this.#phase = 'draining';
       this.#notifier.fallSilent();
+      this.#parts.reloader?.close();
       this.#parts.acme?.stopOrders();
       await this.#endWorkers(0, true);
     }
