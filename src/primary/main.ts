@@ -131,10 +131,14 @@ class Primary {
     return `serving ${settings.listen.length} addresses with ${workerCount} workers, revision ${revision}`;
   }
 
-  /** Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too. */
+  /**
+   * Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too; but not the first one of
+   * a container, with which all others end.
+   */
   async #signalledReplacement(): Promise<void> {
     const succession = this.#parts.succession;
-    if (!this.#notifier.isUsed || !succession?.isPossible) this.#signalledRoll();
+    const mayEnd = this.#notifier.isUsed && process.pid !== 1;
+    if (!mayEnd || !succession?.isPossible) this.#signalledRoll();
     else if ((await succession.replace()) && this.#phase === 'ready') {
       this.#logger.info('another primary serves: draining');
       this.#phase = 'draining';
