@@ -30,7 +30,7 @@ export class AttemptWait {
   queueMs = 0;
   readonly #pool: PlannedPool;
   readonly #owner: WaitOwner;
-  readonly #request: { crash(thrown: unknown): void };
+  readonly #transaction: { crash(thrown: unknown): void };
   readonly #deadline = new Deadline(() => this.#owner.onDue());
   #timer: NodeJS.Timeout | null = null;
   #hasPermit = false;
@@ -38,11 +38,11 @@ export class AttemptWait {
   /** null: it is not in the queue. */
   #queuedMs: number | null = null;
 
-  /** @param request see AttemptsOwner */
-  constructor(pool: PlannedPool, owner: WaitOwner, request: { crash(thrown: unknown): void }) {
+  /** @param transaction see AttemptsOwner */
+  constructor(pool: PlannedPool, owner: WaitOwner, transaction: { crash(thrown: unknown): void }) {
     this.#pool = pool;
     this.#owner = owner;
-    this.#request = request;
+    this.#transaction = transaction;
   }
 
   /** bound begins the time that is left for all attempts. */
@@ -87,7 +87,7 @@ export class AttemptWait {
       try {
         act();
       } catch (thrown) {
-        this.#request.crash(thrown);
+        this.#transaction.crash(thrown);
       }
     }, waitMs);
   }
