@@ -188,7 +188,7 @@ export class Attempts implements QueuedRequest {
       retryable,
       repeatable: Policy.mayRepeat(this.#request.method, retry),
       switches: this.#request.upgrade !== '',
-      bodyIntact: this.#owner.body?.isIntact ?? true,
+      bodyRepeatable: this.#owner.body?.isRepeatable ?? true,
       connectFailures: this.#connectFailures,
       replaced: this.#hasReplaced,
       retries: this.#retries,

@@ -55,8 +55,8 @@ export class RequestBody {
   }
 
   /** Whether another attempt could send all of it. */
-  get isIntact(): boolean {
-    return !this.#isRead || this.#kept?.isWhole === true;
+  get isRepeatable(): boolean {
+    return !this.#isRead || this.#kept?.isRepeatable === true;
   }
 
   /** Whether it is the client's turn: it is read, and the backend takes it. */

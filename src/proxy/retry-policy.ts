@@ -37,7 +37,7 @@ export interface FailedAttempt {
   /** An upgrade, which may have begun. */
   switches: boolean;
   /** No byte of the request body was read from the client, or all that was is kept, or there is none. */
-  bodyIntact: boolean;
+  bodyRepeatable: boolean;
   /** Backends of this request that could not be connected or did not take it, this one included. */
   connectFailures: number;
   /** A fresh connection was already used to replace a dead one. */
@@ -48,8 +48,8 @@ export interface FailedAttempt {
 
 /** decideRetry is asked before any byte went to the client. @returns null: the failure is the answer */
 export function decideRetry({ attempts }: RetrySettings, failed: FailedAttempt): RetryReason | null {
-  const { code, retryable, repeatable, switches, bodyIntact, connectFailures, replaced, retries } = failed;
-  if (!bodyIntact) return null;
+  const { code, retryable, repeatable, switches, connectFailures, replaced, retries } = failed;
+  if (!failed.bodyRepeatable) return null;
   if (isNothingDone(code)) return retryable && connectFailures <= FURTHER_BACKENDS ? 'connect' : null;
   if (!repeatable) return null;
   if (code === 'upstream_reset' && retryable && !replaced) return 'reused_socket';

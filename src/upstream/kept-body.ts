@@ -38,7 +38,7 @@ export class KeptBody {
   #waits = false;
 
   /** Whether all that was taken could be sent again. */
-  get isWhole(): boolean {
+  get isRepeatable(): boolean {
     return !this.#isForgotten;
   }
 

@@ -324,7 +324,7 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     const isUnprocessed = hasGivenUp || (code === CODE.REFUSED_STREAM && !connection.isLost);
     if (!isUnprocessed || this.#isStreaming || this.#interimCount > 0)
       this.fail(this.#lossOf(code, connection));
-    else if (this.#body?.isKept === false)
+    else if (this.#body?.isRepeatable === false)
       this.fail(new LbError('backend_busy', 'backend did not process the request', { retryable: false }));
     else this.#waitAgain(hasGivenUp);
   }

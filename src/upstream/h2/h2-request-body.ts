@@ -33,8 +33,8 @@ export class H2RequestBody {
   }
 
   /** Whether another stream could carry all of it. */
-  get isKept(): boolean {
-    return this.#kept.isWhole;
+  get isRepeatable(): boolean {
+    return this.#kept.isRepeatable;
   }
 
   /** flowTo sends to this stream what was taken so far, and then what comes; null: there is none for now, and all was kept. */

@@ -14,7 +14,7 @@ const FAILED: FailedAttempt = {
   retryable: true,
   repeatable: false,
   switches: false,
-  bodyIntact: true,
+  bodyRepeatable: true,
   connectFailures: 1,
   replaced: false,
   retries: 0,
@@ -62,12 +62,12 @@ test('B8: resets and time-outs are retried `attempts` times, and nothing of whic
     const failed = { ...DEAD, code, retryable: false };
     assert.equal(decide(failed), reason);
     assert.equal(decide({ ...failed, retries: 1 }), null);
-    assert.equal(decide({ ...failed, bodyIntact: false }, 9), null);
+    assert.equal(decide({ ...failed, bodyRepeatable: false }, 9), null);
     assert.equal(decide({ ...failed, repeatable: false }, 9), null);
     assert.equal(decide({ ...failed, switches: true }, 9), null);
   }
-  assert.equal(decide({ ...DEAD, bodyIntact: false }), null);
-  assert.equal(decide({ ...FAILED, bodyIntact: false }), null);
+  assert.equal(decide({ ...DEAD, bodyRepeatable: false }), null);
+  assert.equal(decide({ ...FAILED, bodyRepeatable: false }), null);
 });
 
 test('B8: back-off has full jitter, from 25 ms at most up to 250', () => {

@@ -135,7 +135,7 @@ test('what was taken of a body goes along where a refused stream is sent elsewhe
   const large = await send(pool, post({ kept }), new BodySink([Buffer.alloc(KEPT_MAX_BYTES + 1)])).finished();
   assert.equal(large.error?.code, 'backend_busy');
   assert.equal(large.error?.retryable, false);
-  assert.equal(kept.isWhole, false);
+  assert.equal(kept.isRepeatable, false);
 });
 
 test('the last stream of a connection that drains ends as the backend says, and not with the connection', async (t) => {
