@@ -24,7 +24,7 @@ const MAX_GOAWAYS = 16;
 /** Overload is made once per worker. */
 export class Overload {
   level: OverloadLevel = 'none';
-  /** Requests by rank (index in PRIORITIES) that came since the last `set` while the level was not `none`. */
+  /** Requests that came since the last `set` while the level was not `none`, by priority as in PRIORITIES. */
   readonly asked = [0, 0, 0];
   readonly #metrics: WorkerMetrics;
   readonly #cell: number;
@@ -40,7 +40,7 @@ export class Overload {
     this.#cell = metrics.series('sluice_shed_total', 'overload');
   }
 
-  /** set is called a few times a second. @param pressure 0 to 3: the share of rank r that is refused is pressure - r, from 0 to 1 */
+  /** set is called a few times a second. @param pressure 0 to 3: of each priority the share `pressure - priorityIndex` is refused, from 0 to 1 */
   set(level: OverloadLevel, pressure: number): void {
     this.level = level;
     this.#pressure = pressure;
@@ -59,13 +59,13 @@ export class Overload {
   /**
    * admit is called with each new request while the level is not `none`. One that is admitted is in flight until `ended`.
    *
-   * @param rank index of its priority in PRIORITIES
+   * @param priorityIndex of its priority in PRIORITIES
    * @param client name of its bucket
    */
-  admit(rank: number, client: string): boolean {
-    this.asked[rank]! += 1;
-    const share = Math.min(1, Math.max(0, this.#pressure - rank));
-    if (share > 0 && this.#isRefused(rank, share, client)) {
+  admit(priorityIndex: number, client: string): boolean {
+    this.asked[priorityIndex]! += 1;
+    const share = Math.min(1, Math.max(0, this.#pressure - priorityIndex));
+    if (share > 0 && this.#isRefused(priorityIndex, share, client)) {
       this.#metrics.add(this.#cell, 1);
       return false;
     }
@@ -75,12 +75,12 @@ export class Overload {
     return true;
   }
 
-  #isRefused(rank: number, share: number, client: string): boolean {
+  #isRefused(priorityIndex: number, share: number, client: string): boolean {
     if (share === 1) return true;
-    this.#debts[rank]! += share;
-    const debt = this.#debts[rank]!;
+    this.#debts[priorityIndex]! += share;
+    const debt = this.#debts[priorityIndex]!;
     if (debt < 1 || (debt < MAX_DEBT && !this.#isHeavy(client))) return false;
-    this.#debts[rank]! -= 1;
+    this.#debts[priorityIndex]! -= 1;
     return true;
   }
 

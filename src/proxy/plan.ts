@@ -30,8 +30,8 @@ export interface PlannedRoute {
   redirectStatus: number | null;
   /** Protocols to which a request may switch, in lower case. */
   upgrade: readonly string[];
-  /** Rank of its priority: index in PRIORITIES. */
-  rank: number;
+  /** Of its priority, in PRIORITIES. */
+  priorityIndex: number;
   /** null: not limited. */
   limit: RouteLimit | null;
   stats: TimedCounters;
@@ -154,8 +154,8 @@ export class Plan {
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
     const pool = poolName === null ? null : known(this.#pools.get(poolName), `pool ${poolName}`);
-    const rank = PRIORITIES.indexOf(priority);
-    const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade, rank };
+    const priorityIndex = PRIORITIES.indexOf(priority);
+    const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade, priorityIndex };
     const stats = routeCounters(metrics, name);
     if (rateLimit === null) return { match, route: { ...action, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {

@@ -93,7 +93,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const { caller, route } = this.#admission;
     if (overload.level === 'none' || caller === null || route === null) return null;
     const { bucketName } = caller.match;
-    if (!overload.admit(route.rank, bucketName)) return OUTCOMES.overload;
+    if (!overload.admit(route.priorityIndex, bucketName)) return OUTCOMES.overload;
     this.#countedAs = bucketName;
     return null;
   }

@@ -28,8 +28,8 @@ function scene(asking: readonly number[] = [NORMAL]) {
       monitor.judge({ ...QUIET, ...sample }, nowMs);
       refused = [0, 0, 0];
       for (let i = 0; i < REQUESTS && overload.level !== 'none'; i++) {
-        for (const rank of asking) {
-          if (!overload.admit(rank, `client ${i}`)) refused[rank]! += 1;
+        for (const priorityIndex of asking) {
+          if (!overload.admit(priorityIndex, `client ${i}`)) refused[priorityIndex]! += 1;
           else overload.ended(`client ${i}`);
         }
       }
