@@ -26,7 +26,7 @@ const BACKEND_FAILURES: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** TellError tells the primary of an error. @param streak how many in a row this worker has seen */
-export type TellError = (streak: number, detail: string) => void;
+type TellError = (streak: number, detail: string) => void;
 
 /** LiveResults is told by the attempts at one backend, and made with its connections. */
 export class LiveResults {

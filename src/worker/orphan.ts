@@ -13,7 +13,7 @@ import { assertPrivate, makeFolder } from '../infra/folders.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { GIVEN_COUNT } from './give-sockets.ts';
 
-export interface OrphanOptions {
+interface OrphanOptions {
   /** As in WorkerPlace. */
   folder: string;
   note: OrphanNote;

@@ -23,7 +23,7 @@ interface Record {
 }
 
 /** Verdict on a wrong token: `first` is the one that begins a period, for the log. */
-export interface Verdict {
+interface Verdict {
   /** 0: it is refused like any other. */
   retryAfterSec: number;
   first: boolean;

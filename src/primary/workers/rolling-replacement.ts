@@ -8,7 +8,7 @@ import { LbError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { Fleet } from './fleet.ts';
 
-export interface RollOptions {
+interface RollOptions {
   fleet: Fleet;
   logger: Logger;
   /** false once the instance stops: nobody is replaced then. */
