@@ -1,6 +1,6 @@
 /** Rules about several keys at once. They see a draft without the wrong values, which have their own messages. */
 import { isIPv4 } from 'node:net';
-import { hostPort } from '../contract/addresses.ts';
+import { hostPort, isWildcard } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
@@ -135,7 +135,7 @@ function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Fi
 function isReachedBy(own: ListenAddress, { host, port }: HostPort): boolean {
   if (own.kind !== 'tcp' || port !== own.port) return false;
   if (own.host === host || isSameLocalhost(own.host, host)) return true;
-  const isHere = isLoopback(host) || host === '0.0.0.0' || host === '::';
+  const isHere = isLoopback(host) || isWildcard(host);
   return isHere && covers(own.host, host);
 }
 

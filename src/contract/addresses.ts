@@ -30,6 +30,11 @@ export function canonicalAddress(text: string): string | null {
   return ipaddr.process(zoneAt === -1 ? text : text.slice(0, zoneAt)).toString();
 }
 
+/** isWildcard: whether it stands for every address of this machine, of IPv4 alone or of both. A ListenAddress has null for it too. */
+export function isWildcard(host: string): boolean {
+  return host === '::' || host === '0.0.0.0';
+}
+
 /** A range, or with all of its bits an address: IPv4-mapped IPv6 is IPv4, host bits are zero. */
 interface Network {
   /** 4 or 16. */
@@ -101,7 +106,7 @@ export function addressUrl(address: ListenAddress & { tls?: object | null }, por
   if (address.kind === 'unix') return addressText(address);
   const { host } = address;
   // A client cannot connect to a wildcard.
-  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  const shown = host === null || isWildcard(host) ? '127.0.0.1' : host;
   return `${address.tls ? 'https' : 'http'}://${hostPort(shown, port)}`;
 }
 

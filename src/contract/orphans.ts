@@ -6,6 +6,7 @@
  * - `PID.sockets`: each connection gets the listening sockets, one after the other (worker/give-sockets.ts).
  */
 import { isIP } from 'node:net';
+import { isWildcard } from './addresses.ts';
 import type { ListenAddress } from './settings.ts';
 
 export const ORPHAN_CONTROL = '.control';
@@ -23,7 +24,6 @@ export interface OrphanNote {
 }
 
 const ANYWHERE = '*';
-const WILDCARDS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 
 /**
  * listenKey is a path, or host and port; null where the port is not known in advance. A name may be any address, so that its host is `*`,
@@ -32,7 +32,7 @@ const WILDCARDS: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 export function listenKey(address: ListenAddress): string | null {
   if (address.kind === 'unix') return address.path;
   const { host, port } = address;
-  const isKnown = host !== null && isIP(host) !== 0 && !WILDCARDS.has(host);
+  const isKnown = host !== null && isIP(host) !== 0 && !isWildcard(host);
   return port === 0 ? null : `${isKnown ? host : ANYWHERE}:${port}`;
 }
 

@@ -3,11 +3,9 @@
  * the configuration that they are bound to.
  */
 import { lookup } from 'node:dns/promises';
+import { isWildcard } from '../../contract/addresses.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { HeldSocket } from './held-socket.ts';
-
-/** What a wildcard is bound to, with and without IPv6. */
-const EVERYWHERE: ReadonlySet<string> = new Set(['::', '0.0.0.0']);
 
 /** ReceivedSockets is made by StartupSockets before it binds. */
 export class ReceivedSockets {
@@ -47,7 +45,7 @@ export class ReceivedSockets {
     const samePort = this.#sockets.filter((socket) => socket.address().port === address.port);
     if (samePort.length === 0) return [];
     const { host } = address;
-    if (host === null) return samePort.filter((socket) => EVERYWHERE.has(socket.address().address));
+    if (host === null) return samePort.filter((socket) => isWildcard(socket.address().address));
     const at = (await lookup(host)).address;
     return samePort.filter((socket) => socket.address().address === at);
   }
