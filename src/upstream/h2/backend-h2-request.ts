@@ -32,25 +32,13 @@ import {
 import { type BackendH2Connection, STREAM_WINDOW_BYTES } from './backend-h2-connection.ts';
 import { answerTrailers, readHead, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
+import { streamLoss } from './stream-loss.ts';
 import { WIDER_BYTES, wideWindows } from './wide-windows.ts';
 
 const WAITING = 0;
 const AWAITING = 1;
 const STREAMING = 2;
 const OVER = 3;
-
-/** Codes with which one side says that the other has broken the protocol. */
-const INVALID_CODES: ReadonlySet<number> = new Set([
-  CODE.PROTOCOL_ERROR,
-  CODE.FLOW_CONTROL_ERROR,
-  CODE.FRAME_SIZE_ERROR,
-]);
-
-/**
- * Codes that tell of the connection: too much waits in it (node:http2 refuses each new stream then, so that one client that does not
- * read would end the requests of all), or its tables of fields are out of step.
- */
-const CONNECTION_CODES: ReadonlySet<number> = new Set([CODE.ENHANCE_YOUR_CALM, CODE.COMPRESSION_ERROR]);
 
 /** BackendH2RequestHost is what a request needs of its pool. */
 export interface BackendH2RequestHost {
@@ -322,8 +310,9 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     if (this.#isStreaming && stream.remoteEnded) return;
     const hasGivenUp = connection.hasGivenUp(stream.id);
     const isUnprocessed = hasGivenUp || (code === CODE.REFUSED_STREAM && !connection.isLost);
-    if (!isUnprocessed || this.#isStreaming || this.#interimCount > 0)
-      this.fail(this.#lossOf(code, connection));
+    const isUnanswered = !this.#isStreaming && this.#interimCount === 0;
+    if (!isUnprocessed || !isUnanswered)
+      this.fail(streamLoss(code, connection, { isUnanswered, reused: this.exchange.reused }));
     else if (this.#body?.isRepeatable === false)
       this.fail(new LbError('backend_busy', 'backend did not process the request', { retryable: false }));
     else this.#waitAgain(hasGivenUp);
@@ -339,26 +328,6 @@ export class BackendH2Request implements ExchangeOwner, StreamEvents {
     }
     this.#wasRequeued = true;
     this.#host.requeue(this);
-  }
-
-  #lossOf(code: number, connection: BackendH2Connection): LbError {
-    const { isLost, lostBy } = connection;
-    const isUnanswered = this.#state === AWAITING && this.#interimCount === 0;
-    if (isLost) {
-      // The backend may have processed it (B10).
-      const retryable = isUnanswered && this.exchange.reused;
-      return new LbError('upstream_reset', `connection lost: ${lostBy?.message ?? 'closed'}`, {
-        cause: lostBy ?? undefined,
-        retryable,
-      });
-    }
-    if (isUnanswered && CONNECTION_CODES.has(code)) {
-      // Nor does the backend say here that it has not: only REFUSED_STREAM and GOAWAY do (RFC 9113 §8.7).
-      const retryable = connection.replace();
-      return new LbError('upstream_reset', `connection refused a stream with code ${code}`, { retryable });
-    }
-    const isInvalid = INVALID_CODES.has(code);
-    return new LbError(isInvalid ? 'upstream_invalid' : 'upstream_reset', `stream reset with code ${code}`);
   }
 
   fail(error: LbError): void {
