@@ -10,6 +10,7 @@ import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
 import type { LimitSettings } from '../contract/settings.ts';
 import { fieldValues, withoutFields } from '../http1/field-lines.ts';
 import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
+import { isGrpcCall } from './grpc.ts';
 import type { Plan, PlannedRoute } from './plan.ts';
 import { routingHost } from './router.ts';
 import { hasKey, isWebSocket, namedToken } from './tunnel/websocket.ts';
@@ -43,6 +44,8 @@ export class Admission {
   readonly peer: KnownAddress;
   /** `https` where the client's TLS ended here; a trusted proxy may say anything (see isSecure). */
   readonly scheme: string;
+  /** A gRPC call. */
+  readonly isGrpc: boolean;
   /** As sent; `''` where an HTTP/1.0 client sent none. */
   host = '';
   /** Origin-form or `*`, byte for byte as it came. */
@@ -71,6 +74,7 @@ export class Admission {
     this.head = head;
     this.peer = peer;
     this.scheme = (peer.isTrusted && head.forwardedProto) || scheme;
+    this.isGrpc = isGrpcCall(head);
     this.target = head.target;
   }
 

@@ -66,11 +66,10 @@ export class RequestBody {
 
   /**
    * gather awaits the body before a backend is looked for: all of it, or KEPT_MAX_BYTES. The rest is read once a backend takes it. Only for
-   * a body that is kept (mayGather).
+   * a body whose `kept` waits (see backendRequestOf).
    */
   gather(onGathered: () => void): void {
     this.#onGathered = onGathered;
-    this.#kept?.wait();
     this.#read();
   }
 

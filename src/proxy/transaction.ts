@@ -11,7 +11,6 @@
  *
  * The first three may end in a refusal, which is an answer of our own. Every state before `over` may end in the loss of the client.
  */
-import { areBusy } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
@@ -20,14 +19,12 @@ import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import { charge } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import { KeptBody, mayGather } from '../upstream/kept-body.ts';
 import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-log.ts';
 import { Admission, KEY_AUTHORIZATION_LINES } from './admission.ts';
 import { Attempts, type AttemptsOwner } from './attempts.ts';
+import { backendRequestOf } from './backend-request.ts';
 import { conclude, count, describe } from './conclusion.ts';
-import { backendLines, traceOf } from './forwarded-headers.ts';
-import { isGrpcCall } from './grpc.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
@@ -35,7 +32,6 @@ import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
-import { mayRepeat } from './retry-policy.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
 const CONTINUE_STATUS = 100;
@@ -77,7 +73,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
     const { head } = this.#admission;
-    if (isGrpcCall(head)) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
+    if (this.#admission.isGrpc) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges) ?? this.#shed();
     const { peer, keyAuthorization } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
@@ -137,29 +133,19 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   }
 
   #forward(): void {
-    const { head, host, target, bodyLength, route, upgrade } = this.#admission;
-    const { requestId } = this.#record;
+    const { head, host, target, route } = this.#admission;
+    const { responder, requestIds } = this.#deps;
     if (route?.redirectStatus != null) {
       const lines = `Location: ${this.#plan.httpsLocation.of(host, target)}\r\n${this.#limitLines('')}`;
-      this.#complete(this.#deps.responder.own(route.redirectStatus, lines, '', requestId));
+      this.#complete(responder.own(route.redirectStatus, lines, '', this.#record.requestId));
       return;
     }
-    const trace = traceOf(head, this.#deps.requestIds);
-    this.#record.traceId = trace.traceId;
-    const { certSubject, ends } = this.#downstream.client;
-    const headerLines = backendLines(this.#admission, certSubject, requestId, trace);
-    const { method, hasBody } = head;
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
-    // A body that has not come may occupy a backend that others need.
-    const isLate = hasBody && !this.#downstream.bodyIsHere && mayGather(bodyLength);
-    const gathers = isLate && areBusy(pool.byBackend.keys());
-    const keeps = hasBody && (gathers || pool.mayGiveBack || mayRepeat(method, pool.retry));
-    const kept = keeps ? new KeptBody() : null;
-    const isGrpc = this.#grpc !== null;
-    const request = { method, target, headerLines, bodyLength, upgrade, ends, isGrpc, kept };
-    if (hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
-    if (gathers) this.body?.gather(() => this.#begin(pool, request));
+    const request = backendRequestOf(this.#admission, pool, this.#downstream, this.#record, requestIds);
+    const { kept = null } = request;
+    if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
+    if (kept?.waits === true) this.body?.gather(() => this.#begin(pool, request));
     else this.#begin(pool, request);
   }
 

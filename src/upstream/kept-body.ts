@@ -29,13 +29,13 @@ export class KeptBody {
   ended = false;
   trailers: string[] = [];
   takenBytes = 0;
+  /** Nobody sends now, so one piece above the limit is kept too; its reader has been told to stop. Set by `wait` and `sent`. */
+  waits = false;
 
   readonly #bytes = new PendingBytes();
   #isForgotten = false;
   /** Its part of totalBytes. */
   #countedBytes = 0;
-  /** Nobody sends now, so one piece above the limit is kept too; its reader has been told to stop. */
-  #waits = false;
 
   /** Whether all that was taken could be sent again. */
   get isRepeatable(): boolean {
@@ -50,13 +50,13 @@ export class KeptBody {
 
   /** Whether no further piece may be added before `sent`. */
   get isFull(): boolean {
-    return this.#waits && this.takenBytes > KEPT_MAX_BYTES;
+    return this.waits && this.takenBytes > KEPT_MAX_BYTES;
   }
 
   /** add takes the next piece. @returns a copy, or the piece itself where it is not kept */
   add(piece: Buffer): Buffer {
     this.takenBytes += piece.length;
-    if (!this.#waits) this.#trim(piece.length);
+    if (!this.waits) this.#trim(piece.length);
     if (this.#isForgotten) return piece;
     this.#bytes.append(piece, 0, piece.length);
     this.#count();
@@ -75,12 +75,12 @@ export class KeptBody {
 
   /** wait: nobody sends until `sent`. */
   wait(): void {
-    this.#waits = true;
+    this.waits = true;
   }
 
   /** sent is called by an ExchangeOwner that has sent all bytes. */
   sent(): void {
-    this.#waits = false;
+    this.waits = false;
     this.#trim(0);
   }
 
