@@ -13,7 +13,7 @@ export function keptTotalBytes(): number {
   return totalBytes;
 }
 
-/** mayGather tells whether a body may be awaited before a backend is looked for. One without a length may depend on what the backend answers meanwhile. @param bodyLength of UpstreamRequest */
+/** mayGather tells whether a body may be gathered. One without a length may depend on what the backend answers meanwhile. @param bodyLength of UpstreamRequest */
 export function mayGather(bodyLength: number): boolean {
   return bodyLength > 0 && totalBytes < KEPT_TOTAL_MAX_BYTES;
 }
