@@ -3,8 +3,10 @@
  * than it can do makes all of them wait, and some then do less in total: beyond that point more requests are only a longer queue,
  * which is better kept here, where it is short.
  *
- * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS: their latency is the base, that
- *            of a backend without a queue. Entered at the start, and after every PERIOD_MS in which the limit was reached, because
+ * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS and a tick of the timer: their
+ *            latency is the base, that of a backend without a queue. Without an answer the former base and limit hold again (also where every answer takes longer); the first
+ *            measurement, which has none, goes on until one comes: of that backend nothing is known, and requests that wait for a second are no reason to give it more.
+ *            Entered with the first answer (the limit is MEASURE_LIMIT before it, too), and with the first one after every PERIOD_MS in which the limit was reached, because
  *            without new measurements the base would follow a queue that lasts. While nobody waits for the limit, the base does not matter, and
  *            to measure would hold up a calm load. All workers of all machines measure a backend at the same time of the wall clock: it
  *            has no queue only if none of them sends more.
@@ -19,6 +21,7 @@
  */
 import type { Backend } from '../balance/backend.ts';
 import type { Clock } from '../contract/clock.ts';
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 
 /** Low enough that a backend has hardly a queue, high enough that most backends are busy. */
 const MEASURE_LIMIT = 3;
@@ -37,6 +40,9 @@ const USED_SHARE = 0.8;
 export class AdaptiveLimit {
   readonly #backend: Backend;
   readonly #clock: Clock;
+  readonly #timer: DeadlineTimer;
+  /** Armed while measuring: slow requests bring no sample that could end it. */
+  readonly #measureDeadline = new Deadline(() => this.#endMeasuring(this.#clock.monotonicMs()));
   /** So that not all backends are measured at once. */
   readonly #phaseMs: number;
   #maxLimit = Number.POSITIVE_INFINITY;
@@ -54,10 +60,12 @@ export class AdaptiveLimit {
   #count = 0;
   #logSum = 0;
   #mostBusy = 0;
+  #isStopped = false;
 
-  constructor(backend: Backend, clock: Clock) {
+  constructor(backend: Backend, { clock, timer }: { clock: Clock; timer: DeadlineTimer }) {
     this.#backend = backend;
     this.#clock = clock;
+    this.#timer = timer;
     let hash = 0;
     for (let i = 0; i < backend.id.length; i++) hash = (Math.imul(hash, 31) + backend.id.charCodeAt(i)) >>> 0;
     this.#phaseMs = hash % PERIOD_MS;
@@ -69,6 +77,13 @@ export class AdaptiveLimit {
     this.#apply();
   }
 
+  /** stop is called by a plan that has no such limit any more: attempts of older plans may still bring samples. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer.remove(this.#measureDeadline);
+    this.#backend.awaitedLimit = Number.POSITIVE_INFINITY;
+  }
+
   /** The limit in force, whole and at least 1. */
   get limit(): number {
     return Math.max(1, Math.min(Math.floor(this.#measuring ? MEASURE_LIMIT : this.#limit), this.#maxLimit));
@@ -76,6 +91,7 @@ export class AdaptiveLimit {
 
   /** sample is called when an answer has begun, or has not come in time. */
   sample(latencyMs: number): void {
+    if (this.#isStopped) return;
     const nowMs = this.#clock.monotonicMs();
     const period = Math.floor((this.#clock.wallMs() + this.#phaseMs) / PERIOD_MS);
     // Also after a step of the clock.
@@ -85,8 +101,9 @@ export class AdaptiveLimit {
       this.#count += 1;
       this.#logSum += Math.log(Math.max(latencyMs, 0.1));
     }
-    if (this.#measuring) this.#endMeasuring(nowMs);
-    else if (nowMs >= this.#endMs && this.#count >= SAMPLES_MIN) this.#follow(nowMs);
+    const isOver = nowMs >= this.#endMs;
+    if (this.#measuring && (isOver || this.#count >= MEASURE_SAMPLES)) this.#endMeasuring(nowMs);
+    else if (!this.#measuring && isOver && this.#count >= SAMPLES_MIN) this.#follow(nowMs);
   }
 
   /** abandoned is called when nobody waits for an answer any more: its latency would have been this long at least. */
@@ -101,13 +118,15 @@ export class AdaptiveLimit {
     if (!wasReached) return;
     this.#measuring = true;
     this.#begin(nowMs, MEASURE_MAX_MS);
+    this.#timer.arm(this.#measureDeadline, MEASURE_MAX_MS);
     this.#apply();
   }
 
   #endMeasuring(nowMs: number): void {
-    if (this.#count < MEASURE_SAMPLES && nowMs < this.#endMs) return;
     if (this.#count > 0) this.#base = this.#logSum / this.#count;
+    if (this.#base === null) return;
     this.#measuring = false;
+    this.#timer.remove(this.#measureDeadline);
     this.#begin(nowMs, WINDOW_MS);
     this.#apply();
   }

@@ -120,10 +120,12 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     const each = isSame ? before : planBackend(pool.name, backend, transport, deps);
     each.results.outlier = pool.outlier;
     backend.onRoom = () => queue.wake();
-    each.adaptive = isAdaptive ? (before?.adaptive ?? new AdaptiveLimit(backend, systemClock)) : null;
     backend.limit = limit;
-    if (each.adaptive === null) backend.awaitedLimit = Number.POSITIVE_INFINITY;
-    else each.adaptive.configure(limit);
+    if (!isAdaptive) before?.adaptive?.stop();
+    each.adaptive = isAdaptive
+      ? (before?.adaptive ?? new AdaptiveLimit(backend, { clock: systemClock, timer }))
+      : null;
+    each.adaptive?.configure(limit);
     return each;
   });
   const shedCell = metrics.series('sluice_shed_total', 'queue');

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../src/contract/clock.ts';
+import { DeadlineTimer } from '../../../src/infra/deadline-timer.ts';
 import { AdaptiveLimit } from '../../../src/proxy/adaptive-limit.ts';
 import { makeBackends } from '../../balance/fixtures.ts';
 import { Random } from '../../fuzz/random.ts';
+import { FakeTime, TICK_MS } from '../../support/fake-time.ts';
 
 /** Serves `slots` requests at a time, `serviceMs` each, and more slowly the more wait beyond `knee`. */
 interface Shape {
@@ -22,6 +24,7 @@ class Simulation {
   readonly limits: AdaptiveLimit[];
   readonly #shape: Shape;
   readonly #random = new Random(7);
+  readonly #timer: DeadlineTimer;
   readonly #workers;
   readonly #queue: { worker: number; sinceMs: number; arrivedMs: number }[] = [];
   readonly #served: { atMs: number; worker: number; sinceMs: number; arrivedMs: number }[] = [];
@@ -29,10 +32,12 @@ class Simulation {
   constructor(shape: Shape, workers: number) {
     this.#shape = shape;
     const clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
+    const timer = new DeadlineTimer({ clock, onError: (error) => assert.ifError(error) });
+    this.#timer = timer;
     this.#workers = Array.from({ length: workers }, () => {
       const backend = makeBackends([1])[0];
       assert.ok(backend !== undefined);
-      const limit = new AdaptiveLimit(backend, clock);
+      const limit = new AdaptiveLimit(backend, { clock, timer });
       limit.configure(512);
       return { backend, limit, waiting: [] as number[] };
     });
@@ -48,6 +53,7 @@ class Simulation {
     while (this.nowMs < untilMs) {
       const doneMs = this.#served[0]?.atMs ?? Number.POSITIVE_INFINITY;
       this.nowMs = Math.min(nextMs, doneMs);
+      this.#timer.tick();
       if (doneMs <= nextMs) this.#finish();
       else {
         this.#workers[this.#random.below(this.#workers.length)]?.waiting.push(this.nowMs);
@@ -134,18 +140,24 @@ test('a calm load is held up while the limit grows to it, and never again', () =
   assert.equal(simulation.dropped, 0);
 });
 
-test('a request that its client gives up after a long wait says that the backend is slow, one after a short wait says nothing', () => {
-  const clock = { nowMs: 0, monotonicMs: () => clock.nowMs, wallMs: () => clock.nowMs };
+/** A limit, and what its backend answers one after the other. */
+function startLimit() {
   const [backend] = makeBackends([1]);
   assert.ok(backend !== undefined);
-  const limit = new AdaptiveLimit(backend, clock);
+  const time = new FakeTime();
+  const limit = new AdaptiveLimit(backend, time);
   limit.configure(512);
   const each = (count: number, act: () => void) => {
     for (let i = 0; i < count; i += 1) {
-      clock.nowMs += 10;
+      time.nowMs += 10;
       act();
     }
   };
+  return { backend, limit, time, each };
+}
+
+test('a request that its client gives up after a long wait says that the backend is slow, one after a short wait says nothing', () => {
+  const { backend, limit, each } = startLimit();
   each(200, () => limit.sample(10));
   const before = limit.limit;
   each(200, () => limit.abandoned(5));
@@ -166,4 +178,50 @@ test('a light load is never held up, and the limit never passes that of the sett
     limit.configure(2);
     assert.equal(limit.limit, 2);
   }
+});
+
+test('a measurement ends after a second without an answer: base and limit are what they were', () => {
+  const { backend, limit, time, each } = startLimit();
+  for (let i = 0; i < 100; i += 1) backend.enter();
+  each(200, () => limit.sample(10));
+  const grown = limit.limit;
+  assert.ok(grown > 20, `${grown}`);
+  assert.equal(time.timer.size, 0, 'twenty answers ended the first one');
+  for (let i = 0; i < 97; i += 1) backend.leave();
+  time.pass(30_000);
+  limit.sample(10);
+  assert.deepEqual([limit.limit, backend.rank], [3, 0]);
+  time.pass(1_000 - TICK_MS);
+  assert.equal(limit.limit, 3);
+  time.pass(2 * TICK_MS);
+  assert.equal(limit.limit, grown);
+  assert.notEqual(backend.rank, 0);
+  assert.equal(time.timer.size, 0);
+  each(100, () => limit.sample(50));
+  assert.ok(limit.limit < grown, 'a latency far above the former base');
+});
+
+test('the first measurement goes on until an answer comes, which is the base', () => {
+  const { backend, limit, time, each } = startLimit();
+  limit.sample(2_000);
+  for (let i = 0; i < 100; i += 1) backend.enter();
+  time.pass(5_000);
+  assert.deepEqual([limit.limit, time.timer.size], [3, 0]);
+  each(1_000, () => limit.sample(4_000));
+  const grown = limit.limit;
+  assert.ok(grown > 20, `${grown}`);
+  each(100, () => limit.sample(40_000));
+  assert.ok(limit.limit < grown / 2, `${limit.limit} of ${grown}`);
+});
+
+test('a limit that was stopped holds up nobody, whatever its measurement and late answers say', () => {
+  const { backend, limit, time } = startLimit();
+  limit.sample(10);
+  for (let i = 0; i < 4; i += 1) backend.enter();
+  assert.equal(backend.rank, 0);
+  limit.stop();
+  assert.equal(time.timer.size, 0);
+  time.pass(40_000);
+  limit.sample(10);
+  assert.notEqual(backend.rank, 0);
 });

@@ -34,8 +34,10 @@ test('with `adaptive: latency` a backend has few requests until its latency is k
   });
   proxy.reload({ backends: [backend], app: { adaptive: 'latency', limits: limitsSettings() } });
   assert.ok((proxy.plan().backends().next().value?.adaptive?.limit ?? 0) > before, 'a reload keeps it');
+  const stop = t.mock.method(proxy.plan().backends().next().value?.adaptive ?? assert.fail(), 'stop');
   proxy.reload({ backends: [backend] });
   assert.equal(proxy.plan().backends().next().value?.adaptive, null);
+  assert.equal(stop.mock.callCount(), 1, 'a measurement under way would set its limit again');
 });
 
 test('answers that have begun and go on take no place of the limit that follows latency, but one of `maxConcurrentPerBackend`', async (t) => {
