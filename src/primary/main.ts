@@ -131,14 +131,10 @@ class Primary {
     return `serving ${settings.listen.length} addresses with ${workerCount} workers, revision ${revision}`;
   }
 
-  /**
-   * Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too; but not the first one of
-   * a container, with which all others end.
-   */
+  /** Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too. */
   async #signalledReplacement(): Promise<void> {
     const succession = this.#parts.succession;
-    const mayEnd = this.#notifier.isUsed && process.pid !== 1;
-    if (!mayEnd || !succession?.isPossible) this.#signalledRoll();
+    if (!this.#notifier.canNameAnother || !succession?.isPossible) this.#signalledRoll();
     else if ((await succession.replace()) && this.#phase === 'ready') {
       this.#logger.info('another primary serves: draining');
       this.#phase = 'draining';

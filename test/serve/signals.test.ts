@@ -6,16 +6,12 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { startBackend } from '../support/backend.ts';
-import { processes, spawnChild } from '../support/child.ts';
 import { completeConfig, spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 function folderFor(t: TestContext): string {
   return tempFolder(t);
@@ -134,31 +130,6 @@ test('SIGUSR1 opens no debugger, SIGUSR2 replaces the workers, and neither ends 
   });
   assert.notEqual(replacement, worker);
   assert.equal((await ask(sluice.proxyUrl)).text, 'a');
-});
-
-test('SIGUSR2 replaces only the workers of the first process of a container, which ends with it', async (t) => {
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const folder = folderFor(t);
-  const path = writeConfig(folder, { pools: poolOf([backend]) });
-  const args = ['--pid', '--fork', '--kill-child', process.execPath, CLI, 'serve', '--config', path];
-  // Not everybody may make a namespace of pids as root of the machine does.
-  const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  const env = { NOTIFY_SOCKET: join(folder, 'notify') };
-  const child = spawnChild('unshare', [...asRoot, ...args], { cwd: folder, env });
-  t.after(() => child.kill());
-  await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
-  const first = processes().find(({ parentPid }) => parentPid === child.pid)?.pid ?? 0;
-  process.kill(first, 'SIGUSR2');
-  await child.waitForLine(/worker replaced|starting the primary that replaces this one/, {
-    timeoutMs: 30_000,
-  });
-  assert.ok(
-    child.stdout.some((line) => line.includes('worker replaced')),
-    child.describe(),
-  );
-  process.kill(first, 'SIGTERM');
-  await waitFor('all to end', () => child.groupPids().length === 0);
 });
 
 test('Ctrl-C that reaches the whole group twice within milliseconds cuts no request', async (t) => {

@@ -15,6 +15,7 @@ const NS_PER_US = 1_000n;
 
 export class SystemdNotifier {
   readonly #logger: Logger;
+  readonly #pid: number;
   #isUsed: boolean;
   /** null: no watchdog. */
   readonly #watchdogMs: number | null;
@@ -27,6 +28,7 @@ export class SystemdNotifier {
   /** @param env that of the process @param pid of this process */
   constructor(env: NodeJS.ProcessEnv, logger: Logger, pid: number = process.pid) {
     this.#logger = logger;
+    this.#pid = pid;
     this.#isUsed = Boolean(env.NOTIFY_SOCKET);
     const isOurs = env.WATCHDOG_PID === undefined || env.WATCHDOG_PID === String(pid);
     const watchdogMs = Number(env.WATCHDOG_USEC) / US_PER_MS;
@@ -35,12 +37,12 @@ export class SystemdNotifier {
 
   /** ready: the start is over. The pid tells systemd whom to watch: a primary may have replaced another one. Never rejects. */
   ready(status: string): Promise<void> {
-    return this.#send('READY=1', `MAINPID=${process.pid}`, `STATUS=${status}`);
+    return this.#send('READY=1', `MAINPID=${this.#pid}`, `STATUS=${status}`);
   }
 
-  /** Whether systemd can be told of another pid. */
-  get isUsed(): boolean {
-    return this.#isUsed;
+  /** Whether another process can take the place of this one: systemd can be told of it, and this is not the first process of a container, with which all others end. */
+  get canNameAnother(): boolean {
+    return this.#isUsed && this.#pid !== 1;
   }
 
   /** reloading: `reloaded` follows. */
