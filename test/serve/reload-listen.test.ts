@@ -90,6 +90,8 @@ for (const [accept, changes] of [
     t.after(() => fresh.stop());
     assert.equal((await requestH2(session, { ':path': '/' })).status, 200);
     const pids = [sluice.pid, ...sluice.workerPids()];
+    // With all connections of the load and to the backends open: some of these are still parked in the end.
+    for (const each of [load, fresh]) await each.atLeast(50);
     const before = descriptorCount(pids);
     const port = await freePort();
     for (let change = 1; change <= changes; change++) {
