@@ -3,11 +3,13 @@
  * than it can do makes all of them wait, and some then do less in total: beyond that point more requests are only a longer queue,
  * which is better kept here, where it is short.
  *
- * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS and a tick of the timer: their
- *            latency is the base, that of a backend without a queue. Without an answer the former base and limit hold again (also where every answer takes longer); the first
- *            measurement, which has none, goes on until one comes: of that backend nothing is known, and requests that wait for a second are no reason to give it more.
- *            Entered with the first answer (the limit is MEASURE_LIMIT before it, too), and with the first one after every PERIOD_MS in which the limit was reached, because
- *            without new measurements the base would follow a queue that lasts. While nobody waits for the limit, the base does not matter, and
+ * measuring  the limit is MEASURE_LIMIT, until MEASURE_SAMPLES requests that began so have been answered, or for MEASURE_MAX_MS and a
+ *            tick of the timer: their latency is the base, that of a backend without a queue. Without an answer the former base and
+ *            limit hold again (also where every answer takes longer). The first measurement has none, and goes on until an answer
+ *            comes: of that backend nothing is known, and requests that wait for a second are no reason to give it more.
+ *            Entered with the first answer (the limit is MEASURE_LIMIT before it, too), and with the first one after every PERIOD_MS
+ *            in which the limit was reached, because without new measurements the base would follow a queue that lasts. While nobody
+ *            waits for the limit, the base does not matter, and
  *            to measure would hold up a calm load. All workers of all machines measure a backend at the same time of the wall clock: it
  *            has no queue only if none of them sends more.
  * following  after each window the limit is multiplied by TOLERANCE × base ÷ latency, at least by GRADIENT_MIN and at most by 1, and grows

@@ -21,8 +21,9 @@ export function mayGather(bodyLength: number): boolean {
 /**
  * KeptBody holds a copy of what was taken of a request body, up to KEPT_MAX_BYTES. With one byte more it drops all of it, so that a
  * large upload costs no copy from then on. The copy is in memory of its own: one byte in a slab that node shares would keep the whole
- * slab alive, 64 KiB for each byte of a client that sends them one by one. The transaction makes it for a request that may be sent twice. The ExchangeOwner of each
- * attempt sends what it holds, and adds what it takes from the client. RequestBody calls `forget` at the end.
+ * slab alive, 64 KiB for each byte of a client that sends them one by one. backendRequestOf makes it for a request that may be sent
+ * twice. The ExchangeOwner of each attempt sends what it holds, and adds what it takes from the client. RequestBody calls `forget` at
+ * the end.
  */
 export class KeptBody {
   /** All of the body was taken. */

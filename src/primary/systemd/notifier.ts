@@ -40,7 +40,10 @@ export class SystemdNotifier {
     return this.#send('READY=1', `MAINPID=${this.#pid}`, `STATUS=${status}`);
   }
 
-  /** Whether another process can take the place of this one: systemd can be told of it, and this is not the first process of a container, with which all others end. */
+  /**
+   * Whether another process can take the place of this one: systemd can be told of it, and this is not the first process of a container,
+   * with which all others end.
+   */
   get canNameAnother(): boolean {
     return this.#isUsed && this.#pid !== 1;
   }
