@@ -37,7 +37,7 @@ const INTRODUCTION = `<!-- Made from the routes of the admin port by \`node_modu
 # Admin API
 
 The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itself at \`/openapi.json\` (OpenAPI 3.1) and lists its calls
-at \`/\`. This page is made from that description. \`sluice clients\` makes the calls for clients, keys and buckets from the command line.
+at \`/\`. This page is made from that description. \`sluice\` makes most of the calls from the command line ([commands](operating.md#commands)).
 
 - **Token.** With \`admin.token\`, every call except \`/livez\` and \`/readyz\` needs \`Authorization: Bearer TOKEN\`, else 401. With
   \`admin.publicMetrics\`, \`/metrics\` needs none either.

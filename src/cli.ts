@@ -35,6 +35,42 @@ function fail(sentence: string): void {
   process.exitCode = FAILED;
 }
 
+type AddTo = (command: Command, configPath: () => string) => void;
+
+/** Commands that call a running Sluice. They take longer to load than all the rest, so each waits until it is named. */
+const LOADED_LATER: readonly [name: string, description: string, load: () => Promise<AddTo>][] = [
+  [
+    'clients',
+    'read and change clients, their API keys and buckets on a running Sluice',
+    async () => (await import('./cli/clients.ts')).addClients,
+  ],
+  [
+    'reload',
+    'let a running Sluice read its configuration again; refused: exit 2',
+    async () => (await import('./cli/operate.ts')).addReload,
+  ],
+  [
+    'drain',
+    'send a backend no new requests until it is enabled again',
+    async () => (await import('./cli/operate.ts')).addDrain,
+  ],
+  [
+    'enable',
+    'send a drained backend new requests again',
+    async () => (await import('./cli/operate.ts')).addEnable,
+  ],
+  [
+    'restart',
+    'replace the workers one by one with the code on disk',
+    async () => (await import('./cli/operate.ts')).addRestart,
+  ],
+  [
+    'config',
+    'show the running configuration, or what a reload would change',
+    async () => (await import('./cli/config.ts')).addConfig,
+  ],
+];
+
 async function makeProgram(argv: string[]): Promise<Command> {
   const { Argument, Command, InvalidArgumentError } = await import('commander');
   const { sluiceVersion } = await import('./infra/build-info.ts');
@@ -71,13 +107,9 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
       process.exitCode = await migrateCommand(configPath(), action, yes);
     });
-  const clients = program
-    .command('clients')
-    .description('read and change clients, their API keys and buckets on a running Sluice');
-  // Its actions take longer to load than all the rest.
-  if (argv.includes('clients')) {
-    const { addClientsActions } = await import('./cli-clients/command.ts');
-    addClientsActions(clients, configPath);
+  for (const [name, description, load] of LOADED_LATER) {
+    const command = program.command(name).description(description);
+    if (argv.includes(name)) (await load())(command, configPath);
   }
   program
     .command('version')

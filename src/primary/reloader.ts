@@ -89,6 +89,15 @@ export class Reloader {
     return this.#waiting;
   }
 
+  /** look reads the file as a reload would, and changes nothing; for the admin API. Of a file with mistakes nothing is loaded. */
+  look(): { path: string; loaded: LoadedConfig | null; problems: readonly Problem[] } {
+    const { configPath: path, env, tls } = this.#options;
+    const loaded = loadConfig(path, env, tls.tolerates);
+    if ('problems' in loaded) return { path, loaded: null, problems: loaded.problems };
+    const frozen = changedRestartKeys(this.current.settings, loaded.settings);
+    return { path, loaded, problems: frozen.map(needsRestart) };
+  }
+
   async #reloadOnce(): Promise<ReloadOutcome> {
     const { logger } = this.#options.log;
     const startMs = systemClock.monotonicMs();
@@ -110,12 +119,10 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, tls, storage, log } = this.#options;
-    const loaded = loadConfig(configPath, env, tls.tolerates);
-    if ('problems' in loaded) return { ok: false, problems: loaded.problems };
+    const { storage, log } = this.#options;
+    const { loaded, problems } = this.look();
+    if (loaded === null || problems.length > 0) return { ok: false, problems };
     const { settings } = loaded;
-    const frozen = changedRestartKeys(this.current.settings, settings);
-    if (frozen.length > 0) return { ok: false, problems: frozen.map(needsRestart) };
     const changes: SettingsChange[] = [];
     let key: string | null = null;
     try {

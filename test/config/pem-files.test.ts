@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatProblems } from '../../src/config/problems.ts';
 import type { PoolTlsSettings } from '../../src/contract/pool-settings.ts';
-import { configView } from '../../src/primary/admin/config.ts';
+import { configView } from '../../src/primary/admin/config-view.ts';
 import { Authority } from '../support/certificates.ts';
 import { parseConfig } from '../support/parse-config.ts';
 import { tempFolder } from '../support/temp-folder.ts';

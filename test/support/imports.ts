@@ -17,7 +17,7 @@ const LAYERS: Record<string, number> = {
   proxy: 4,
   primary: 5,
   worker: 5,
-  'cli-clients': 5,
+  cli: 5,
   'cli.ts': 6,
 };
 

@@ -34,7 +34,7 @@ test('neither the processes nor the demo’s backend load node’s undici, as an
   for (const file of [
     'src/primary/main.ts',
     'src/primary/admin/server.ts',
-    'src/cli-clients/command.ts',
+    'src/cli/clients.ts',
     'src/worker/main.ts',
     'src/worker/inbound/node/node-engine.ts',
     'test_backs/echo.ts',

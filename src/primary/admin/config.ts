@@ -1,15 +1,9 @@
-/** The calls that reload the configuration and show the running one. */
+/** The calls that reload the configuration, show the running one, and compare it with the file. */
 import * as z from 'zod';
-import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
-import type { PemFile, PoolSettings, PoolTlsSettings } from '../../contract/pool-settings.ts';
-import type {
-  AcmeSettings,
-  ListenSettings,
-  ListenTlsSettings,
-  RouteSettings,
-  Settings,
-} from '../../contract/settings.ts';
+import type { Problem } from '../../config/problems.ts';
 import { type AdminApp, call } from './app.ts';
+import { configChanges } from './config-changes.ts';
+import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
 
@@ -23,8 +17,36 @@ const reloadView = z.strictObject({
     .meta({ description: 'Ids of the workers that have not acknowledged the revision within five seconds' }),
 });
 
+const problemView = z.strictObject({
+  line: z.int().nullable().meta({ description: 'Line of the file; null: of no single line' }),
+  path: z.string().nullable(),
+  message: z.string(),
+});
+const problemsView = z
+  .array(problemView)
+  .meta({ description: 'Why a reload would refuse the file; empty: it would not' });
+const file = z.string().meta({ description: 'Path of the file, as Sluice was given it' });
+const checkView = z.strictObject({
+  file,
+  ok: z.boolean(),
+  problems: problemsView,
+  warnings: z.array(problemView),
+});
+const diffView = z.strictObject({
+  file,
+  same: z.boolean().meta({ description: 'A reload would change nothing' }),
+  problems: problemsView,
+  changes: z.array(
+    z.strictObject({
+      path: z.string().meta({ description: 'Path in the file; what is gone has its place of before' }),
+      running: z.unknown().meta({ description: 'null: there is none' }),
+      file: z.unknown().meta({ description: 'null: there is none. Defaults are filled in' }),
+    }),
+  ),
+});
+
 /** registerConfig adds the routes. */
-export function registerConfig(app: AdminApp, { reloader }: AdminParts): void {
+export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 'reloader'>): void {
   const summary = 'Read the configuration file again and apply all of it, or nothing';
   app.post(
     '/api/v1/reload',
@@ -46,144 +68,41 @@ export function registerConfig(app: AdminApp, { reloader }: AdminParts): void {
     }),
     async () => configView(reloader.current.settings),
   );
+  registerFile(app, reloader);
 }
 
-type View = Record<string, unknown>;
-
-const HIDDEN = '***';
-
-/**
- * configView is the body of `GET /api/v1/config`: settings, defaults too, as a configuration file without secrets. JSON is YAML,
- * so the view of settings that have no secrets can be loaded and gives the same settings again; a test checks that.
- */
-export function configView({
-  listen,
-  acme,
-  admin,
-  pools,
-  routes,
-  rateLimit,
-  redis,
-  ...rest
-}: Settings): View {
-  const { host, port, ...adminRest } = admin;
-  return {
-    listen: listen.map(listenOf),
-    ...(acme && { acme: acmeOf(acme) }),
-    admin: { address: hostPort(host, port), ...adminRest, token: admin.token === null ? '' : HIDDEN },
-    ...fileWords(rest),
-    ...(pools.length > 0 && { pools: byName(pools, poolOf) }),
-    routes: routes.map(routeOf),
-    rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
-    ...(redis && { redis: redisOf(redis) }),
-    database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
-    secrets: { apiKeys: rest.secrets.apiKeys === null ? '' : HIDDEN },
-  };
-}
-
-function listenOf({ tls, http2, h2c, proxyProtocol, ...address }: ListenSettings): View {
-  const from = proxyProtocol === null ? false : { from: proxyProtocol };
-  const view = { address: addressText(address), h2c, proxyProtocol: from };
-  return tls === null ? view : { ...view, tls: listenTlsOf(tls), http2 };
-}
-
-/** Files by their paths: what they hold is not shown. */
-function listenTlsOf({ certificates, clientCa, ...rest }: ListenTlsSettings): View {
-  const pairs = certificates.map(({ cert, key }) => ({ cert: cert.path, key: key.path }));
-  return { certificates: pairs, ...rest, clientCa: clientCa?.path ?? '' };
-}
-
-/** Durations get the names and the form of the file; in the settings their names end in Ms. */
-function fileWords(settings: object): View {
-  return Object.fromEntries(
-    Object.entries(settings).map(([key, value]) => {
-      if (key.endsWith('Ms')) return [key.slice(0, -2), durationOf(Number(value))];
-      const isBlock = typeof value === 'object' && value !== null && !Array.isArray(value);
-      return [key, isBlock ? fileWords(value) : value];
+/** The calls that read the file and change nothing. */
+function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
+  app.get(
+    '/api/v1/config/diff',
+    call('configuration', 'Compare the running configuration with the file, without secrets', [], {
+      response: { 200: diffView },
     }),
+    async () => {
+      const { path, loaded, problems } = reloader.look();
+      const changes = loaded === null ? [] : configChanges(reloader.current.settings, loaded.settings);
+      const same = problems.length === 0 && changes.length === 0;
+      return { file: path, same, problems: problems.map(shownProblem), changes };
+    },
+  );
+  app.post(
+    '/api/v1/config/check',
+    call('configuration', 'Check the configuration file as a reload would', [], {
+      response: { 200: checkView },
+    }),
+    async () => {
+      const { path, loaded, problems } = reloader.look();
+      const warnings = loaded?.warnings ?? [];
+      return {
+        file: path,
+        ok: problems.length === 0,
+        problems: problems.map(shownProblem),
+        warnings: warnings.map(shownProblem),
+      };
+    },
   );
 }
 
-/** In the largest unit that is exact. */
-function durationOf(ms: number): string {
-  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
-}
-
-function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, 'name'>) => View): View {
-  return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
-}
-
-function poolOf({ backends, healthCheck, outlier, tls, ...rest }: Omit<PoolSettings, 'name'>): View {
-  return {
-    ...fileWords(rest),
-    backends: backends.map(({ id, weight, backup, ...address }) => ({
-      id,
-      weight,
-      backup,
-      url: backendUrl(address),
-    })),
-    ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
-    ...(outlier && { outlier: fileWords(outlier) }),
-    ...(tls && { tls: tlsOf(tls) }),
-  };
-}
-
-/** Files by their paths: what they hold is not shown. */
-function tlsOf({ ca, cert, key, serverName, verify }: PoolTlsSettings): View {
-  const pathOf = (file: PemFile | null): string => file?.path ?? '';
-  return { ca: pathOf(ca), cert: pathOf(cert), key: pathOf(key), serverName: serverName ?? '', verify };
-}
-
-function healthCheckOf({
-  expectStatus,
-  path,
-  host,
-  headers,
-  expectBody,
-  ...rest
-}: NonNullable<PoolSettings['healthCheck']>): View {
-  const { from, to } = expectStatus;
-  // The value of a query may be a secret; its name is not.
-  const words = { ...fileWords(rest), host: host ?? '', expectBody: expectBody ?? '' };
-  const shown = Object.fromEntries(Object.keys(headers).map((name) => [name, HIDDEN]));
-  return {
-    ...words,
-    headers: shown,
-    path: path.replace(/=[^&]*/g, `=${HIDDEN}`),
-    expectStatus: `${from}-${to}`,
-  };
-}
-
-function acmeOf(acme: AcmeSettings): View {
-  const given = Object.entries({ ...acme, ca: acme.ca?.path ?? null }).filter(([, value]) => value !== null);
-  return { ...Object.fromEntries(given), agreeToTerms: true };
-}
-
-function routeOf({ match, pool, redirect, rateLimit, ...rest }: RouteSettings): View {
-  const given = Object.entries(match).filter(([, value]) => value !== null);
-  const { policies = [], cost } = rateLimit ?? {};
-  const limit = rateLimit && { policy: policies.length === 1 ? policies[0] : policies, cost };
-  const action = redirect === null ? { pool } : { redirect };
-  return { ...rest, match: Object.fromEntries(given), ...action, rateLimit: limit ?? 'off' };
-}
-
-function redisOf({ servers, ...rest }: NonNullable<Settings['redis']>): View {
-  const words = fileWords(rest);
-  if (servers.kind === 'single') return { url: withoutSecrets(servers.url), ...words };
-  const nodes = servers.urls.map(withoutSecrets);
-  if (servers.kind === 'cluster') return { cluster: nodes, ...words };
-  return { sentinel: { master: servers.master, nodes }, ...words };
-}
-
-const SECRET_PARAMETER = /pass|secret|token|key/i;
-
-function withoutSecrets(text: string): string {
-  const url = URL.parse(text);
-  if (url === null) return HIDDEN;
-  if (url.password !== '') url.password = HIDDEN;
-  for (const name of [...url.searchParams.keys()]) {
-    if (SECRET_PARAMETER.test(name)) url.searchParams.set(name, HIDDEN);
-  }
-  return url.href;
+function shownProblem({ line, path, message }: Problem): z.infer<typeof problemView> {
+  return { line, path, message };
 }

@@ -133,6 +133,8 @@ export interface FakeParts extends AdminParts {
   /** Routes and statuses of the calls that were answered. */
   counted: string[];
   outcome: () => Promise<ReloadOutcome>;
+  /** What a reload would find; default: what runs. */
+  file: AdminParts['reloader']['look'];
   roll: Roll | null;
   now: { phase: Phase; serving: number; storeConnected: boolean; databaseAway: boolean };
   settings: Settings;
@@ -161,6 +163,11 @@ export function makeFakeParts(settings: Settings): FakeParts {
     told: 0,
     resetFailure: null,
     outcome: async () => ({ ok: true, revision: 2, pendingWorkers: [] }),
+    file: () => ({
+      path: 'sluice.yaml',
+      loaded: { settings: parts.settings, warnings: [], digest: '' },
+      problems: [],
+    }),
     roll: { begun: Promise.resolve(), ended: Promise.resolve() },
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
     state: () => JSON.stringify([[...clients.rows].sort(), registry.states(), parts.settings]),
@@ -189,6 +196,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         return { number: 1, settings: parts.settings, workerCount: 2, policyVersionUs: 1 };
       },
       reload: () => parts.outcome(),
+      look: () => parts.file(),
     },
     gauges: {
       text: () => parts.metrics(),

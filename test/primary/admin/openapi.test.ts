@@ -29,6 +29,8 @@ const ROUTES = [
   'POST /api/v1/reload',
   'POST /api/v1/workers/restart',
   'GET /api/v1/config',
+  'GET /api/v1/config/diff',
+  'POST /api/v1/config/check',
 ];
 
 const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);

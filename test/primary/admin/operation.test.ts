@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LbError } from '../../../src/contract/errors.ts';
-import { configView } from '../../../src/primary/admin/config.ts';
+import { configView } from '../../../src/primary/admin/config-view.ts';
 import { Authority } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
 import { assertProblem, CONFIG, type Json, settingsOf, startAdmin } from './harness.ts';

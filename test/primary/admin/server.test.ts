@@ -218,7 +218,8 @@ test('the root lists the calls and links their description', async (t) => {
   const { description, calls } = json as { description: string; calls: string[] };
   assert.equal(description, '/openapi.json');
   assert.ok(calls.includes('GET /livez: The process is alive'));
-  assert.equal(calls.length, 24);
+  const { paths } = (await call({ path: '/openapi.json' })).json as { paths: Record<string, object> };
+  assert.equal(calls.length, Object.values(paths).flatMap(Object.keys).length);
 });
 
 test('many idle connections do not block a probe', async (t) => {

@@ -1,10 +1,34 @@
-/** What an action of `sluice clients` works with: which admin port, with which token, and how answers are printed. */
+/** What a command that calls a running Sluice works with: which admin port, with which token, and how answers are printed. */
+import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
 import { addressUrl } from '../contract/addresses.ts';
 import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 
 const PAGE_ITEMS = 1000;
+
+/** The configuration that names the admin port, where --admin does not. */
+export type ConfigPath = () => string;
+
+/**
+ * addTarget gives a command the options that say which Sluice it calls, and returns what its actions open a session with. A wrong
+ * --admin or configuration ends the command with exit 2.
+ */
+export function addTarget(command: Command, configPath: ConfigPath): () => Promise<Session> {
+  command
+    .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
+    .option(
+      '--token <token>',
+      'its token; other users can see it here (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
+    )
+    .option('--json', 'print JSON');
+  return async () => {
+    const given = command.opts<{ admin?: string; token?: string; json?: boolean }>();
+    const target = await findTarget(given, configPath());
+    if ('problems' in target) return command.error(target.problems.join('\n'));
+    return new Session(target, given.json ?? false);
+  };
+}
 
 /**
  * findTarget takes --admin, else the configuration; or returns lines about what is wrong. With --admin it does not read
@@ -35,31 +59,37 @@ function originOf(text: string): string | null {
   return isOrigin ? url.origin : null;
 }
 
-/** Session is made by each action that runs. */
+/** notEmpty refuses an empty word; commander calls it with an argument. */
+export function notEmpty(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It must not be empty.');
+  return text;
+}
+
+/** Session is made by each action that runs, by addTarget. */
 export class Session {
-  readonly #target: AdminTarget;
-  readonly #json: boolean;
+  readonly target: AdminTarget;
+  readonly json: boolean;
 
   /** @param json whether answers are printed as JSON */
   constructor(target: AdminTarget, json: boolean) {
-    this.#target = target;
-    this.#json = json;
+    this.target = target;
+    this.json = json;
   }
 
   /** call makes one call; as callAdmin. */
-  call(method: AdminCall['method'], path: string, body?: unknown): Promise<unknown> {
-    return callAdmin(this.#target, { method, path, body });
+  call(method: AdminCall['method'], path: string, body?: unknown, timeoutMs?: number): Promise<unknown> {
+    return callAdmin(this.target, { method, path, body, timeoutMs });
   }
 
   /** printDone says that a call without an answer has taken effect; nothing with --json. */
   async printDone(sentence: string): Promise<void> {
-    if (!this.#json) await print(`${sentence}\n`);
+    if (!this.json) await print(`${sentence}\n`);
   }
 
   /** printAnswer prints one object: with --json as it came, else as `text` writes it. */
   async printAnswer<T>(answer: unknown, schema: z.ZodType<T>, text: (answer: T) => string): Promise<void> {
     const parsed = fitting(schema, answer);
-    await print(`${this.#json ? JSON.stringify(answer) : text(parsed)}\n`);
+    await print(`${this.json ? JSON.stringify(answer) : text(parsed)}\n`);
   }
 
   /** printList prints page by page, because a list may not fit in memory. */
@@ -71,7 +101,7 @@ export class Session {
     do {
       const answer = await this.call('GET', `${path}?limit=${PAGE_ITEMS}${after}`);
       const { items, next } = fitting(pageSchema, answer);
-      if (this.#json && items.length > 0) {
+      if (this.json && items.length > 0) {
         const texts = items.map((item) => JSON.stringify(item));
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
       } else if (items.length > 0) {
@@ -80,7 +110,7 @@ export class Session {
       count += items.length;
       after = next ? `&after=${encodeURIComponent(next)}` : '';
     } while (after !== '');
-    if (this.#json) await print(count === 0 ? '[]\n' : '\n]\n');
+    if (this.json) await print(count === 0 ? '[]\n' : '\n]\n');
     else if (count === 0) await print(`${view.none}\n`);
   }
 }

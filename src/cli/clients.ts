@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LbError } from '../contract/errors.ts';
 import { bucketTable, clientSchema, clientTable, clientText, issuedKeySchema, keyTable } from './output.ts';
-import { findTarget, fitting, Session } from './session.ts';
+import { addTarget, type ConfigPath, fitting, notEmpty, type Session } from './session.ts';
 
 const CLIENTS = '/api/v1/clients';
 const NOT_FOUND = 404;
@@ -23,24 +23,9 @@ type AddCommand = (
   act: (session: Session, client: string, command: Command) => Promise<void>,
 ) => Command;
 
-/**
- * addClientsActions gives the command `clients` its options and actions; for cli.ts.
- * @param configPath the configuration that names the admin port, where --admin does not
- */
-export function addClientsActions(clients: Command, configPath: () => string): void {
-  clients
-    .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
-    .option(
-      '--token <token>',
-      'its token; other users can see it here (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
-    )
-    .option('--json', 'print JSON');
-  const open = async (): Promise<Session> => {
-    const given = clients.opts<{ admin?: string; token?: string; json?: boolean }>();
-    const target = await findTarget(given, configPath());
-    if ('problems' in target) return clients.error(target.problems.join('\n'));
-    return new Session(target, given.json ?? false);
-  };
+/** addClients gives the command `clients` its options and actions; for cli.ts. */
+export function addClients(clients: Command, configPath: ConfigPath): void {
+  const open = addTarget(clients, configPath);
   clients
     .command('list')
     .description('list every client in order of the ids')
@@ -106,11 +91,6 @@ function addKeys(add: AddCommand): void {
     await session.call('DELETE', `${keysOf(client)}/${encodeURIComponent(keyId)}`);
     await session.printDone(`revoked ${keyId}`);
   }).argument('<key-id>', 'as list-keys shows it');
-}
-
-function notEmpty(text: string): string {
-  if (text === '') throw new InvalidArgumentError('It must not be empty.');
-  return text;
 }
 
 /** The admin port checks ranges. */

@@ -7,29 +7,12 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { callAdmin } from '../../src/cli-clients/admin-client.ts';
-import { findTarget } from '../../src/cli-clients/session.ts';
+import { callAdmin } from '../../src/cli/admin-client.ts';
+import { findTarget } from '../../src/cli/session.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { runToEnd } from '../support/child.ts';
-import { spawnSluice } from '../support/sluice.ts';
+import { type Run, runSluice as sluice } from '../support/run-sluice.ts';
 import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
-
-interface Run {
-  code: number | null;
-  out: string;
-  err: string;
-}
-
-async function sluice(
-  t: TestContext,
-  words: string[],
-  options: Parameters<typeof spawnSluice>[1] = {},
-): Promise<Run> {
-  const child = spawnSluice(words, options);
-  t.after(() => child.kill());
-  const { code } = await child.exited;
-  return { code, out: child.stdout.join('\n'), err: child.stderr.join('\n') };
-}
 
 /** A folder with a configuration for the given admin port. */
 function configFor(t: TestContext, port: number, token: string): string {

@@ -1,6 +1,7 @@
 /** Calls to the admin port of a running Sluice; every failure has a sentence for people. */
 import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
+import type { Problem } from '../config/problems.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import { http } from '../infra/node-http.ts';
 
@@ -16,6 +17,8 @@ export interface AdminCall {
   /** From `/api/v1/` on. */
   path: string;
   body?: unknown;
+  /** How long to wait for the whole answer; default: ANSWER_MS. */
+  timeoutMs?: number;
 }
 
 /** Longer than the deadline of the admin port's handlers. */
@@ -24,19 +27,34 @@ const ANSWER_MS = 20_000;
 const MAX_ANSWER_LENGTH = 16 * 1024 * 1024;
 
 const problemSchema = z.object({ detail: z.string() });
+const refusalSchema = z.object({
+  errors: z.array(z.object({ field: z.string(), message: z.string(), line: z.number().nullish() })),
+});
 
 /**
  * callAdmin resolves with the JSON of a successful answer, or undefined where it has no body. Rejects with LbError
- * admin_refused and the status of the answer, or with an Error where no Sluice answered.
+ * admin_refused, the status of the answer, and its body as the cause; or with an Error where no Sluice answered.
  */
 export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<unknown> {
   const { status, text } = await exchange(target, call);
   const json = parseOrNull(text);
   if (status < 200 || status >= 300)
-    throw new LbError('admin_refused', sentenceOf(status, json, target), { status });
+    throw new LbError('admin_refused', sentenceOf(status, json, target), { status, cause: json });
   if (text === '') return undefined;
   if (json === null) throw new Error(`${target.url} did not answer with JSON: is it the admin port?`);
   return json;
+}
+
+/** problemsOf returns what a refused configuration has wrong, for `sluice reload`; null: it was refused for something else. */
+export function problemsOf(error: unknown): Problem[] | null {
+  if (!(error instanceof LbError) || error.code !== 'admin_refused') return null;
+  const refusal = refusalSchema.safeParse(error.cause);
+  if (!refusal.success) return null;
+  return refusal.data.errors.map(({ field, message, line = null }) => ({
+    path: field || null,
+    message,
+    line,
+  }));
 }
 
 function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget): string {
@@ -55,11 +73,14 @@ async function exchange(target: AdminTarget, call: AdminCall): Promise<{ status:
     return { status: response.statusCode ?? 0, text: await readText(response) };
   } catch (thrown) {
     const cause = toError(thrown);
-    throw new Error(`the admin port at ${target.url} cannot be reached: ${reasonOf(cause)}`, { cause });
+    throw new Error(`the admin port at ${target.url} cannot be reached: ${reasonOf(cause, call)}`, { cause });
   }
 }
 
-function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): Promise<IncomingMessage> {
+function send(
+  { url, token }: AdminTarget,
+  { method, path, body, timeoutMs = ANSWER_MS }: AdminCall,
+): Promise<IncomingMessage> {
   const bytes = Buffer.from(body === undefined ? '' : JSON.stringify(body));
   const headers = {
     accept: 'application/json',
@@ -69,7 +90,7 @@ function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): P
   const target = new URL(path, url);
   const { request } = target.protocol === 'https:' ? process.getBuiltinModule('node:https') : http;
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(ANSWER_MS);
+    const signal = AbortSignal.timeout(timeoutMs);
     const sent = request(target, { method, headers, signal, agent: false }, resolve);
     sent.on('error', reject);
     sent.end(bytes);
@@ -85,9 +106,9 @@ async function readText(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-function reasonOf(error: Error): string {
+function reasonOf(error: Error, { timeoutMs = ANSWER_MS }: AdminCall): string {
   const code = systemCodeOf(error);
-  if (code === 'ABORT_ERR') return `no answer within ${ANSWER_MS / 1000} s`;
+  if (code === 'ABORT_ERR') return `no answer within ${timeoutMs / 1000} s`;
   if (code === 'ECONNREFUSED') return 'nothing listens there (ECONNREFUSED)';
   return error.message || (code ?? error.name);
 }

@@ -1,4 +1,4 @@
-/** How clients, keys and buckets are printed without --json, which prints the JSON of the admin port. */
+/** How answers are printed without --json, which prints the JSON of the admin port. */
 import * as z from 'zod';
 
 const limits = z.object({ capacity: z.number(), refillPerSecond: z.number() });
@@ -78,8 +78,8 @@ function limitsText(others: Client['limits']): string {
     .join(' ');
 }
 
-/** Whoever names a key must not steer the terminal of those who list it, nor break the table. */
-function printable(text: string): string {
+/** printable is a text of one line: whoever names a key must not steer the terminal of those who list it, nor break the table. */
+export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (each) => `\\u{${each.charCodeAt(0).toString(16)}}`);
 }
 

@@ -1,0 +1,114 @@
+/** `sluice reload`, `drain`, `enable` and `restart`: what an operator changes on a running Sluice. */
+import type { Command } from 'commander';
+import * as z from 'zod';
+import { problemsOf } from './admin-client.ts';
+import { giveExamples } from './examples.ts';
+import { refuse } from './refuse.ts';
+import { addTarget, type ConfigPath, fitting, notEmpty, type Session } from './session.ts';
+
+/** Above the deadlines of the admin port for these two. */
+const RELOAD_MS = 65_000;
+const RESTART_MS = 70_000;
+
+const reloadSchema = z.looseObject({ revision: z.number(), pendingWorkers: z.array(z.number()) });
+const restartSchema = z.looseObject({ workers: z.number() });
+const backendSchema = z.looseObject({
+  id: z.string(),
+  state: z.string(),
+  reason: z.string().nullable(),
+  inFlight: z.number(),
+});
+const poolsSchema = z.object({
+  items: z.array(z.object({ pool: z.string(), backends: z.array(backendSchema) })),
+});
+
+/** addReload gives the command `reload` its options and its action; for cli.ts, like the others here. */
+export function addReload(command: Command, configPath: ConfigPath): void {
+  const open = addTarget(command, configPath);
+  command.action(async () => reload(await open()));
+  giveExamples(command, ['sluice reload', 'sluice reload --admin http://10.0.0.5:9900 --json']);
+}
+
+async function reload(session: Session): Promise<void> {
+  try {
+    const answer = await session.call('POST', '/api/v1/reload', undefined, RELOAD_MS);
+    await session.printAnswer(answer, reloadSchema, reloadText);
+  } catch (error) {
+    const problems = problemsOf(error);
+    if (problems === null) throw error;
+    const lines = problems.map(({ line, path, message }) =>
+      [line === null ? '' : `line ${line}: `, path === null ? '' : `${path}: `, message].join(''),
+    );
+    refuse('sluice: the configuration is refused, and the old one stays in force', ...lines);
+  }
+}
+
+function reloadText({ revision, pendingWorkers }: z.infer<typeof reloadSchema>): string {
+  const pending =
+    pendingWorkers.length === 0 ? '' : `, but workers ${pendingWorkers.join(', ')} run it later`;
+  return `reloaded: revision ${revision}${pending}`;
+}
+
+/** addDrain gives the command `drain` its arguments, options and action. */
+export function addDrain(command: Command, configPath: ConfigPath): void {
+  const open = addTarget(addBackend(command), configPath);
+  command
+    .option('--yes', 'also the last backend of its pool that takes requests')
+    .action(async (pool: string, backend: string, { yes = false }: { yes?: boolean }) => {
+      const session = await open();
+      if (!yes && (await isLastUp(session, pool, backend)))
+        refuse(
+          `sluice: ${backend} is the last backend of ${pool} that takes requests, and without it requests get 503`,
+          'add --yes to drain it',
+        );
+      else await setBackend(session, 'drain', pool, backend);
+    });
+  giveExamples(command, ['sluice drain app 10.0.0.12:8080', 'sluice drain app blue-1 --yes']);
+}
+
+/** addEnable gives the command `enable` its arguments, options and action. */
+export function addEnable(command: Command, configPath: ConfigPath): void {
+  const open = addTarget(addBackend(command), configPath);
+  command.action(async (pool: string, backend: string) => setBackend(await open(), 'enable', pool, backend));
+  giveExamples(command, ['sluice enable app 10.0.0.12:8080']);
+}
+
+function addBackend(command: Command): Command {
+  return command
+    .argument('<pool>', 'its name in the configuration', notEmpty)
+    .argument('<backend>', 'its id; where none is written, host:port', notEmpty);
+}
+
+async function isLastUp(session: Session, pool: string, backend: string): Promise<boolean> {
+  const { items } = fitting(poolsSchema, await session.call('GET', '/api/v1/pools'));
+  const up = items.find((each) => each.pool === pool)?.backends.filter(({ state }) => state === 'up') ?? [];
+  return up.length === 1 && up[0]?.id === backend;
+}
+
+async function setBackend(
+  session: Session,
+  operation: 'drain' | 'enable',
+  pool: string,
+  backend: string,
+): Promise<void> {
+  const path = `/api/v1/pools/${encodeURIComponent(pool)}/backends/${encodeURIComponent(backend)}/${operation}`;
+  await session.printAnswer(await session.call('POST', path), backendSchema, (view) => {
+    const reason = view.reason === null ? '' : ` (${view.reason})`;
+    return `${view.id} of ${pool} is ${view.state}${reason}, with ${view.inFlight} requests in flight`;
+  });
+}
+
+/** addRestart gives the command `restart` its options and its action. */
+export function addRestart(command: Command, configPath: ConfigPath): void {
+  const open = addTarget(command, configPath);
+  command.action(async () => {
+    const session = await open();
+    const answer = await session.call('POST', '/api/v1/workers/restart', undefined, RESTART_MS);
+    await session.printAnswer(
+      answer,
+      restartSchema,
+      ({ workers }) => `the first of ${workers} workers is replaced, the others follow one by one`,
+    );
+  });
+  giveExamples(command, ['sluice restart']);
+}

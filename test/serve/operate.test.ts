@@ -1,0 +1,38 @@
+/** The commands for operators against a whole running Sluice. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { poolOf, startNamed, workersOf } from '../cluster/support.ts';
+import { runSluice } from '../support/run-sluice.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('an operator compares, reloads, drains and restarts from the command line', async (t) => {
+  const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
+  t.after(() => a.close());
+  t.after(() => b.close());
+  const config = { workers: 1, pools: poolOf([a, b]) };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const run = (...words: string[]) => runSluice(t, [...words, '--admin', sluice.adminUrl]);
+  assert.equal((await run('config', 'diff')).out, `${sluice.configPath} has what runs`);
+
+  sluice.configure({ ...config, timeouts: { drain: '4s' } });
+  assert.equal((await run('config', 'diff')).out, '- timeouts.drain: "3s"\n+ timeouts.drain: "4s"');
+  assert.deepEqual(await run('reload'), { code: 0, out: 'reloaded: revision 2', err: '' });
+  assert.equal((await run('config', 'diff')).out, `${sluice.configPath} has what runs`);
+
+  sluice.configure('pools: { app: { backends: [] } }\nnonsense: 1\n');
+  const [diff, refused] = await Promise.all([run('config', 'diff'), run('reload')]);
+  assert.deepEqual([diff.code, refused.code], [2, 2]);
+  assert.match(diff.out, /sluice\.yaml:2: nonsense: unknown key/);
+  assert.match(refused.err, /^sluice: the configuration is refused.*\n[\s\S]*line 2: nonsense: unknown key/);
+
+  const [first, second] = [new URL(a.url).host, new URL(b.url).host];
+  assert.match((await run('drain', 'app', first)).out, / is draining /);
+  assert.equal((await run('drain', 'app', second)).code, 2);
+  assert.match((await run('enable', 'app', first)).out, / is up/);
+
+  const [before] = await workersOf(sluice.adminUrl);
+  assert.match((await run('restart')).out, /^the first of 1 workers is replaced/);
+  await waitFor('another worker', async () => (await workersOf(sluice.adminUrl))[0]?.pid !== before?.pid);
+});
