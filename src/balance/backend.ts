@@ -229,6 +229,18 @@ export function hasFull(
 }
 
 /**
+ * nextTurn is the rank of the backends among which the next request finds its own, as every Algorithm looks for it; for explanations.
+ * waits: they are full, and it waits for one of them. null: no backend takes it.
+ */
+export function nextTurn(backends: readonly Backend[]): { rank: number; waits: boolean } | null {
+  for (let rank = 1; rank <= LAST_RANK; rank++) {
+    if (backends.some((backend) => backend.rank === rank)) return { rank, waits: false };
+    if (hasFull(backends, [], rank)) return { rank, waits: true };
+  }
+  return null;
+}
+
+/**
  * keepBackends returns the backends of a pool for a new plan, in the order of the settings. Those of the previous plan with the
  * same id and address are kept. A new one of a pool with a health check is off until the primary says otherwise (B6).
  */

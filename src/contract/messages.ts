@@ -4,6 +4,7 @@
  */
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
+import { EXPLAIN_QUERY, EXPLANATION } from './explain.ts';
 import { BACKEND_AVAILABILITY, POOL_PANIC } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
 import type { OverloadLevel } from './overload.ts';
@@ -12,7 +13,7 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 24;
+export const PROTOCOL_VERSION = 25;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -123,6 +124,8 @@ const PRIMARY_SHAPES = {
   'bucket-reset': { keys: STRINGS },
   /** Asks for the tunnels with the `limit` lowest numbers above `after`, at most TUNNELS_PART_MAX. */
   'list-tunnels': { id: 'number', after: 'number', limit: 'number' },
+  /** Asks which way a request would take. */
+  explain: { id: 'number', ...EXPLAIN_QUERY },
   /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known and at each change. */
@@ -170,6 +173,8 @@ const WORKER_SHAPES = {
   'connect-failure': { pool: 'string', backend: 'string', detail: 'string' },
   /** Answers `list-tunnels`. more: there are tunnels with higher numbers. */
   tunnels: { id: 'number', items: { listOf: TUNNEL_VIEW }, more: 'boolean' },
+  /** Answers `explain`; null: this worker cannot. */
+  explained: { id: 'number', explanation: { nullOr: EXPLANATION } },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
   /** Once a second, and once more before the worker exits. */
   report: {

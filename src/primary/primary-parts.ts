@@ -27,6 +27,7 @@ import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
 import { secretsOf, WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
+import { Explainer } from './workers/explainer.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -186,7 +187,7 @@ export class PrimaryParts {
 
   /** @param shown what it shows and changes, in part */
   async #openAdmin(
-    shown: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'replaceWorkers' | 'phase'> &
+    shown: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'explainer' | 'replaceWorkers' | 'phase'> &
       Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'>,
   ): Promise<AdminPort> {
     const { log, lifecycle, phase } = this.#process;
@@ -194,12 +195,14 @@ export class PrimaryParts {
     const droppedLines = () => log.application.droppedCount;
     const gauges = new PrimaryGauges({ ...shown, collector, dataPath, droppedLines });
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
+    const explainer = new Explainer(() => this.supervisor?.servingLinks() ?? []);
     const replaceWorkers = () => this.replaceWorkers();
     const admin = new AdminPort(this.#options.settings.admin, {
       ...shown,
       logger: log.logger,
       gauges,
       tunnels,
+      explainer,
       replaceWorkers,
       phase,
     });

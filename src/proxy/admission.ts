@@ -11,7 +11,7 @@ import type { LimitSettings } from '../contract/settings.ts';
 import { fieldValues, withoutFields } from '../http1/field-lines.ts';
 import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
 import { isGrpcCall } from './grpc.ts';
-import type { Plan, PlannedRoute } from './plan.ts';
+import type { AdmissionPlan, PlannedRoute } from './plan.ts';
 import { routingHost } from './router.ts';
 import { hasKey, isWebSocket, namedToken } from './tunnel/websocket.ts';
 
@@ -78,8 +78,17 @@ export class Admission {
     this.target = head.target;
   }
 
+  /** The path that routes are compared with; for explanations, as is the API key. */
+  get path(): string {
+    return this.#path;
+  }
+
+  get apiKey(): string {
+    return this.#apiKey;
+  }
+
   /** admit returns why the request is refused, or null. The cheapest checks come first. @param challenges of ProxyDeps */
-  admit(plan: Plan, challenges: ReadonlyMap<string, string>): Outcome | null {
+  admit(plan: AdmissionPlan, challenges: ReadonlyMap<string, string>): Outcome | null {
     const { limits, identifier, apiKeyHeader } = plan;
     const refusal = this.guard(limits, apiKeyHeader);
     if (refusal !== null) return refusal;
@@ -190,7 +199,7 @@ export class Admission {
     return challenges.get(path.slice(CHALLENGE_PATH.length)) ?? '';
   }
 
-  #findRoute(plan: Plan): Outcome | null {
+  #findRoute(plan: AdmissionPlan): Outcome | null {
     const { method } = this.head;
     const router = isSecure(this.scheme) ? plan.secureRouter : plan.router;
     const host = routingHost(this.host);
@@ -211,7 +220,7 @@ export class Admission {
   }
 }
 
-/** What a trusted proxy says may be a list, the client's own scheme first, and some say `wss` of a WebSocket. */
-function isSecure(scheme: string): boolean {
+/** isSecure: what a trusted proxy says may be a list, the client's own scheme first, and some say `wss` of a WebSocket. */
+export function isSecure(scheme: string): boolean {
   return scheme === 'https' || (scheme !== 'http' && SECURE_SCHEME.test(scheme));
 }

@@ -1,9 +1,11 @@
 /** The entrance of the proxy: each request of a client's connection gets a transaction. */
 import type { Downstream } from '../contract/downstream.ts';
+import type { ExplainQuery, Explanation } from '../contract/explain.ts';
 import { OUTCOMES, type Reason } from '../contract/outcomes.ts';
 import { AccessRecord } from './access-log.ts';
 import { conclude, writeLine } from './conclusion.ts';
 import { DateCache } from './date-cache.ts';
+import { explain } from './explain/explain.ts';
 import type { Plan } from './plan.ts';
 import type { ProxyDeps, TransactionDeps } from './proxy-deps.ts';
 import { RequestIds } from './request-id.ts';
@@ -55,6 +57,11 @@ export class Handler {
     } catch (thrown) {
       transaction.crash(thrown);
     }
+  }
+
+  /** explain says which way a request would take now. */
+  explain(query: ExplainQuery): Explanation {
+    return explain(query, this.#plan(), this.#deps);
   }
 
   /** stop is called before the connections are cut: requests that this ends are logged as `shutdown`. */

@@ -64,7 +64,7 @@ export class Overload {
    */
   admit(priorityIndex: number, client: string): boolean {
     this.asked[priorityIndex]! += 1;
-    const share = Math.min(1, Math.max(0, this.#pressure - priorityIndex));
+    const share = this.refusedShare(priorityIndex);
     if (share > 0 && this.#isRefused(priorityIndex, share, client)) {
       this.#metrics.add(this.#cell, 1);
       return false;
@@ -73,6 +73,11 @@ export class Overload {
     this.#counted += 1;
     if (count > 0 || this.#byClient.size < MAX_CLIENTS) this.#byClient.set(client, count + 1);
     return true;
+  }
+
+  /** refusedShare is the part of the requests of a priority that is to be refused now, 0 to 1. */
+  refusedShare(priorityIndex: number): number {
+    return Math.min(1, Math.max(0, this.#pressure - priorityIndex));
   }
 
   #isRefused(priorityIndex: number, share: number, client: string): boolean {

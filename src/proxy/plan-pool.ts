@@ -72,6 +72,7 @@ export interface PlannedBackend {
 type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProtocol'>;
 
 export interface PlannedPool {
+  name: string;
   algorithm: Algorithm;
   /** What the algorithm was made of. */
   choice: object;
@@ -136,6 +137,7 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
   const algorithm = isSameChoice ? previous.algorithm : makeAlgorithm(pool.balance, backends, deps);
   queue.algorithm = algorithm;
   return {
+    name: pool.name,
     algorithm,
     choice,
     slowStartMs: pool.slowStartMs,

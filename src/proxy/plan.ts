@@ -4,7 +4,7 @@ import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { type BackendAvailability, backendKey, type PoolPanic } from '../contract/health.ts';
 import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { WorkerMetrics } from '../infra/worker-metrics.ts';
+import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit, TokenTaker } from '../limit/charge.ts';
@@ -37,6 +37,9 @@ export interface PlannedRoute {
   stats: TimedCounters;
 }
 
+/** What admission needs of a plan. */
+export type AdmissionPlan = Pick<Plan, 'limits' | 'identifier' | 'apiKeyHeader' | 'router' | 'secureRouter'>;
+
 export class Plan {
   readonly limits: WorkerSettings['limits'];
   readonly timeouts: WorkerSettings['timeouts'];
@@ -59,6 +62,8 @@ export class Plan {
   /** By backendKey. */
   readonly #backends = new Map<string, Backend>();
   readonly #slowStart: SlowStart;
+  /** Makes an identifier that counts the use of API keys there. */
+  readonly #identifierFor: (counts: WorkerMetrics) => CallerIdentifier;
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
   #doomed: BackendConnections[] | null = null;
@@ -86,12 +91,27 @@ export class Plan {
     this.httpsLocation = new HttpsLocation(settings.listen);
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
-    const keys = apiKeyHeader === null ? null : new ApiKeyClients(lookup, metrics);
-    this.identifier = new CallerIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
+    this.#identifierFor = (counts) => {
+      const keys = apiKeyHeader === null ? null : new ApiKeyClients(lookup, counts);
+      return new CallerIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
+    };
+    this.identifier = this.#identifierFor(metrics);
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limiter = deps.limiter;
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
+  }
+
+  /** uncounted is what admission needs of this plan, but counts no use of an API key; for explanations. */
+  uncounted(): AdmissionPlan {
+    const { limits, apiKeyHeader, router, secureRouter } = this;
+    return {
+      limits,
+      apiKeyHeader,
+      router,
+      secureRouter,
+      identifier: this.#identifierFor(new WorkerMetrics()),
+    };
   }
 
   /** enter is called at the start of each request, leave at its end. */

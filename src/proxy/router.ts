@@ -8,6 +8,12 @@ interface CompiledRoute<R> extends RouteMatch {
   route: R;
 }
 
+/** Verdict is the first part of a request in which a route differs from it, and what the route wants there; part null: in none. */
+export interface Verdict {
+  part: 'host' | 'path' | 'method' | null;
+  wanted: string;
+}
+
 /** Router is compiled with each plan and asked for every request; it only reads. */
 export class Router<R> {
   readonly #routes: CompiledRoute<R>[];
@@ -28,6 +34,11 @@ export class Router<R> {
       if (compiled.methods === null || compiled.methods.includes(method)) return compiled.route;
     }
     return null;
+  }
+
+  /** verdicts compares each route with a request, in order, also behind the one that takes it; for explanations. */
+  verdicts(host: string, path: string, method: string): { route: R; verdict: Verdict }[] {
+    return this.#routes.map((each) => ({ route: each.route, verdict: verdictOf(each, host, path, method) }));
   }
 
   /** allowedMethods lists the methods that routes serve at this host and path; empty: no route is there. */
@@ -67,12 +78,24 @@ function compile<R>({ host, path, methods }: RouteMatch, route: R): CompiledRout
 }
 
 function matchesPlace<R>(route: CompiledRoute<R>, host: string, path: string): boolean {
-  if (route.host !== null) {
-    const isNamed = route.isSuffix
-      ? host.length > route.host.length && host.endsWith(route.host)
-      : host === route.host;
-    if (!isNamed) return false;
-  }
+  return matchesHost(route, host) && matchesPath(route, path);
+}
+
+function matchesHost<R>(route: CompiledRoute<R>, host: string): boolean {
+  if (route.host === null) return true;
+  if (!route.isSuffix) return host === route.host;
+  return host.length > route.host.length && host.endsWith(route.host);
+}
+
+function matchesPath<R>(route: CompiledRoute<R>, path: string): boolean {
   if (route.path === null) return true;
   return route.isPrefix ? path.startsWith(route.path) : path === route.path;
+}
+
+function verdictOf<R>(route: CompiledRoute<R>, host: string, path: string, method: string): Verdict {
+  if (!matchesHost(route, host)) return { part: 'host', wanted: `${route.isSuffix ? '*' : ''}${route.host}` };
+  if (!matchesPath(route, path)) return { part: 'path', wanted: `${route.path}${route.isPrefix ? '…' : ''}` };
+  if (route.methods !== null && !route.methods.includes(method))
+    return { part: 'method', wanted: route.methods.join(', ') };
+  return { part: null, wanted: '' };
 }

@@ -5,6 +5,8 @@ import { SlowStart } from '../balance/slow-start.ts';
 import { addressesByKey } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
+import { toError } from '../contract/errors.ts';
+import type { ExplainQuery, Explanation } from '../contract/explain.ts';
 import { backendKey } from '../contract/health.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
@@ -203,6 +205,16 @@ export class DataPlane {
   /** tunnels is a page of the list of open tunnels. */
   tunnels({ after, limit }: { after: number; limit: number }) {
     return this.#handler.tunnels.page(after, limit);
+  }
+
+  /** explain never throws: a bug in it must not end the worker. null: it has one. */
+  explain(query: ExplainQuery): Explanation | null {
+    try {
+      return this.#handler.explain(query);
+    } catch (thrown) {
+      this.#options.logger.error({ err: toError(thrown) }, 'a request cannot be explained');
+      return null;
+    }
   }
 
   /** report is the traffic part of the report to the primary. */

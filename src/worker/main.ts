@@ -135,6 +135,11 @@ class WorkerMain {
         this.#link.send({ type: 'tunnels', id: message.id, ...page });
         break;
       }
+      case 'explain': {
+        const explanation = this.#dataPlane?.explain(message) ?? null;
+        this.#link.send({ type: 'explained', id: message.id, explanation });
+        break;
+      }
       case 'watch-loop':
         this.#loopWatch ??= new LoopWatch(this.#place.workerIndex, this.#logOutput, this.#logger);
         break;

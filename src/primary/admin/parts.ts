@@ -5,6 +5,7 @@ import type { PrimaryDirectory } from '../clients/primary-directory.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
+import type { Explainer } from '../workers/explainer.ts';
 import type { Roll } from '../workers/rolling-replacement.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { TunnelList } from '../workers/tunnel-list.ts';
@@ -29,5 +30,6 @@ export interface AdminParts {
   /** null: a rolling replacement is under way already, or the instance stops. */
   replaceWorkers: () => Roll | null;
   tunnels: Pick<TunnelList, 'page'>;
+  explainer: Pick<Explainer, 'explain'>;
   phase: () => Phase;
 }

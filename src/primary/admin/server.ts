@@ -13,6 +13,7 @@ import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
 import { registerDescription } from './description.ts';
+import { registerExplain } from './explain.ts';
 import { registerKeys } from './keys.ts';
 import { closeWithin, listen } from './listening.ts';
 import { registerOperation } from './operation.ts';
@@ -64,6 +65,7 @@ export async function startAdminServer(
   registerWorkers(app, parts);
   registerTunnels(app, parts);
   registerConfig(app, parts);
+  registerExplain(app, parts);
   return { url: await listen(app, settings), close: () => closeWithin(app, closeMs) };
 }
 
@@ -134,7 +136,7 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-const LATER_CALLS = /^(POST \/api\/v1\/explain|GET \/api\/v1\/(audit|events))$/;
+const LATER_CALLS = /^GET \/api\/v1\/(audit|events)$/;
 
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {

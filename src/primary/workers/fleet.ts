@@ -65,6 +65,11 @@ export class Fleet {
     return this.all().flatMap((slot) => slot.reachableLink ?? []);
   }
 
+  /** servingLinks are those of the wanted workers that serve. */
+  servingLinks(): WorkerLink[] {
+    return this.slots.flatMap((slot) => (slot.state === 'serving' ? (slot.reachableLink ?? []) : []));
+  }
+
   /** everyLink has the workers that start, too: what they are sent waits for them. */
   everyLink(): WorkerLink[] {
     return this.all().flatMap((slot) => slot.link ?? []);

@@ -100,6 +100,11 @@ export class Supervisor {
     return this.#fleet.links();
   }
 
+  /** servingLinks are the workers that serve, for questions that any of them can answer. */
+  servingLinks(): WorkerLink[] {
+    return this.#fleet.servingLinks();
+  }
+
   /** everyLink: those of all processes that were forked, for what they could not inherit. */
   everyLink(): WorkerLink[] {
     return this.#fleet.everyLink();

@@ -236,6 +236,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         return { items: numbers.map(fakeTunnel), next: more ? next : null };
       },
     },
+    explainer: { explain: () => Promise.reject(new LbError('worker_gone', 'no worker serves')) },
     phase: () => now.phase,
   };
   return parts;

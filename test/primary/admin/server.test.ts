@@ -66,19 +66,12 @@ test('HEAD answers like GET without a body', async (t) => {
   }
 });
 
-test('a call of a later version gets 501, whatever it contains', async (t) => {
+test('a call of a later version gets 501', async (t) => {
   const { call } = await startAdmin(t);
-  const calls = [
-    ['POST', '/api/v1/explain'],
-    ['GET', '/api/v1/audit'],
-    ['GET', '/api/v1/events'],
-  ] as const;
-  for (const [method, path] of calls) {
-    for (const body of method === 'GET' ? [undefined] : [undefined, '{', 'x'.repeat(100_000)]) {
-      const answer = await call({ method, path, ...(body === undefined ? {} : { body }) });
-      assertProblem(answer, 501);
-      assert.match(answer.text, /not supported in this version/);
-    }
+  for (const path of ['/api/v1/audit', '/api/v1/events']) {
+    const answer = await call({ path });
+    assertProblem(answer, 501);
+    assert.match(answer.text, /not supported in this version/);
   }
 });
 

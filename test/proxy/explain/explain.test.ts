@@ -1,0 +1,274 @@
+/** `explain` says what requests then meet, and changes nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { ApiKeyLookup } from '../../../src/contract/clients.ts';
+import type { RouteSettings } from '../../../src/contract/settings.ts';
+import { routeSettings } from '../../support/settings.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { type ProxyOptions, policy, pool, route, startProxy, type TestProxy } from '../support.ts';
+
+const acme = {
+  clientId: 'acme',
+  mode: 'limit' as const,
+  limits: { default: { capacity: 7, refillPerSecond: 2 } },
+  versionUs: 2,
+};
+const KEYS: ApiKeyLookup = {
+  verify: (text) => (text === 'good' ? { clientId: 'acme', revoked: false } : 'unknown'),
+  byName: (clientId) => (clientId === 'acme' ? acme : null),
+};
+
+function explain(proxy: TestProxy, head: string, more: { peer?: string; scheme?: 'http' | 'https' } = {}) {
+  return proxy.handler.explain({ head, scheme: 'http', peer: '127.0.0.1', ...more });
+}
+
+/** An HTTP/1.1 head. */
+const headOf = (start: string, ...lines: string[]): string =>
+  `${start} HTTP/1.1\r\n${['Host: www.example.com', ...lines].map((line) => `${line}\r\n`).join('')}\r\n`;
+
+const ROUTES: RouteSettings[] = [
+  route('secure', { path: '/login' }, { pool: null, redirect: { scheme: 'https', status: 308 } }),
+  route('api', { host: '*.example.com', path: '/api/', methods: ['GET'] }, { pool: 'one' }),
+  route('other-host', { host: 'other.example' }, { pool: 'one' }),
+  route('exact', { path: '/exact', methods: ['GET', 'PUT'] }, { pool: 'two' }),
+  route(
+    'limited',
+    { path: '/limited/' },
+    { pool: 'two', rateLimit: { policies: ['default', 'gold'], cost: 2 } },
+  ),
+  route('late', { path: '/api/late' }, { pool: 'two' }),
+];
+
+async function startScene(t: Parameters<typeof startProxy>[0], more: Partial<ProxyOptions> = {}) {
+  const backend = await startCapturingBackend(t);
+  return startProxy(t, {
+    pools: [pool('one', [backend.port]), pool('two', [backend.port])],
+    routes: ROUTES,
+    policies: [policy('default', 10, 0.001), { ...policy('gold', 50, 5), shadow: true }],
+    ...more,
+  });
+}
+
+test('each route says why it takes the request or not, in order', async (t) => {
+  const proxy = await startScene(t);
+  const { routes, route: taken, pool: poolName, steps } = explain(proxy, headOf('GET /api/late'));
+  assert.deepEqual([taken, poolName], ['api', 'one']);
+  assert.deepEqual(
+    routes.map(({ route: name, matched, why }) => [name, matched, why]),
+    [
+      ['secure', false, 'its path is /login'],
+      ['api', true, 'host, path and method match'],
+      ['other-host', false, 'its host is other.example'],
+      ['exact', false, 'its path is /exact'],
+      ['limited', false, 'its path is /limited/…'],
+      ['late', false, 'shadowed: an earlier route takes the request'],
+    ],
+  );
+  assert.ok(
+    steps.includes('Route api is the first one that takes GET /api/late at host www.example.com.'),
+    steps.join('\n'),
+  );
+  const posted = explain(proxy, headOf('POST /exact'));
+  assert.equal(posted.routes[3]?.why, 'its methods are GET, PUT');
+  assert.deepEqual([posted.route, posted.refusal?.status], [null, 405]);
+  const secured = explain(proxy, headOf('GET /login'), { scheme: 'https' });
+  assert.deepEqual(
+    [secured.routes[0]?.why, secured.refusal?.reason],
+    ['it redirects only requests without TLS', 'no_route'],
+  );
+});
+
+test('what it says is what the request then meets', async (t) => {
+  const proxy = await startScene(t, {
+    trustedProxies: ['127.0.0.1'],
+    apiKeyHeader: 'x-api-key',
+    apiKeys: KEYS,
+  });
+  const heads = [
+    headOf('GET /api/x'),
+    headOf('POST /api/x', 'Content-Length: 0'),
+    headOf('GET /exact?q=1'),
+    headOf('DELETE /exact'),
+    headOf('GET /nowhere'),
+    headOf('GET /limited/%2e%2e/exact'),
+    headOf('GET /api/./x'),
+    headOf('GET /login'),
+    headOf('GET /login', 'X-Forwarded-Proto: https'),
+    headOf('GET http://www.example.com/api/x'),
+    headOf('GET http://evil.example/api/x'),
+    headOf('GET /limited/a', 'X-Api-Key: good', 'X-Forwarded-For: 192.0.2.7'),
+    headOf('GET /limited/a', 'X-Api-Key: bad'),
+    headOf('GET /api/x', 'Host: twice.example'),
+    headOf('BREW /api/x'),
+    headOf('GET /api/x', 'Content-Length: 1', 'Transfer-Encoding: chunked'),
+    headOf('OPTIONS *'),
+    headOf('GET /api/x', 'X-Long: '.padEnd(17_000, 'x')),
+  ];
+  for (const head of heads) {
+    const said = explain(proxy, head);
+    const before = proxy.lines.length;
+    const client = await proxy.connect();
+    client.write(head);
+    const answer = await client.readResponse();
+    const line = await waitFor('the access line', () => proxy.lines[before]);
+    const shown = head.slice(0, 60);
+    assert.equal(said.refusal?.status ?? said.redirect?.status ?? 200, answer.status, shown);
+    assert.equal(said.refusal?.reason ?? 'ok', line.reason, shown);
+    if (line.status === 200 || line.status === 308) assert.equal(said.route, line.route, shown);
+    if (said.client !== null)
+      assert.deepEqual([said.client.clientId, said.client.clientIp], [line.clientId, line.clientIp], shown);
+    if (said.redirect !== null) assert.equal(said.redirect.location, answer.header('location'));
+    if (said.pool !== null)
+      assert.equal(said.backends.find(({ wouldBeTried }) => wouldBeTried)?.id, line.backend);
+    client.close();
+  }
+});
+
+test('nothing is taken, counted, picked or logged', async (t) => {
+  const proxy = await startScene(t, { apiKeyHeader: 'x-api-key', apiKeys: KEYS });
+  for (let i = 0; i < 50; i++)
+    explain(proxy, headOf('GET /limited/a', `X-Api-Key: ${i % 2 ? 'good' : 'bad'}`));
+  assert.deepEqual(proxy.lines, []);
+  for (const name of [
+    'sluice_requests_total',
+    'sluice_api_key_requests_total',
+    'sluice_ratelimit_decisions_total',
+  ])
+    assert.equal(proxy.metric(name), 0, name);
+  assert.equal(proxy.handler.traffic.total, 0);
+  const client = await proxy.connect();
+  client.write(headOf('GET /limited/a'));
+  assert.match((await client.readResponse()).header('ratelimit') ?? '', /"default";r=8/);
+});
+
+test('client, key, trusted proxies and limits are told', async (t) => {
+  const grouped = { ...acme, clientId: '192.0.2.9', mode: 'unlimited' as const };
+  const proxy = await startScene(t, {
+    trustedProxies: ['10.0.0.0/8'],
+    apiKeyHeader: 'x-api-key',
+    apiKeys: KEYS,
+    clients: [grouped],
+  });
+  const told = (peer: string, ...lines: string[]) => {
+    const {
+      client,
+      apiKey,
+      policies,
+      steps,
+      peer: shown,
+    } = explain(proxy, headOf('GET /limited/a', ...lines), { peer });
+    const { match: _, ...rest } = client ?? { match: null };
+    return {
+      client: rest,
+      apiKey,
+      policies: policies.map((each) => each.capacity),
+      trusted: shown.trusted,
+      steps,
+    };
+  };
+  const keyed = told('10.0.0.1', 'X-Api-Key: good', 'X-Forwarded-For: 192.0.2.7');
+  assert.deepEqual(keyed.client, { clientId: 'acme', clientIp: '192.0.2.7', mode: 'limit', by: 'api_key' });
+  assert.deepEqual([keyed.apiKey, keyed.trusted, keyed.policies], ['valid', true, [7, 50]]);
+  assert.deepEqual(keyed.steps.slice(0, 2), [
+    '10.0.0.1 is a trusted proxy: by its X-Forwarded-For the client is 192.0.2.7.',
+    'The API key belongs to client acme.',
+  ]);
+  const distrusted = told('203.0.113.1', 'X-Api-Key: bad', 'X-Forwarded-For: 192.0.2.7');
+  assert.deepEqual(distrusted.client, {
+    clientId: null,
+    clientIp: '203.0.113.1',
+    mode: 'limit',
+    by: 'address',
+  });
+  assert.deepEqual(
+    [distrusted.apiKey, distrusted.trusted, distrusted.policies],
+    ['invalid', false, [10, 50]],
+  );
+  assert.match(
+    distrusted.steps.join('\n'),
+    /no trusted proxy, so its X-Forwarded-For does not count.*x-api-key is not valid/s,
+  );
+  const free = told('192.0.2.9');
+  assert.deepEqual(
+    [free.client, free.policies],
+    [{ clientId: '192.0.2.9', clientIp: '192.0.2.9', mode: 'unlimited', by: 'address' }, []],
+  );
+  assert.deepEqual(told('2001:db8::1').client, {
+    clientId: null,
+    clientIp: '2001:db8::1',
+    mode: 'limit',
+    by: 'range',
+  });
+});
+
+test('backends that are down, drained, in a panic, backups or full are told apart', async (t) => {
+  const backend = (id: string, port: number, more = {}) => ({
+    ...{ id, host: '127.0.0.1', port, tls: false, weight: 1, backup: false },
+    ...more,
+  });
+  const backends = [
+    backend('a', 1),
+    backend('b', 2),
+    backend('zero', 3, { weight: 0 }),
+    backend('spare', 4, { backup: true }),
+  ];
+  const app = pool('app', [], {
+    backends,
+    limits: { maxConcurrentPerBackend: 1, queue: 5, queueTimeoutMs: 100 },
+  });
+  const proxy = await startProxy(t, { pools: [app], routes: [routeSettings('all')] });
+  const seen = () => {
+    const { backends: shown, lacksBackend, steps } = explain(proxy, headOf('GET /'));
+    return {
+      tried: shown
+        .filter((each) => each.wouldBeTried)
+        .map(({ id }) => id)
+        .join(),
+      shown,
+      lacksBackend,
+      last: steps.at(-1),
+    };
+  };
+  const standing = (id: string, to: 'up' | 'out' | 'off') => {
+    proxy.backend(id).standing = to;
+  };
+  assert.equal(seen().tried, 'a,b');
+  assert.deepEqual(
+    seen().shown.map(({ why }) => why),
+    [
+      'it takes requests',
+      'it takes requests',
+      'its weight is 0',
+      'it is a backup: tried while no other takes requests',
+    ],
+  );
+  standing('a', 'out');
+  assert.deepEqual([seen().tried, seen().shown[0]?.why], ['b', 'it is down or ejected']);
+  proxy.backend('b').enter();
+  assert.equal(seen().last, 'It goes to pool app and waits for room, because these are full: b.');
+  proxy.backend('b').leave();
+  standing('b', 'off');
+  assert.deepEqual(
+    [seen().tried, seen().shown[1]?.why],
+    ['spare', 'it is drained, or has no probe result yet'],
+  );
+  standing('spare', 'out');
+  assert.deepEqual(
+    [seen().tried, seen().lacksBackend, seen().last],
+    ['', true, 'No backend of pool app takes requests.'],
+  );
+  proxy.plan().learn({ states: [], panics: [{ pool: 'app', panic: 'shared' }] });
+  assert.equal(seen().tried, 'a');
+  assert.match(seen().shown[0]?.why ?? '', /its pool panics: on trial/);
+});
+
+test('hundreds of routes make an answer of bounded size, with the one that matters', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const many = Array.from({ length: 1_500 }, (_, i) => routeSettings(`r${i}`, { path: `/r${i}` }));
+  const proxy = await startProxy(t, { backends: [backend], routes: many });
+  const startMs = performance.now();
+  const { routes, leftOut, route: taken } = explain(proxy, headOf('GET /r1400'));
+  assert.deepEqual([routes.length, leftOut, taken, routes.at(-1)?.matched], [1_001, 499, 'r1400', true]);
+  assert.ok(performance.now() - startMs < 200);
+});
