@@ -36,11 +36,17 @@ export class ClientRepository {
     this.#database = database;
   }
 
-  /** @param page limit ≥ 1; after: the page begins after this clientId; null: with the first one */
-  async list(page: { limit: number; after: string | null }): Promise<ClientPage> {
+  /**
+   * @param page limit ≥ 1; after: the page begins after this clientId; null: with the first one; prefix: ids that begin with it, in
+   * ASCII; absent: all
+   */
+  async list(page: { limit: number; after: string | null; prefix?: string }): Promise<ClientPage> {
+    const { prefix = '' } = page;
+    const [where, bounds] =
+      prefix === '' ? ['', []] : [' and client_id >= $3 and client_id < $4', [prefix, behind(prefix)]];
     const rows = await this.#database.read(
-      `select ${CLIENT_COLUMNS} from clients where client_id > $1 order by client_id limit $2`,
-      [page.after ?? '', page.limit + 1],
+      `select ${CLIENT_COLUMNS} from clients where client_id > $1${where} order by client_id limit $2`,
+      [page.after ?? '', page.limit + 1, ...bounds],
     );
     const items = rows.slice(0, page.limit).map(clientRecordOf);
     return { items, next: rows.length > page.limit ? (items.at(-1)?.clientId ?? null) : null };
@@ -113,6 +119,11 @@ export class ClientRepository {
       throw refusalOf(error, values[0]);
     }
   }
+}
+
+/** The first text behind all that begin with an ASCII prefix: the column compares bytes, so the primary key finds both ends. */
+function behind(prefix: string): string {
+  return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1);
 }
 
 function valuesOf(clientId: string, input: ClientInput): Values {

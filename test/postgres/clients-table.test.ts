@@ -196,6 +196,28 @@ test('the repository creates, reads, replaces, changes, lists and removes', asyn
   assert.deepEqual((await repository.list({ limit: 2, after: null })).next, null);
 });
 
+test('clients are listed by the beginning of their ids, from the index alone', async (t) => {
+  const { repository, database } = await makeMigrated(t, server);
+  await database.query(
+    `insert into clients (client_id, mode) select 'shop-' || n, 'limit' from generate_series(1, 20000) n`,
+    [],
+  );
+  for (const clientId of ['shop', 'shop.', 'shop0', 'sho', '10.0.0.0/8'])
+    await repository.create(clientId, INPUT);
+  const ids = async (prefix: string, after: string | null = null) =>
+    (await repository.list({ limit: 3, after, prefix })).items.map(({ clientId }) => clientId);
+  assert.deepEqual(await ids('shop-1999'), ['shop-1999', 'shop-19990', 'shop-19991']);
+  assert.deepEqual(await ids('shop-1999', 'shop-19998'), ['shop-19999']);
+  assert.deepEqual(await ids('shop.'), ['shop.']);
+  assert.deepEqual(await ids('10.'), ['10.0.0.0/8']);
+  assert.deepEqual(await ids('shopz'), []);
+  const plan = await database.query(
+    `explain select client_id from clients where client_id > $1 and client_id >= $3 and client_id < $4 order by client_id limit $2`,
+    ['', 3, 'shop-1', 'shop-2'],
+  );
+  assert.match(JSON.stringify(plan), /Index.* using clients_pkey/);
+});
+
 test('refusals have a code and change nothing', async (t) => {
   const { repository } = await makeMigrated(t, server);
   const acme = await repository.create('acme', { ...INPUT, capacity: 10, refillPerSecond: 1 });

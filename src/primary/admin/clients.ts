@@ -50,6 +50,14 @@ const clientView = z.strictObject({
   limits: z.record(z.string(), bucketLimits),
 });
 
+const listQuery = pageQuery.extend({
+  prefix: z
+    .string()
+    .regex(/^[A-Za-z0-9._:@/-]{0,128}$/, 'must be the beginning of a clientId')
+    .default('')
+    .meta({ description: 'Lists the clients whose ids begin with it' }),
+});
+
 const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 
@@ -60,11 +68,12 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
   app.get(
     BASE,
     call('clients', 'List clients in order of their ids', [422], {
-      querystring: pageQuery,
+      querystring: listQuery,
       response: { 200: listOf(clientView) },
     }),
     async ({ query }) => {
-      const { items, next } = await clients.list(pageOf(query));
+      const { prefix, ...page } = query;
+      const { items, next } = await clients.list({ ...pageOf(page), prefix });
       return listBody({ items: items.map(viewOf), next });
     },
   );

@@ -140,6 +140,18 @@ test('every spelling of an address or CIDR is stored in canonical form', async (
   );
 });
 
+test('a list can be searched by the beginning of the ids', async (t) => {
+  const { call } = await withAcme(t);
+  for (const clientId of ['acme-2', 'beta']) await call({ method: 'POST', path, body: { clientId } });
+  const ids = async (prefix: string) => {
+    const { json } = await call({ path: `${path}?prefix=${encodeURIComponent(prefix)}` });
+    return (json as { items: { clientId: string }[] }).items.map(({ clientId }) => clientId);
+  };
+  assert.deepEqual(await ids('acme'), ['acme', 'acme-2']);
+  assert.deepEqual(await ids(''), ['acme', 'acme-2', 'beta']);
+  assertProblem(await call({ path: `${path}?prefix=%25` }), 422, ['prefix']);
+});
+
 test('a list comes in pages whose opaque next leads to the following one', async (t) => {
   const { call, parts } = await startAdmin(t);
   const ids = ['a', 'b', '10.0.0.0/8', 'c:1', 'd@x'].sort();

@@ -25,9 +25,11 @@ export class FakeClients implements ClientStore {
   gate: Promise<void> | null = null;
   #clockUs = 1_000;
 
-  async list({ limit, after }: { limit: number; after: string | null }) {
+  async list({ limit, after, prefix = '' }: { limit: number; after: string | null; prefix?: string }) {
     await this.#pass();
-    const ids = [...this.rows.keys()].sort().filter((id) => after === null || id > after);
+    const ids = [...this.rows.keys()]
+      .sort()
+      .filter((id) => id.startsWith(prefix) && (after === null || id > after));
     const items = ids.slice(0, limit).map((id) => this.#recordOf(id));
     return { items, next: ids.length > limit ? (ids[limit - 1] ?? null) : null };
   }
