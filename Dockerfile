@@ -10,8 +10,9 @@ RUN npm ci --include=dev --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 COPY migrations ./migrations
-COPY scripts/prepare-data.ts scripts/sbom.ts ./scripts/
-RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts && node scripts/sbom.ts
+COPY scripts/prepare-data.ts scripts/build-dashboard.ts scripts/sbom.ts ./scripts/
+RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts \
+  && node scripts/build-dashboard.ts && node scripts/sbom.ts
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./

@@ -9,6 +9,9 @@ RUN_STAMP := node_modules/.installed-run
 STAMP := node_modules/.installed
 # Packages whose tests are deleted. Listed by name, because in others a folder `test` is part of the package (@types/node).
 TESTED := fastify @fastify/swagger avvio fast-json-stringify fast-uri find-my-way pino thread-stream bintrees
+# What builds the dashboard, in the versions of the lock file. `make demo` installs these tools and no others.
+DASHBOARD := dist/dashboard/index.html
+DASHBOARD_TOOLS := vite preact uplot
 COMPOSE := scripts/compose.sh
 CONFIG_PATH ?= ./config/local.yaml
 # Options of the benches. SCENARIO is `all` or names. Empty: the bench's default.
@@ -31,7 +34,7 @@ PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--base
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
-	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs sbom
+	migrate-up migrate-down docker-up docker-down screenshots clean fuzz fuzz-coverage simulate services types lint config-docs sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +57,13 @@ $(STAMP): $(RUN_STAMP)
 	npm install --include=dev --no-save --loglevel=error
 	@touch $(STAMP)
 
-demo: $(RUN_STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops them
+# The npm of a checkout without tools adds those of the dashboard alone.
+$(DASHBOARD): scripts/build-dashboard.ts package-lock.json $(shell find src/dashboard -type f) | $(RUN_STAMP)
+	@[ -e node_modules/vite ] || npm install --no-save --save-prod --omit=dev --loglevel=error \
+	  $$($(NODE) -p "'$(DASHBOARD_TOOLS)'.split(' ').map((name) => name + '@' + require('./package-lock.json').packages['node_modules/' + name].version).join(' ')")
+	@$(RUN) scripts/build-dashboard.ts
+
+demo: $(RUN_STAMP) $(DASHBOARD) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops them
 	@$(RUN) scripts/demo.ts
 
 run: $(RUN_STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
@@ -78,6 +87,7 @@ check: $(STAMP) types lint config-docs ## types, lint, layers and the unit tests
 
 types: $(STAMP)
 	node_modules/.bin/tsc
+	node_modules/.bin/tsc -p src/dashboard
 
 # knip finds exports that nobody imports (its settings are in package.json).
 lint: $(STAMP)
@@ -91,6 +101,7 @@ build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node
 	@rm -rf dist
 	node_modules/.bin/tsc -p tsconfig.build.json
 	@$(NODE) scripts/prepare-data.ts
+	@$(NODE) scripts/build-dashboard.ts
 	@$(NODE) scripts/sbom.ts
 
 sbom: $(RUN_STAMP) ## the list of all packages of the product (CycloneDX), into dist/sbom.cdx.json
@@ -151,6 +162,9 @@ docker-up: ## build and start the compose stack; the first time it makes .env wi
 
 docker-down: ## stop the compose stack; its data stays
 	@$(COMPOSE) down
+
+screenshots: $(STAMP) ## each page of the dashboard, light, dark and on a phone, into docs/images; two minutes
+	@$(NODE) test/dashboard/screenshots.ts
 
 clean: ## delete what was built and installed, but not ./data
 	rm -rf dist node_modules .tmp/compile-cache bench/peers/node_modules

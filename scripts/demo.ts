@@ -148,6 +148,7 @@ function describe({ addresses, admin, workers }: ReadyLine): string {
 Sluice is ready: ${workers} workers over ${values.ports.split(',').length} backends. Ctrl-C stops everything.
 
   ${proxy}/                      the front door
+  ${admin}/                      the dashboard
   ${admin}/api/v1/pools          what it knows about the backends (also …/clients, …/workers, /metrics, /openapi.json)
 
   curl -v ${proxy}/

@@ -8,7 +8,7 @@ import { cyclesIn, filesUnder, importsOf, problemsOfArrow } from './support/impo
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** A file holds one thing. Nearly all things fit into this many lines. */
 const ADVISED_LINES = 250;
-const SOURCES = filesUnder(ROOT, 'src', '.ts');
+const SOURCES = [...filesUnder(ROOT, 'src', '.ts'), ...filesUnder(ROOT, 'src', '.tsx')];
 
 const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
 const graph = new Map(SOURCES.map((path) => [path, importsOf(path, textOf(path))]));
@@ -23,6 +23,10 @@ test('the rules find wrong imports and cycles', () => {
   assert.ok(wrong('src/limit/a.ts', 'test/support/wait.ts'), 'out of src');
   assert.ok(wrong('src/contract/a.ts', 'pg'), 'contract knows no driver');
   assert.ok(wrong('src/basement/a.ts', 'src/contract/b.ts'), 'a folder without a layer');
+  assert.ok(wrong('src/primary/admin/a.ts', 'src/dashboard/b.ts'), 'the dashboard is for browsers');
+  assert.ok(wrong('src/dashboard/a.ts', 'src/infra/b.ts'), 'a browser has no node');
+  assert.ok(wrong('src/dashboard/a.ts', 'zod'), 'a package that the browser would have to load');
+  assert.ok(!wrong('src/dashboard/a.tsx', 'src/contract/b.ts'));
   assert.ok(!wrong('src/primary/admin/a.ts', 'src/primary/b.ts'));
   assert.ok(!wrong('src/cli.ts', 'src/primary/main.ts'));
   assert.ok(!wrong('src/proxy/a.ts', 'src/upstream/b.ts'));
@@ -72,6 +76,15 @@ test('imports go to lower layers or stay in their folder, and to files that exis
     ]),
   );
   assert.deepEqual(problems, []);
+});
+
+test('the dashboard takes types alone of the contract', () => {
+  const takes = SOURCES.filter((path) => path.startsWith('src/dashboard/')).flatMap((path) =>
+    [...textOf(path).matchAll(/^import (?!type )[^;]*contract\/[^;]*;/gm)].map(
+      ([line]) => `${path}: ${line}`,
+    ),
+  );
+  assert.deepEqual(takes, []);
 });
 
 test('no import goes round in a circle', () => {

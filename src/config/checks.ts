@@ -105,13 +105,23 @@ function covers(wildcard: string | null, host: string | null): boolean {
   return wildcard === '0.0.0.0' && host !== null && (host === 'localhost' || isIPv4(host));
 }
 
-function* checkAdmin({ admin: { address, token } = {}, listen = [] }: ConfigDraft): Findings {
+function* checkAdmin({ admin: { address, token, readToken } = {}, listen = [] }: ConfigDraft): Findings {
+  if (readToken) {
+    if (token === null)
+      yield { path: ['admin', 'readToken'], message: 'needs admin.token: without it, everybody may write' };
+    if (token === readToken) yield { path: ['admin', 'readToken'], message: 'must differ from admin.token' };
+  }
   if (address === undefined) return;
-  const length = token?.length ?? 0;
-  if (token !== undefined && length < MIN_TOKEN_LENGTH && !isLoopback(address.host)) {
-    const need = length === 0 ? 'is needed' : `must have at least ${MIN_TOKEN_LENGTH} characters`;
-    const message = `${need} where admin.address is not a loopback address`;
-    yield { path: ['admin', 'token'], message };
+  const where = 'where admin.address is not a loopback address';
+  for (const [name, text] of [
+    ['token', token],
+    ['readToken', readToken],
+  ] as const) {
+    const length = text?.length ?? 0;
+    if (text === undefined || length >= MIN_TOKEN_LENGTH || isLoopback(address.host)) continue;
+    if (length > 0)
+      yield { path: ['admin', name], message: `must have at least ${MIN_TOKEN_LENGTH} characters ${where}` };
+    else if (name === 'token') yield { path: ['admin', name], message: `is needed ${where}` };
   }
   const clash = clashIn(listen, { kind: 'tcp', ...address });
   if (clash >= 0) yield { path: ['admin', 'address'], message: `is taken by listen[${clash}] already` };

@@ -49,7 +49,7 @@ export function loadConfig(path: string, env: Environment, tolerates: Tolerates 
 
 /**
  * loadAdmin reads only the block `admin`, for `sluice clients`: mistakes in other blocks, and variables that only the server
- * has, do not matter there. @param token used in place of admin.token, which is then not read; null: admin.token
+ * has, do not matter there. @param token used in place of the tokens of the file, which are then not read; null: admin.token
  */
 export function loadAdmin(
   path: string,
@@ -58,10 +58,14 @@ export function loadAdmin(
 ): { admin: AdminSettings } | { problems: Problem[] } {
   const source = sourceOf(readText(path), env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
-  const parsed = adminSchema.safeParse(token !== null && isMapping(admin) ? { ...admin, token } : admin);
+  const parsed = adminSchema.safeParse(
+    token !== null && isMapping(admin) ? { ...admin, token, readToken: undefined } : admin,
+  );
   // A problem without a path is one of the whole file.
   const problems = source.problems.filter(
-    (each) => /^admin\b|^$/.test(each.path ?? '') && !(token !== null && each.path === 'admin.token'),
+    (each) =>
+      /^admin\b|^$/.test(each.path ?? '') &&
+      !(token !== null && /^admin\.(token|readToken)$/.test(each.path ?? '')),
   );
   if (parsed.success && problems.length === 0) return { admin: compileAdmin(parsed.data) };
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues, ['admin']);

@@ -52,6 +52,8 @@ export interface AdminSettings {
   port: number;
   /** null: no token needed (loopback only). */
   token: string | null;
+  /** Allows the calls that change nothing; null: there is none. Only with a token. */
+  readToken: string | null;
   publicMetrics: boolean;
   /** Further host names that `Host` and `Origin` may carry; lower case, without port. */
   hosts: string[];

@@ -177,7 +177,9 @@ export function workerCountOf(
 export function secretsOf({ admin, database, secrets, pools }: Settings): string[] {
   const probes = pools.flatMap(({ healthCheck }) => healthCheck ?? []);
   const sent = probes.flatMap(({ path, headers }) => [path, ...Object.values(headers)]);
-  return [admin.token, database.url, secrets.apiKeys, ...sent].filter((secret) => secret !== null);
+  return [admin.token, admin.readToken, database.url, secrets.apiKeys, ...sent].filter(
+    (secret) => secret !== null,
+  );
 }
 
 /**

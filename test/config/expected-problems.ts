@@ -8,6 +8,11 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'alias-cycle.yaml': [
     `:1: listen${'[0]'.repeat(32)}: has more levels (32) than allowed, aliases counted each time`,
   ],
+  'read-token-alone.yaml': [':2: admin.readToken: needs admin.token: without it, everybody may write'],
+  'short-read-token.yaml': [
+    ':4: admin.readToken: must have at least 16 characters where admin.address is not a loopback address',
+  ],
+  'same-read-token.yaml': [':3: admin.readToken: must differ from admin.token'],
   'bad-admin.yaml': [
     ':2: admin.address: must be host:port, [v6]:port or :port',
     ':3: admin.token: must be at most 512 visible ASCII characters without spaces',
@@ -266,7 +271,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':2: listen[0].h2c: must be true or false',
     ':3: acme.directory: is missing',
     ':3: acme.agreeToTerms: is missing',
-    ':4: admin.readToken: not supported in this version',
     ':8: pools.app.proxyProtocol: must be one of off, v1, v2',
     ':9: log.format: ecs is not supported in this version',
     ':10: tracing: not supported in this version',

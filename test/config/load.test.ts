@@ -27,7 +27,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
   assert.deepEqual(settingsOf(POOL), {
     listen: [plain({ kind: 'tcp', host: null, port: 8080 })],
     acme: null,
-    admin: { host: '127.0.0.1', port: 9900, token: null, publicMetrics: false, hosts: [] },
+    admin: { host: '127.0.0.1', port: 9900, token: null, readToken: null, publicMetrics: false, hosts: [] },
     workers: 'auto',
     accept: 'shared',
     trustedProxies: [],
@@ -352,7 +352,7 @@ test('addresses come out in canonical form', () => {
   - address: "[0:0:0:0:0:0:0:1]:8081"
   - address: LocalHost:8082
   - address: unix:/run/sluice.sock
-admin: { address: ":9900", token: a-token-of-24-characters, hosts: [Admin.Example.com] }
+admin: { address: ":9900", token: a-token-of-24-characters, readToken: another-token-of-some-length, hosts: [Admin.Example.com] }
 trustedProxies: [10.1.2.3/8, 127.0.0.1, "FD00:0::1/8", "::ffff:10.0.0.0/104", 10.0.0.0/8]
 pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.internal/" }, { url: "http://a:81", id: "x:y" }] } }
 `);
@@ -366,6 +366,7 @@ pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.
     host: '::',
     port: 9900,
     token: 'a-token-of-24-characters',
+    readToken: 'another-token-of-some-length',
     publicMetrics: false,
     hosts: ['admin.example.com'],
   });

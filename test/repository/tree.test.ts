@@ -154,6 +154,8 @@ test('make demo installs no development tools, and make test adds them', async (
   assert.match(demo, /^npm ci --omit=dev --include=optional /);
   assert.deepEqual(more, []);
   assert.deepEqual(await installs('run'), [demo]);
+  const built = (await commands('demo')).filter((line) => line.includes('node_modules/vite'));
+  assert.match(built.join(), /npm install --no-save --save-prod --omit=dev /, 'those of the dashboard alone');
   for (const target of ['demo', 'run', 'backends'])
     assert.match((await commands(target)).at(-1) ?? '', /^NODE_COMPILE_CACHE=\S+ exec /, target);
   const [first, second, ...others] = await installs('test');

@@ -19,10 +19,14 @@ const LAYERS: Record<string, number> = {
   worker: 5,
   cli: 5,
   'cli.ts': 6,
+  // A program of its own, for browsers. See problemsOfArrow.
+  dashboard: 6,
 };
 
 /** All that `contract` may import from packages and node: parsers, but nothing that does I/O. */
 const CONTRACT_PACKAGES = ['zod', 'ipaddr.js', 'node:net'];
+/** All that `dashboard` may import: what runs in a browser. Of `contract` it gets types alone; its own tsconfig has no node. */
+const DASHBOARD_PACKAGES = ['preact', 'preact/hooks', 'uplot'];
 
 /** filesUnder lists the files below a folder, without node_modules, that end in `ending`; sorted. [] if the folder is absent. */
 export function filesUnder(root: string, folder: string, ending: string): string[] {
@@ -53,6 +57,7 @@ export function problemsOfArrow(from: string, target: string): string[] {
   if (fromLayer === undefined) return [`${from}: the folder ${fromFolder} has no layer`];
   if (/^(test|test_backs|bench|scripts)\//.test(target))
     return [`${from} imports ${target}: not the product`];
+  if (fromFolder === 'dashboard') return problemsOfBrowserArrow(from, target);
   if (!target.startsWith('src/')) {
     if (fromFolder !== 'contract' || CONTRACT_PACKAGES.includes(target)) return [];
     return [`${from} imports ${target}: contract knows only ${CONTRACT_PACKAGES.join(', ')}`];
@@ -61,6 +66,11 @@ export function problemsOfArrow(from: string, target: string): string[] {
   if (targetLayer === undefined) return [`${from} imports ${target}: its folder has no layer`];
   if (fromFolder === targetFolder || targetLayer < fromLayer) return [];
   return [`${from} (layer ${fromLayer}) imports ${target} (layer ${targetLayer})`];
+}
+
+function problemsOfBrowserArrow(from: string, target: string): string[] {
+  const isOwn = /^src\/(dashboard|contract)\//.test(target) || DASHBOARD_PACKAGES.includes(target);
+  return isOwn ? [] : [`${from} imports ${target}: not for a browser`];
 }
 
 function folderOf(path: string): string {

@@ -22,6 +22,15 @@ function parseAdminHost(raw: string): Parsed<string> {
   return isHostName(raw) ? { value: raw.toLowerCase() } : { message: 'must be a host name without a port' };
 }
 
+function adminToken(meaning: string, since?: string) {
+  const rule = 'must be at most 512 visible ASCII characters without spaces';
+  return Key.textOrNone('text, secret', meaning, Key.matching(/^[\x21-\x7e]{1,512}$/, rule), {
+    range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
+    fallback: 'empty',
+    since,
+  });
+}
+
 /** adminSchema is the block `admin`; on its own for `sluice clients`. */
 export const adminSchema = Key.block('The admin port. Changes need a restart.', {
   address: Key.text(
@@ -30,17 +39,12 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
     parseAdminAddress,
     { range: '`host:port`, `[v6]:port`, `:port`', notText: 'must be text like 127.0.0.1:9900' },
   ).prefault('127.0.0.1:9900'),
-  token: Key.textOrNone(
-    'text, secret',
-    'Bearer token that admin calls must carry. Empty: they need none.',
-    Key.matching(/^[\x21-\x7e]{1,512}$/, 'must be at most 512 visible ASCII characters without spaces'),
-    {
-      range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
-      fallback: 'empty',
-    },
-  ),
+  token: adminToken('Bearer token that admin calls must carry. Empty: they need none.'),
   publicMetrics: Key.flag(false, '`/metrics` needs no token.'),
-  readToken: Key.later('Bearer token that may only read', ''),
+  readToken: adminToken(
+    'A second bearer token, for calls that change nothing: every GET, and `POST /api/v1/explain`. The others answer 403. It needs `admin.token`. Empty: there is none.',
+    '0.8',
+  ),
   hosts: Key.list(Key.text('host name', '', parseAdminHost), {
     type: 'list of host names',
     meaning: 'Names accepted in `Host` and `Origin`, besides IP addresses and loopback names.',

@@ -27,7 +27,12 @@ export function configView(settings: Settings, hide: Hide = () => HIDDEN): View 
   return {
     listen: listen.map(listenOf),
     ...(acme && { acme: acmeOf(acme) }),
-    admin: { address: hostPort(host, port), ...adminRest, token: secret(admin.token) },
+    admin: {
+      address: hostPort(host, port),
+      ...adminRest,
+      token: secret(admin.token),
+      readToken: secret(admin.readToken),
+    },
     ...fileWords(rest),
     ...(pools.length > 0 && { pools: byName(pools, (pool) => poolOf(pool, hide)) }),
     routes: routes.map(routeOf),

@@ -8,12 +8,18 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { isDashboardFile } from './dashboard.ts';
 import { HttpProblem } from './problems.ts';
 import { WrongTokens } from './wrong-tokens.ts';
 
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
 const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
 const ALWAYS_OPEN = new Set(['/livez', '/readyz']);
+/** It changes nothing, and has a body. */
+const READING_POST = '/api/v1/explain';
+
+/** Access is what the token of a call allows. */
+export type Access = 'write' | 'read';
 
 /** host, v4 or [v6], with an optional port; user names and bare v6 addresses do not match (RFC 9110 §7.2). */
 const AUTHORITY = /^(?:\[([^\]]+)\]|([^:@[\]/]+))(?::(\d{0,5}))?$/;
@@ -23,38 +29,54 @@ const ABSOLUTE_TARGET = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i;
 /** AccessGuard has the rules of one admin port; the server asks it once per request. */
 export class AccessGuard {
   readonly #tokenHash: Buffer | null;
+  readonly #readTokenHash: Buffer | null;
   readonly #publicMetrics: boolean;
   readonly #hosts: ReadonlySet<string>;
   readonly #wrongTokens: WrongTokens;
   readonly #logger: Logger;
 
   constructor(
-    { token, publicMetrics, hosts }: Pick<AdminSettings, 'token' | 'publicMetrics' | 'hosts'>,
+    { token, readToken, publicMetrics, hosts }: Omit<AdminSettings, 'host' | 'port'>,
     logger: Logger,
     clock: Clock = systemClock,
   ) {
     this.#wrongTokens = new WrongTokens(clock);
     this.#logger = logger;
-    this.#tokenHash = token === null ? null : hash('sha256', token, 'buffer');
+    this.#tokenHash = hashOf(token);
+    this.#readTokenHash = hashOf(readToken);
     this.#publicMetrics = publicMetrics;
     this.#hosts = new Set(hosts.map((host) => host.toLowerCase()));
   }
 
-  /** check throws HttpProblem 400, 401, 403 or 429 for a request that may not pass. @param path as sent, without the query */
-  check(request: IncomingMessage, path: string): void {
+  /**
+   * check returns what the caller may do, and throws HttpProblem 400, 401, 403 or 429 for a request that may not pass.
+   * @param path as sent, without the query
+   */
+  check(request: IncomingMessage, path: string): Access {
     if (!HOST_EXEMPT.has(path)) this.#checkSite(request);
-    if (this.#tokenHash === null || ALWAYS_OPEN.has(path)) return;
-    if (path === '/metrics' && this.#publicMetrics) return;
+    if (this.#tokenHash === null) return 'write';
+    if (ALWAYS_OPEN.has(path) || isDashboardFile(path) || (path === '/metrics' && this.#publicMetrics))
+      return 'read';
     const { authorization } = request.headers;
     const peer = request.socket.remoteAddress ?? '';
-    if (matchesToken(authorization, this.#tokenHash)) {
+    const access = this.#accessOf(authorization, this.#tokenHash);
+    if (access !== null) {
       this.#wrongTokens.forget(peer);
-      return;
+      if (access === 'read' && !isReading(request.method, path))
+        throw new HttpProblem(403, 'this token may only read (admin.readToken)');
+      return access;
     }
     // A caller without a token does not guess: a scraper may do so for ever.
     if (authorization !== undefined) this.#throttle(peer);
     const headers = { 'www-authenticate': 'Bearer realm="sluice admin"' };
     throw new HttpProblem(401, 'the bearer token is missing or wrong', { headers });
+  }
+
+  /** Both tokens are always compared, so that the time says nothing of either. null: it is neither. */
+  #accessOf(authorization: string | undefined, tokenHash: Buffer): Access | null {
+    const isReader = this.#readTokenHash !== null && matchesToken(authorization, this.#readTokenHash);
+    if (matchesToken(authorization, tokenHash)) return 'write';
+    return isReader ? 'read' : null;
   }
 
   /** Throws 429 (RFC 6585 §4) for an address that has sent too many wrong tokens; a log line tells once per period. */
@@ -129,6 +151,14 @@ export function isKnownAuthority(authority: string, hosts: ReadonlySet<string>):
   if (name === null) return false;
   if (authority.startsWith('[')) return isIPv6(name);
   return isIPv4(name) || name === 'localhost' || name.endsWith('.localhost') || hosts.has(name);
+}
+
+function hashOf(token: string | null): Buffer | null {
+  return token === null ? null : hash('sha256', token, 'buffer');
+}
+
+function isReading(method: string | undefined, path: string): boolean {
+  return method === 'GET' || method === 'HEAD' || (method === 'POST' && path === READING_POST);
 }
 
 /** Compares hashes in constant time: their equal length hides the length of the real token. */

@@ -12,6 +12,7 @@ import { type AdminApp, limitHandler } from './app.ts';
 import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
+import { registerDashboard } from './dashboard.ts';
 import { registerDescription } from './description.ts';
 import { registerExplain } from './explain.ts';
 import { registerKeys } from './keys.ts';
@@ -20,7 +21,7 @@ import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
-import { AccessGuard } from './security.ts';
+import { type Access, AccessGuard } from './security.ts';
 import { registerTunnels } from './tunnels.ts';
 import { compileValidator } from './validation.ts';
 import { registerWorkers } from './workers.ts';
@@ -66,6 +67,7 @@ export async function startAdminServer(
   registerTunnels(app, parts);
   registerConfig(app, parts);
   registerExplain(app, parts);
+  registerDashboard(app, settings.token !== null);
   return { url: await listen(app, settings), close: () => closeWithin(app, closeMs) };
 }
 
@@ -116,10 +118,11 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
   app.addHook('onRequest', async (request, reply) => {
     stamp(reply);
     const path = pathOf(request.raw.url ?? '/');
-    guard.check(request.raw, path);
+    request.access = guard.check(request.raw, path);
     if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
   });
+  app.decorateRequest('access', 'read');
   acceptJsonOnly(app);
   app.setErrorHandler((error, request, reply) => {
     const problem = toProblem(error);
@@ -132,6 +135,13 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
     reply.removeHeader('connection');
     return sendProblem(reply, problem);
   });
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the token of the call allows. */
+    access: Access;
+  }
 }
 
 type KnownRoute = { pattern: RegExp; methods: string[] };

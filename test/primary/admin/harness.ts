@@ -69,7 +69,14 @@ export async function startAdmin(
   { settings = {}, options = {}, clients }: StartOptions = {},
 ): Promise<Admin> {
   const parts = makeFakeParts(settingsOf(CONFIG));
-  const defaults = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
+  const defaults = {
+    host: '127.0.0.1',
+    port: 0,
+    token: null,
+    readToken: null,
+    publicMetrics: false,
+    hosts: [],
+  };
   if (clients !== undefined) parts.directory.clients = clients;
   const server = await startAdminServer({ ...defaults, ...settings }, parts, options);
   t.after(() => server.close());

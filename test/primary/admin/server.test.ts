@@ -9,7 +9,14 @@ import { waitFor } from '../../support/wait.ts';
 import { makeFakeParts } from './fake-parts.ts';
 import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harness.ts';
 
-const SETTINGS = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
+const SETTINGS = {
+  host: '127.0.0.1',
+  port: 0,
+  token: null,
+  readToken: null,
+  publicMetrics: false,
+  hosts: [],
+};
 
 test('an unknown path gets 404, a known one with another method 405 with Allow', async (t) => {
   const { call } = await startAdmin(t);
@@ -201,18 +208,6 @@ test('every answer is counted by route pattern and status', async (t) => {
   await call({ path: '/nowhere' });
   await waitFor('three counts', () => parts.counted.length === 3);
   assert.deepEqual(parts.counted, ['/livez 200', '/api/v1/clients/:clientId 404', '_none 404']);
-});
-
-test('the root lists the calls and links their description', async (t) => {
-  const { call } = await startAdmin(t);
-  const { status, headers, json } = await call({ path: '/' });
-  assert.equal(status, 200);
-  assert.equal(headers.link, '</openapi.json>; rel="service-desc"');
-  const { description, calls } = json as { description: string; calls: string[] };
-  assert.equal(description, '/openapi.json');
-  assert.ok(calls.includes('GET /livez: The process is alive'));
-  const { paths } = (await call({ path: '/openapi.json' })).json as { paths: Record<string, object> };
-  assert.equal(calls.length, Object.values(paths).flatMap(Object.keys).length);
 });
 
 test('many idle connections do not block a probe', async (t) => {

@@ -1,0 +1,76 @@
+/** The last hour as columns for the charts: GET /api/v1/history, then one row with each sample. */
+import type { Curve, History, Sample } from './answers.ts';
+import { call } from './call.ts';
+import { Store } from './store.ts';
+
+const HOUR_SEC = 3_600;
+
+const CURVES = [
+  'requestsPerSec',
+  'errorsPerSec',
+  'limitedPerSec',
+  'p50Ms',
+  'p95Ms',
+  'p99Ms',
+  'inFlight',
+  'connections',
+] as const;
+const WORKER_CURVES = ['cpuRatio', 'residentBytes', 'loopDelayMs'] as const;
+export type CurveName = (typeof CURVES)[number];
+export type WorkerCurveName = (typeof WORKER_CURVES)[number];
+
+export interface Columns {
+  /** Seconds since the epoch, ascending. */
+  times: number[];
+  curves: Record<CurveName, Curve>;
+  workers: Map<number, Record<WorkerCurveName, Curve>>;
+}
+
+const emptyCurves = () => Object.fromEntries(CURVES.map((name) => [name, [] as Curve])) as Columns['curves'];
+
+export const history = new Store<Columns>({ times: [], curves: emptyCurves(), workers: new Map() });
+
+/** loadHistory replaces the columns; a failure leaves them, for the samples go on. */
+export async function loadHistory(): Promise<void> {
+  const answer = await call<History>(`/api/v1/history?seconds=${HOUR_SEC}`).catch(() => null);
+  if (answer !== null) history.set(columnsOf(answer));
+}
+
+function columnsOf({ stepSec, endsAt, series, workers }: History): Columns {
+  const count = series.requestsPerSec.length;
+  const endSec = Date.parse(endsAt) / 1_000;
+  const times = Array.from({ length: count }, (_, index) => endSec - (count - 1 - index) * stepSec);
+  const byWorker = workers.map(({ id, ...curves }) => [id, curves] as const);
+  return { times, curves: series, workers: new Map(byWorker) };
+}
+
+/** addSample appends a row. The columns are changed in place, in a new object, so that who compares objects sees the change. */
+export function addSample({ now, workers: current }: Sample, nowMs: number): void {
+  const { times, curves, workers } = history.value;
+  const timeSec = Math.floor(nowMs / 1_000);
+  if (timeSec <= (times.at(-1) ?? 0)) return;
+  const lengthBefore = times.length;
+  times.push(timeSec);
+  for (const name of CURVES) curves[name].push(now[name]);
+  for (const { id } of current) {
+    if (!workers.has(id)) workers.set(id, emptyWorker(lengthBefore));
+  }
+  for (const [id, columns] of workers) {
+    const worker = current.find((each) => each.id === id);
+    for (const name of WORKER_CURVES) columns[name].push(worker?.[name] ?? null);
+  }
+  while (timeSec - (times[0] ?? timeSec) > HOUR_SEC) dropFirst(history.value);
+  history.set({ times, curves, workers });
+}
+
+function emptyWorker(length: number): Record<WorkerCurveName, Curve> {
+  return Object.fromEntries(
+    WORKER_CURVES.map((name) => [name, new Array<null>(length).fill(null)]),
+  ) as Record<WorkerCurveName, Curve>;
+}
+
+function dropFirst({ times, curves, workers }: Columns): void {
+  times.shift();
+  for (const name of CURVES) curves[name].shift();
+  for (const columns of workers.values()) for (const name of WORKER_CURVES) columns[name].shift();
+}

@@ -1,0 +1,89 @@
+/** One client: its limits, its live buckets and its API keys. */
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import type { Client } from '../../api/answers.ts';
+import { call } from '../../api/call.ts';
+import { useMayWrite } from '../../api/session.ts';
+import { useAnswer } from '../../parts/answer.tsx';
+import { Confirm, Dialog } from '../../parts/dialog.tsx';
+import { Buckets } from '../limits/buckets.tsx';
+import { ClientForm } from './client-form.tsx';
+import { pathOfClient } from './client-path.ts';
+import { Keys } from './keys.tsx';
+
+interface ClientDialogProps {
+  /** null: a new one is made. */
+  clientId: string | null;
+  /** The beginning of a new one's id. */
+  suggested: string;
+  onClose(): void;
+}
+
+export function ClientDialog({ clientId, suggested, onClose }: ClientDialogProps): JSX.Element {
+  if (clientId === null)
+    return (
+      <Dialog title="New client" onClose={onClose}>
+        <ClientForm client={null} suggested={suggested} note="" onSaved={onClose} />
+      </Dialog>
+    );
+  return (
+    <Dialog title={`Client ${clientId}`} onClose={onClose}>
+      <Known clientId={clientId} onClose={onClose} />
+    </Dialog>
+  );
+}
+
+function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JSX.Element {
+  const { answer, failure, isMissing, reload } = useAnswer<Client>(pathOfClient(clientId));
+  const mayWrite = useMayWrite();
+  const [asking, setAsking] = useState(false);
+  const [note, setNote] = useState('');
+  const saved = (): void => {
+    setNote('Saved: every worker knows it.');
+    reload();
+  };
+  // Somebody without a record, who came from a list of callers: the form makes one.
+  const isUnknown = answer === null && isMissing;
+  return (
+    <>
+      {isUnknown && <p class="hint">It has no limits of its own yet.</p>}
+      {answer === null && !isUnknown && <p class="empty">{failure ?? 'Loading …'}</p>}
+      {(answer !== null || isUnknown) && (
+        <ClientForm
+          key={String(isUnknown)}
+          client={answer}
+          suggested={clientId}
+          note={note}
+          onSaved={saved}
+        />
+      )}
+      <Buckets clientId={clientId} />
+      {answer !== null && (
+        <>
+          <Keys clientId={clientId} />
+          <div class="actions">
+            <button type="button" class="danger" disabled={!mayWrite} onClick={() => setAsking(true)}>
+              Delete this client
+            </button>
+          </div>
+        </>
+      )}
+      {asking && (
+        <Confirm
+          question={{
+            title: `Delete ${clientId}`,
+            verb: 'Delete',
+            steps: [
+              `${clientId} loses its own limits and all of its API keys. It is then limited like everybody else.`,
+            ],
+            run: async () => {
+              await call(pathOfClient(clientId), { method: 'DELETE' });
+              onClose();
+            },
+          }}
+          onClose={() => setAsking(false)}
+        />
+      )}
+    </>
+  );
+}

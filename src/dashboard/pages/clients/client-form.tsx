@@ -1,0 +1,87 @@
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import type { Client, ConfigAnswer, Mode } from '../../api/answers.ts';
+import { call } from '../../api/call.ts';
+import { useMayWrite } from '../../api/session.ts';
+import { useAnswer } from '../../parts/answer.tsx';
+import { Failure } from '../../parts/failure.tsx';
+import { pathOfClient } from './client-path.ts';
+import { MODES } from './client-table.tsx';
+import { bodyOf, type Draft, draftOf } from './draft.ts';
+import { LimitFields } from './limit-fields.tsx';
+
+interface ClientFormProps {
+  /** null: the client is made. */
+  client: Client | null;
+  suggested: string;
+  /** Shown beside the button. */
+  note: string;
+  onSaved(): void;
+}
+
+export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps): JSX.Element {
+  const mayWrite = useMayWrite();
+  const config = useAnswer<ConfigAnswer>('/api/v1/config').answer;
+  const [draft, setDraft] = useState<Draft>(() => draftOf(client, suggested));
+  const [failure, setFailure] = useState<unknown>(null);
+  const policies = config === null ? {} : config.rateLimit.policies;
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    setFailure(null);
+    try {
+      const body = bodyOf(draft);
+      if (client === null)
+        await call('/api/v1/clients', { method: 'POST', body: { ...body, clientId: draft.clientId.trim() } });
+      else await call(pathOfClient(client.clientId), { method: 'PUT', body });
+      onSaved();
+    } catch (error) {
+      setFailure(error);
+    }
+  };
+  const change = (part: Partial<Draft>): void => setDraft({ ...draft, ...part });
+  return (
+    <form onSubmit={(event) => void submit(event)}>
+      <fieldset disabled={!mayWrite}>
+        <legend class="unseen">Limits</legend>
+        {client === null && <IdField draft={draft} onChange={change} />}
+        <label class="field">
+          Mode
+          <select
+            value={draft.mode}
+            onChange={({ currentTarget }) => change({ mode: currentTarget.value as Mode })}
+          >
+            {Object.entries(MODES).map(([mode, { word }]) => (
+              <option key={mode} value={mode}>
+                {word}
+              </option>
+            ))}
+          </select>
+        </label>
+        {draft.mode === 'limit' && <LimitFields draft={draft} policies={policies} onChange={change} />}
+      </fieldset>
+      <Failure of={failure} />
+      <div class="actions">
+        <span role="status">{note}</span>
+        <button class="primary" type="submit" disabled={!mayWrite}>
+          {client === null ? 'Create' : 'Save'}
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function IdField({ draft, onChange }: { draft: Draft; onChange(part: Partial<Draft>): void }): JSX.Element {
+  return (
+    <label class="field">
+      Client
+      <input
+        value={draft.clientId}
+        required
+        maxLength={128}
+        spellcheck={false}
+        placeholder="a name, an address, or a range like 203.0.113.0/24"
+        onInput={({ currentTarget }) => onChange({ clientId: currentTarget.value })}
+      />
+    </label>
+  );
+}

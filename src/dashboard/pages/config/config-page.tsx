@@ -1,0 +1,155 @@
+/** The configuration as it runs, its difference to the file, and the reload. */
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import type { ConfigAnswer, ConfigCheck, ConfigDiff, FileProblem } from '../../api/answers.ts';
+import { call } from '../../api/call.ts';
+import { useMayWrite } from '../../api/session.ts';
+import { Answer, useAnswer } from '../../parts/answer.tsx';
+import { Confirm } from '../../parts/dialog.tsx';
+import { Failure } from '../../parts/failure.tsx';
+import { Status } from '../../parts/status.tsx';
+import { Table } from '../../parts/table.tsx';
+import { yamlOf } from './yaml-text.ts';
+
+const RELOAD_DEADLINE_MS = 65_000;
+
+export function ConfigPage(): JSX.Element {
+  const running = useAnswer<ConfigAnswer>('/api/v1/config');
+  const diff = useAnswer<ConfigDiff>('/api/v1/config/diff');
+  const refresh = (): void => {
+    running.reload();
+    diff.reload();
+  };
+  return (
+    <>
+      <h2>The file and what runs</h2>
+      <Answer of={diff}>{(answer) => <Diff of={answer} />}</Answer>
+      <FileActions onReloaded={refresh} />
+      <h2>As it runs</h2>
+      <p class="hint">Defaults included, secrets left out.</p>
+      <Answer of={running}>
+        {(answer) => (
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and the keyboard must reach it
+          <section class="config" tabIndex={0} aria-label="Running configuration">
+            <pre>{yamlOf(answer)}</pre>
+          </section>
+        )}
+      </Answer>
+    </>
+  );
+}
+
+function Diff({ of: { same, problems, changes } }: { of: ConfigDiff }): JSX.Element {
+  if (problems.length > 0)
+    return (
+      <>
+        <p>
+          <Status tone="bad" word="The file has mistakes, and cannot be reloaded." />
+        </p>
+        <Problems of={problems} />
+      </>
+    );
+  if (same)
+    return (
+      <p>
+        <Status tone="ok" word="Sluice runs what the file says." />
+      </p>
+    );
+  return (
+    <>
+      <p>
+        <Status tone="warn" word="The file says something else than what runs." />
+      </p>
+      <Table
+        caption="Differences"
+        rows={changes}
+        keyOf={({ path }) => path}
+        empty="They differ in what is not shown, such as a secret."
+        columns={[
+          { title: 'Key', wide: true, cell: ({ path }) => <code>{path}</code> },
+          { title: 'Runs', wide: true, cell: ({ running }) => <code>{textOf(running)}</code> },
+          { title: 'In the file', wide: true, cell: ({ file }) => <code>{textOf(file)}</code> },
+        ]}
+      />
+    </>
+  );
+}
+
+function textOf(value: unknown): string {
+  return value === undefined || value === null ? 'not set' : yamlOf(value).trim();
+}
+
+function Problems({ of }: { of: readonly FileProblem[] }): JSX.Element {
+  return (
+    <ul class="file-problems">
+      {of.map(({ path, line, message }) => (
+        <li key={`${path} ${line} ${message}`}>
+          {line !== null && `Line ${line}: `}
+          {path !== null && <code>{path}</code>} {message}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function FileActions({ onReloaded }: { onReloaded(): void }): JSX.Element {
+  const mayWrite = useMayWrite();
+  const [checked, setChecked] = useState<ConfigCheck | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
+  const [asking, setAsking] = useState(false);
+  const [said, setSaid] = useState('');
+  const check = (): void => {
+    setSaid('');
+    call<ConfigCheck>('/api/v1/config/check', { method: 'POST' }).then(setChecked, setFailure);
+  };
+  const reload = async (): Promise<void> => {
+    setFailure(null);
+    const options = { method: 'POST', deadlineMs: RELOAD_DEADLINE_MS };
+    try {
+      const { revision, pendingWorkers } = await call<{ revision: number; pendingWorkers: number[] }>(
+        '/api/v1/reload',
+        options,
+      );
+      const late =
+        pendingWorkers.length === 0
+          ? ''
+          : ` Workers ${pendingWorkers.join(', ')} have not taken it over yet.`;
+      setSaid(`Revision ${revision} runs.${late}`);
+      onReloaded();
+    } catch (error) {
+      setFailure(error);
+    }
+  };
+  return (
+    <>
+      <div class="actions left">
+        <button type="button" disabled={!mayWrite} onClick={check}>
+          Check the file
+        </button>
+        <button type="button" class="primary" disabled={!mayWrite} onClick={() => setAsking(true)}>
+          Reload
+        </button>
+        <span role="status">
+          {said}
+          {checked?.ok && 'The file has no mistakes.'}
+        </span>
+      </div>
+      {checked !== null && !checked.ok && <Problems of={checked.problems} />}
+      {checked !== null && checked.warnings.length > 0 && <Problems of={checked.warnings} />}
+      <Failure of={failure} />
+      {asking && (
+        <Confirm
+          question={{
+            title: 'Reload the configuration',
+            verb: 'Reload',
+            steps: [
+              'Sluice reads its file again and applies all of it, or nothing. Requests under way finish as they began.',
+            ],
+            run: reload,
+          }}
+          onClose={() => setAsking(false)}
+        />
+      )}
+    </>
+  );
+}

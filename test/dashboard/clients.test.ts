@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { Dashboards, goTo } from '../support/dashboard.ts';
+import { startScene, TOKEN } from './scene.ts';
+
+const HOSTILE = '<img src=x onerror=alert(1)>"\'><script>alert(2)</script>';
+
+/** The statuses of so many requests of a caller, or with its key. */
+async function statusesOf(
+  proxyUrl: string,
+  headers: Record<string, string>,
+  count: number,
+): Promise<number[]> {
+  const statuses: number[] = [];
+  for (let round = 0; round < count; round++) statuses.push((await fetch(proxyUrl, { headers })).status);
+  return statuses;
+}
+
+async function makeClient(page: Page, clientId: string, capacity: string): Promise<void> {
+  await page.getByRole('button', { name: 'New client' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Client', { exact: true }).fill(clientId);
+  await dialog.getByLabel('Capacity of policy default').fill(capacity);
+  await dialog.getByLabel('Refill per second of policy default').fill('0.001');
+  await dialog.getByRole('button', { name: 'Create' }).click();
+  await dialog.waitFor({ state: 'detached' });
+}
+
+test('an operator edits the limits of a client, and the proxy obeys', async (t) => {
+  const { adminUrl, proxyUrl } = await startScene(t);
+  const dashboards = await Dashboards.start(t);
+  const page = await dashboards.open(adminUrl, { token: TOKEN });
+  await goTo(page, 'Clients');
+  const caller = { 'x-forwarded-for': '203.0.113.7' };
+  await makeClient(page, '203.0.113.7', '2');
+  assert.deepEqual(await statusesOf(proxyUrl, caller, 3), [200, 200, 429]);
+
+  await page.getByRole('button', { name: '203.0.113.7' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Mode').selectOption('unlimited');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await dialog.getByText('Saved: every worker knows it.').waitFor();
+  assert.deepEqual(await statusesOf(proxyUrl, caller, 3), [200, 200, 200]);
+
+  await dialog.getByLabel('Mode').selectOption('limit');
+  await dialog.getByLabel('Capacity of policy default').fill('-1');
+  await dialog.getByLabel('Refill per second of policy default').fill('1');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await dialog.getByText('must be at least 1').waitFor();
+
+  await dialog.getByRole('button', { name: 'Delete this client' }).click();
+  await page
+    .getByRole('dialog', { name: 'Delete 203.0.113.7' })
+    .getByRole('button', { name: 'Delete' })
+    .click();
+  await page.getByText('There is no such client.').waitFor();
+  dashboards.assertNoFaults();
+});
+
+test('a key is shown once, with a name that runs no script, and is revoked', async (t) => {
+  const { adminUrl } = await startScene(t);
+  const dashboards = await Dashboards.start(t);
+  const page = await dashboards.open(adminUrl, { token: TOKEN });
+  await goTo(page, 'Clients');
+  await makeClient(page, 'acme', '10');
+  await makeClient(page, 'beta', '10');
+  await page.getByLabel('Clients that begin with').fill('ac');
+  await page.getByRole('button', { name: 'beta' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'acme' }).click();
+  const keys = page.getByRole('region', { name: 'API keys' });
+  await keys.getByLabel('Name of a new key').fill(HOSTILE);
+  await keys.getByRole('button', { name: 'Issue a key' }).click();
+  const secret = await keys.getByLabel('The new API key').inputValue();
+  assert.ok(secret.length > 20, secret);
+  await keys.getByRole('cell', { name: HOSTILE }).waitFor();
+  await page.reload();
+  await keys.getByRole('cell', { name: HOSTILE }).waitFor();
+  assert.equal((await page.content()).includes(secret), false, 'it is shown once');
+  await keys.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('dialog', { name: 'Revoke' }).getByRole('button', { name: 'Revoke' }).click();
+  await keys.getByText('It has no key.').waitFor();
+  dashboards.assertNoFaults();
+});

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { assertProblem, startAdmin } from './harness.ts';
+
+const settings = { token: 'a-token-that-may-write', readToken: 'a-token-that-may-read' };
+const reader = { authorization: `Bearer ${settings.readToken}` };
+const writer = { authorization: `Bearer ${settings.token}` };
+const clients = '/api/v1/clients';
+
+test('the read token reads everything and changes nothing', async (t) => {
+  const { call, parts } = await startAdmin(t, { settings });
+  const before = parts.state();
+  for (const path of [clients, '/api/v1/pools', '/api/v1/config', '/metrics', '/openapi.json'])
+    assert.equal((await call({ path, headers: reader })).status, 200, path);
+  const drain = '/api/v1/pools/app/backends/one/drain';
+  for (const write of [
+    { method: 'POST', path: clients, body: { clientId: 'x' } },
+    { method: 'PUT', path: `${clients}/x`, body: {} },
+    { method: 'DELETE', path: `${clients}/x` },
+    { method: 'POST', path: drain },
+    { method: 'POST', path: '/api/v1/reload' },
+    { method: 'POST', path: '/api/v1/workers/restart' },
+  ]) {
+    const answer = await call({ ...write, headers: reader });
+    assertProblem(answer, 403);
+    assert.match(answer.text, /this token may only read/);
+  }
+  assert.equal(parts.state(), before);
+  assert.notEqual(
+    (await call({ method: 'POST', path: '/api/v1/explain', headers: reader, body: {} })).status,
+    403,
+  );
+});
+
+test('a session says what its token allows, and whether one is needed', async (t) => {
+  const guarded = await startAdmin(t, { settings });
+  const sessionOf = async (admin: typeof guarded, headers: Record<string, string>) =>
+    (await admin.call({ path: '/api/v1/session', headers })).json;
+  assert.deepEqual(await sessionOf(guarded, reader), { access: 'read', tokenNeeded: true });
+  assert.deepEqual(await sessionOf(guarded, writer), { access: 'write', tokenNeeded: true });
+  assertProblem(await guarded.call({ path: '/api/v1/session' }), 401);
+  const open = await startAdmin(t);
+  assert.deepEqual(await sessionOf(open, {}), { access: 'write', tokenNeeded: false });
+});
+
+test('wrong tokens are told from both tokens, and the configuration shows neither', async (t) => {
+  const { call, parts } = await startAdmin(t, { settings });
+  for (const token of ['', 'a-token-that-may', `${settings.readToken}x`])
+    assertProblem(await call({ path: clients, headers: { authorization: `Bearer ${token}` } }), 401);
+  parts.settings = { ...parts.settings, admin: { ...parts.settings.admin, ...settings } };
+  const { text } = await call({ path: '/api/v1/config', headers: reader });
+  assert.doesNotMatch(text, /a-token-that/);
+});
