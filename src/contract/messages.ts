@@ -11,9 +11,10 @@ import type { OverloadLevel } from './overload.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
+import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 25;
+export const PROTOCOL_VERSION = 26;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -126,6 +127,8 @@ const PRIMARY_SHAPES = {
   'list-tunnels': { id: 'number', after: 'number', limit: 'number' },
   /** Asks which way a request would take. */
   explain: { id: 'number', ...EXPLAIN_QUERY },
+  /** Asks for the callers with the highest rates, at most TOP_PART_MAX. */
+  'list-top': { id: 'number', ...TOP_QUERY },
   /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known and at each change. */
@@ -175,6 +178,8 @@ const WORKER_SHAPES = {
   tunnels: { id: 'number', items: { listOf: TUNNEL_VIEW }, more: 'boolean' },
   /** Answers `explain`; null: this worker cannot. */
   explained: { id: 'number', explanation: { nullOr: EXPLANATION } },
+  /** Answers `list-top`. */
+  'top-callers': { id: 'number', ...TOP_PART },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
   /** Once a second, and once more before the worker exits. */
   report: {

@@ -31,6 +31,7 @@ import { Explainer } from './workers/explainer.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
+import { TopCallers } from './workers/top-callers.ts';
 import { TunnelList } from './workers/tunnel-list.ts';
 
 export interface PrimaryOptions {
@@ -187,7 +188,10 @@ export class PrimaryParts {
 
   /** @param shown what it shows and changes, in part */
   async #openAdmin(
-    shown: Omit<AdminParts, 'logger' | 'gauges' | 'tunnels' | 'explainer' | 'replaceWorkers' | 'phase'> &
+    shown: Omit<
+      AdminParts,
+      'logger' | 'gauges' | 'tunnels' | 'explainer' | 'topCallers' | 'replaceWorkers' | 'phase'
+    > &
       Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'>,
   ): Promise<AdminPort> {
     const { log, lifecycle, phase } = this.#process;
@@ -195,6 +199,7 @@ export class PrimaryParts {
     const droppedLines = () => log.application.droppedCount;
     const gauges = new PrimaryGauges({ ...shown, collector, dataPath, droppedLines });
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
+    const topCallers = new TopCallers(() => this.supervisor?.links() ?? []);
     const explainer = new Explainer(() => this.supervisor?.servingLinks() ?? []);
     const replaceWorkers = () => this.replaceWorkers();
     const admin = new AdminPort(this.#options.settings.admin, {
@@ -203,6 +208,7 @@ export class PrimaryParts {
       gauges,
       tunnels,
       explainer,
+      topCallers,
       replaceWorkers,
       phase,
     });

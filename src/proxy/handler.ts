@@ -1,7 +1,9 @@
 /** The entrance of the proxy: each request of a client's connection gets a transaction. */
+import { systemClock } from '../contract/clock.ts';
 import type { Downstream } from '../contract/downstream.ts';
 import type { ExplainQuery, Explanation } from '../contract/explain.ts';
 import { OUTCOMES, type Reason } from '../contract/outcomes.ts';
+import { CallerRates } from '../limit/caller/caller-rates.ts';
 import { AccessRecord } from './access-log.ts';
 import { conclude, writeLine } from './conclusion.ts';
 import { DateCache } from './date-cache.ts';
@@ -27,6 +29,7 @@ export interface UnparsedRequest {
 export class Handler {
   readonly traffic: TrafficStats;
   readonly tunnels: Tunnels;
+  readonly callers = new CallerRates(systemClock.monotonicMs());
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;
 
@@ -45,6 +48,7 @@ export class Handler {
       requestIds: new RequestIds(),
       traffic,
       tunnels: this.tunnels,
+      callers: this.callers,
       stopping: false,
     };
   }

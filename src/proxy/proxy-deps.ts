@@ -2,6 +2,7 @@
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
+import type { CallerRates } from '../limit/caller/caller-rates.ts';
 import type { ConclusionDeps } from './conclusion.ts';
 import type { Overload } from './overload.ts';
 import type { RequestIds } from './request-id.ts';
@@ -22,6 +23,7 @@ export interface ProxyDeps {
 /** TransactionDeps is what all transactions of a worker share; the handler makes it. */
 export interface TransactionDeps extends ProxyDeps, ConclusionDeps {
   tunnels: Tunnels;
+  callers: CallerRates;
   responder: Responder;
   requestIds: RequestIds;
   /** The worker is about to cut all connections: from now on it is not the client that ends a request. */

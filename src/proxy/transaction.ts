@@ -75,7 +75,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const { head } = this.#admission;
     if (this.#admission.isGrpc) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges) ?? this.#shed();
-    const { peer, keyAuthorization } = this.#admission;
+    const { peer, caller, keyAuthorization } = this.#admission;
+    if (caller !== null) this.#deps.callers.requests.count(caller);
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     const { requestId } = this.#record;
     if (refusal !== null) this.#refuse(refusal);
@@ -127,6 +128,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
       this.#forward();
       return;
     }
+    const { caller } = this.#admission;
+    if (caller !== null && !decision.storeDenied) this.#deps.callers.limited.count(caller);
     this.#record.policies = decision.storeDenied ? [decision.policyName] : violatedPolicies(decision);
     if (decision.storeDenied) this.#refuse(OUTCOMES.store_denied);
     else this.#refuse(decision.retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited);

@@ -12,6 +12,7 @@ import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/mes
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
+import type { TopOrder, TopPart } from '../contract/top-callers.ts';
 import { backendNames } from '../infra/backend-names.ts';
 import { FaultLog } from '../infra/logging/fault-log.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
@@ -217,9 +218,15 @@ export class DataPlane {
     }
   }
 
+  /** topCallers answers `list-top`. */
+  topCallers(by: TopOrder): TopPart {
+    return this.#handler.callers.top(by, systemClock.monotonicMs());
+  }
+
   /** report is the traffic part of the report to the primary. */
   report() {
     this.#forgetRetired();
+    this.#handler.callers.advance(systemClock.monotonicMs());
     this.#failureCounts.clear();
     return {
       connections: this.#server.connectionCount,

@@ -140,6 +140,11 @@ class WorkerMain {
         this.#link.send({ type: 'explained', id: message.id, explanation });
         break;
       }
+      case 'list-top': {
+        const part = this.#dataPlane?.topCallers(message.by) ?? { items: [], totalPerSec: 0, errorPerSec: 0 };
+        this.#link.send({ type: 'top-callers', id: message.id, ...part });
+        break;
+      }
       case 'watch-loop':
         this.#loopWatch ??= new LoopWatch(this.#place.workerIndex, this.#logOutput, this.#logger);
         break;

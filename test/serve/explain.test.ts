@@ -14,7 +14,7 @@ interface Explained {
   steps: string[];
 }
 
-test('a request is explained by a serving worker, with live levels and states, and is not counted', async (t) => {
+test('a request is explained by a serving worker, with live levels and states, and is not counted; who is limited is listed', async (t) => {
   const backends = [await startNamed('a'), await startNamed('b')];
   for (const backend of backends) t.after(() => backend.close());
   const config = {
@@ -51,6 +51,18 @@ test('a request is explained by a serving worker, with live levels and states, a
   await waitFor('the first request to be limited', async () => (await send(url)) === 429);
   const spent = await explain({ url });
   assert.deepEqual([spent.refusal?.status, spent.refusal?.reason], [429, 'limited']);
+  const { body: top } = await askJson(`${sluice.adminUrl}/api/v1/top?by=limited`);
+  const [sender] = top.items as {
+    client: string;
+    kind: string;
+    limitedPerSec: number;
+    requestsPerSec: number;
+  }[];
+  assert.deepEqual([sender?.client, sender?.kind], ['127.0.0.1', 'address']);
+  assert.ok(
+    sender && sender.limitedPerSec > 0 && sender.requestsPerSec > sender.limitedPerSec,
+    JSON.stringify(top),
+  );
   assert.equal((await explain({ url: `${sluice.proxyUrl}/` })).route, 'rest');
   const first = fresh.backends[0]?.id ?? '';
   await ask(`${sluice.adminUrl}/api/v1/pools/app/backends/${encodeURIComponent(first)}/drain`, {

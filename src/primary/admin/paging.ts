@@ -2,11 +2,16 @@
 import * as z from 'zod';
 import { invalidFields } from './problems.ts';
 
-export const pageQuery = z.strictObject({
-  limit: z.preprocess(
+/** numberText is a whole number in a query. */
+export function numberText<T extends z.ZodType>(number: T) {
+  return z.preprocess(
     (raw) => (typeof raw === 'string' && /^\d{1,10}$/.test(raw) ? Number(raw) : raw),
-    z.int().min(1).max(1000).default(100),
-  ),
+    number,
+  );
+}
+
+export const pageQuery = z.strictObject({
+  limit: numberText(z.int().min(1).max(1000).default(100)),
   after: z.string().max(1024).optional().meta({ description: 'The `next` of the page before' }),
 });
 

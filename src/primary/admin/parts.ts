@@ -8,6 +8,7 @@ import type { Reloader } from '../reloader.ts';
 import type { Explainer } from '../workers/explainer.ts';
 import type { Roll } from '../workers/rolling-replacement.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
+import type { TopCallers } from '../workers/top-callers.ts';
 import type { TunnelList } from '../workers/tunnel-list.ts';
 
 /** Phase is the state of the primary as a whole; see primary/main.ts. */
@@ -31,5 +32,6 @@ export interface AdminParts {
   replaceWorkers: () => Roll | null;
   tunnels: Pick<TunnelList, 'page'>;
   explainer: Pick<Explainer, 'explain'>;
+  topCallers: Pick<TopCallers, 'top'>;
   phase: () => Phase;
 }

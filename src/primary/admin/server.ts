@@ -22,6 +22,7 @@ import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
 import { type Access, AccessGuard } from './security.ts';
+import { registerTop } from './top.ts';
 import { registerTunnels } from './tunnels.ts';
 import { compileValidator } from './validation.ts';
 import { registerWorkers } from './workers.ts';
@@ -65,6 +66,7 @@ export async function startAdminServer(
   registerPools(app, parts);
   registerWorkers(app, parts);
   registerTunnels(app, parts);
+  registerTop(app, parts);
   registerConfig(app, parts);
   registerExplain(app, parts);
   registerDashboard(app, settings.token !== null);

@@ -239,6 +239,14 @@ export function makeFakeParts(settings: Settings): FakeParts {
       },
     },
     explainer: { explain: () => Promise.reject(new LbError('worker_gone', 'no worker serves')) },
+    topCallers: {
+      top: async (by, limit) => {
+        if (limit === 99) throw new LbError('worker_timeout', 'silent');
+        const caller = { name: 'acme', isClient: true, requestsPerSec: 12.34567, limitedPerSec: 3 };
+        const totalPerSec = by === 'requests' ? 24.69134 : 3;
+        return { items: [caller].slice(0, limit), totalPerSec, errorPerSec: 0.5, silentWorkers: 0 };
+      },
+    },
     phase: () => now.phase,
   };
   return parts;

@@ -27,6 +27,7 @@ const ROUTES = [
   'POST /api/v1/pools/{pool}/backends/{id}/enable',
   'GET /api/v1/tunnels',
   'POST /api/v1/explain',
+  'GET /api/v1/top',
   'GET /api/v1/workers',
   'POST /api/v1/reload',
   'POST /api/v1/workers/restart',

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ApiKeyLookup } from '../../../src/contract/clients.ts';
 import type { RouteSettings } from '../../../src/contract/settings.ts';
-import { routeSettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
-import { type ProxyOptions, policy, pool, route, startProxy, type TestProxy } from '../support.ts';
+import { type ProxyOptions, policy, pool, route, startProxy } from '../support.ts';
+import { explain, headOf } from './support.ts';
 
 const acme = {
   clientId: 'acme',
@@ -18,14 +18,6 @@ const KEYS: ApiKeyLookup = {
   verify: (text) => (text === 'good' ? { clientId: 'acme', revoked: false } : 'unknown'),
   byName: (clientId) => (clientId === 'acme' ? acme : null),
 };
-
-function explain(proxy: TestProxy, head: string, more: { peer?: string; scheme?: 'http' | 'https' } = {}) {
-  return proxy.handler.explain({ head, scheme: 'http', peer: '127.0.0.1', ...more });
-}
-
-/** An HTTP/1.1 head. */
-const headOf = (start: string, ...lines: string[]): string =>
-  `${start} HTTP/1.1\r\n${['Host: www.example.com', ...lines].map((line) => `${line}\r\n`).join('')}\r\n`;
 
 const ROUTES: RouteSettings[] = [
   route('secure', { path: '/login' }, { pool: null, redirect: { scheme: 'https', status: 308 } }),
@@ -200,75 +192,4 @@ test('client, key, trusted proxies and limits are told', async (t) => {
     mode: 'limit',
     by: 'range',
   });
-});
-
-test('backends that are down, drained, in a panic, backups or full are told apart', async (t) => {
-  const backend = (id: string, port: number, more = {}) => ({
-    ...{ id, host: '127.0.0.1', port, tls: false, weight: 1, backup: false },
-    ...more,
-  });
-  const backends = [
-    backend('a', 1),
-    backend('b', 2),
-    backend('zero', 3, { weight: 0 }),
-    backend('spare', 4, { backup: true }),
-  ];
-  const app = pool('app', [], {
-    backends,
-    limits: { maxConcurrentPerBackend: 1, queue: 5, queueTimeoutMs: 100 },
-  });
-  const proxy = await startProxy(t, { pools: [app], routes: [routeSettings('all')] });
-  const seen = () => {
-    const { backends: shown, lacksBackend, steps } = explain(proxy, headOf('GET /'));
-    return {
-      tried: shown
-        .filter((each) => each.wouldBeTried)
-        .map(({ id }) => id)
-        .join(),
-      shown,
-      lacksBackend,
-      last: steps.at(-1),
-    };
-  };
-  const standing = (id: string, to: 'up' | 'out' | 'off') => {
-    proxy.backend(id).standing = to;
-  };
-  assert.equal(seen().tried, 'a,b');
-  assert.deepEqual(
-    seen().shown.map(({ why }) => why),
-    [
-      'it takes requests',
-      'it takes requests',
-      'its weight is 0',
-      'it is a backup: tried while no other takes requests',
-    ],
-  );
-  standing('a', 'out');
-  assert.deepEqual([seen().tried, seen().shown[0]?.why], ['b', 'it is down or ejected']);
-  proxy.backend('b').enter();
-  assert.equal(seen().last, 'It goes to pool app and waits for room, because these are full: b.');
-  proxy.backend('b').leave();
-  standing('b', 'off');
-  assert.deepEqual(
-    [seen().tried, seen().shown[1]?.why],
-    ['spare', 'it is drained, or has no probe result yet'],
-  );
-  standing('spare', 'out');
-  assert.deepEqual(
-    [seen().tried, seen().lacksBackend, seen().last],
-    ['', true, 'No backend of pool app takes requests.'],
-  );
-  proxy.plan().learn({ states: [], panics: [{ pool: 'app', panic: 'shared' }] });
-  assert.equal(seen().tried, 'a');
-  assert.match(seen().shown[0]?.why ?? '', /its pool panics: on trial/);
-});
-
-test('hundreds of routes make an answer of bounded size, with the one that matters', async (t) => {
-  const backend = await startCapturingBackend(t);
-  const many = Array.from({ length: 1_500 }, (_, i) => routeSettings(`r${i}`, { path: `/r${i}` }));
-  const proxy = await startProxy(t, { backends: [backend], routes: many });
-  const startMs = performance.now();
-  const { routes, leftOut, route: taken } = explain(proxy, headOf('GET /r1400'));
-  assert.deepEqual([routes.length, leftOut, taken, routes.at(-1)?.matched], [1_001, 499, 'r1400', true]);
-  assert.ok(performance.now() - startMs < 200);
 });
