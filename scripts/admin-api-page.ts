@@ -49,7 +49,7 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
 - **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each wrong field.
 - **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
 - **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second.
-- **Records.** Sluice logs each write and each refused caller; \`sluice_admin_requests_total{route,code}\` counts all answers.
+- **Records.** Sluice logs each write and each refused caller, and \`GET /api/v1/events\` tells of writes as they happen, with what they changed; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
 /** adminApiPage starts an admin port on a free loopback port, asks it for its description, and returns the page. */

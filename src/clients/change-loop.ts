@@ -18,6 +18,8 @@ export interface ChangeLoopOptions {
   logger: Logger;
   /** Default 500; with the embedded database 5,000, because this process is told of its writers. */
   pollMs?: number;
+  /** Called when the database cannot be read any more, and with null when it can again. */
+  onFailure?: (failure: LbError | null) => void;
 }
 
 const CHANNELS = ['sluice_clients', 'sluice_api_keys'];
@@ -148,6 +150,7 @@ export abstract class ChangeLoop {
       this.#snapshot = await this.load();
       logger.info('clients loaded');
     }
+    if (this.#failure !== null) this.#options.onFailure?.(null);
     this.#failure = null;
     for (const resolve of this.#waiters.splice(0, waiterCount)) resolve();
   }
@@ -166,6 +169,7 @@ export abstract class ChangeLoop {
     if (failure.code !== 'database_unavailable') this.#snapshot = null;
     const level = failure.code === this.#failure?.code ? 'debug' : 'warn';
     this.#failure = failure;
+    if (level === 'warn') this.#options.onFailure?.(failure);
     this.#firstTry.resolve();
     const meanwhile = this.#loaded ? 'those read last stay in force' : 'none are known yet';
     this.#options.logger[level](

@@ -17,16 +17,21 @@ const WARN_PART = 1 / 4;
 /** What runs says it again this often; for the timers of primary/tls. */
 export const WARN_EVERY_MS = 24 * 3_600_000;
 
-/** validityText says that a certificate is not valid yet, has expired, or expires soon; null: none of these. */
-export function validityText(
+/** expiresWithin: whether a certificate has expired or does within the time; a short-lived one, when WARN_PART of its lifetime is left. */
+export function expiresWithin(
   { notBeforeMs, notAfterMs }: Validity,
   nowMs: number,
-  which = 'the certificate',
-): string | null {
+  withinMs = WARN_BEFORE_MS,
+): boolean {
+  return notAfterMs - nowMs <= Math.min(withinMs, (notAfterMs - notBeforeMs) * WARN_PART);
+}
+
+/** validityText says that a certificate is not valid yet, has expired, or expires soon; null: none of these. */
+export function validityText(validity: Validity, nowMs: number, which = 'the certificate'): string | null {
+  const { notBeforeMs, notAfterMs } = validity;
   const leftMs = notAfterMs - nowMs;
   const at = new Date(notAfterMs).toISOString();
   if (leftMs <= 0) return `${which} has expired on ${at}`;
   if (notBeforeMs > nowMs) return `${which} is not valid before ${new Date(notBeforeMs).toISOString()}`;
-  const isSoon = leftMs <= Math.min(WARN_BEFORE_MS, (notAfterMs - notBeforeMs) * WARN_PART);
-  return isSoon ? `${which} expires on ${at}` : null;
+  return expiresWithin(validity, nowMs) ? `${which} expires on ${at}` : null;
 }

@@ -8,9 +8,11 @@
  * - draining: workers end. Nothing leads out of it but the end of the process.
  */
 import { toError } from '../contract/errors.ts';
+import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { ProcessLog } from '../infra/logging/process-log.ts';
 import type { Phase } from './admin/parts.ts';
+import { EventLog } from './events/event-log.ts';
 import { sayFailed, sayReady, sayStart } from './primary-lines.ts';
 import { type PrimaryOptions, PrimaryParts } from './primary-parts.ts';
 import { SystemdNotifier } from './systemd/notifier.ts';
@@ -24,6 +26,7 @@ class Primary {
   readonly #options: PrimaryOptions;
   readonly #log = new ProcessLog();
   readonly #logger = this.#log.logger;
+  readonly #events = new EventLog(this.#logger);
   readonly #lifecycle = new Lifecycle();
   /** Rejects at the first stop signal. */
   readonly #stopping = Promise.withResolvers<never>();
@@ -41,6 +44,7 @@ class Primary {
     this.#lifecycle.onClose('messages to systemd', () => this.#notifier.close());
     this.#parts = new PrimaryParts(options, {
       log: this.#log,
+      events: this.#events,
       lifecycle: this.#lifecycle,
       phase: () => this.#phase,
       stopping: this.#stopping.promise,
@@ -88,6 +92,7 @@ class Primary {
       replaceWorkers: () => void this.#ready.promise.then(() => this.#signalledReplacement()),
     });
     sayStart(this.#logger, this.#parts.dataPath, this.#options);
+    this.#record('info', `Sluice ${sluiceVersion()} starts`, { line: null });
     try {
       this.#becomeReady(await this.#parts.start());
     } catch (thrown) {
@@ -105,6 +110,11 @@ class Primary {
     const isWell = () => this.#phase !== 'ready' || (this.#parts.supervisor?.counts().serving ?? 0) > 0;
     this.#notifier.startWatchdog(isWell);
     sayReady(this.#logger, settings.log, { ...reached, workers: workerCount }, dataPath);
+    const { addresses } = reached;
+    this.#record('info', `Sluice is ready: ${this.#status()}`, {
+      line: null,
+      data: { addresses, workerCount },
+    });
     this.#ready.resolve();
   }
 
@@ -136,13 +146,24 @@ class Primary {
     const succession = this.#parts.succession;
     if (!this.#notifier.canNameAnother || !succession?.isPossible) this.#signalledRoll();
     else if ((await succession.replace()) && this.#phase === 'ready') {
-      this.#logger.info('another primary serves: draining');
+      this.#record('info', 'another primary serves: draining');
       this.#phase = 'draining';
       this.#notifier.fallSilent();
       this.#parts.reloader?.close();
       this.#parts.acme?.stopOrders();
       await this.#endWorkers(0, true);
     }
+  }
+
+  #record(
+    severity: 'info' | 'warning',
+    text: string,
+    { line, data }: { line?: string | null; data?: Record<string, unknown> } = {},
+  ): void {
+    this.#events.record(
+      { kind: 'instance', severity, text, ...(data && { data }) },
+      line === undefined ? {} : { line },
+    );
   }
 
   #signalledRoll(): void {
@@ -157,7 +178,8 @@ class Primary {
     const graceMs = this.#phase === 'ready' ? drainGraceMs : 0;
     this.#phase = 'draining';
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
-    this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
+    const data = { signal, drainGraceMs: graceMs, drainMs };
+    this.#record('info', `Sluice drains (${signal})`, { line: 'draining', data });
     this.#notifier.stopping();
     this.#parts.succession?.abandon();
     this.#parts.acme?.stopOrders();
@@ -170,7 +192,9 @@ class Primary {
     const { drainMs } = this.#parts.settings.timeouts;
     const drained = await this.#parts.supervisor?.drain({ graceMs, drainMs, patient });
     if (drained !== undefined && drained.killedCount > 0)
-      this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');
+      this.#record('warning', 'workers were killed at the end of the drain', {
+        data: { workers: drained.killedCount },
+      });
     this.#drained.resolve();
   }
 

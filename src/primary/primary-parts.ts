@@ -16,11 +16,13 @@ import type { AdminParts, Phase } from './admin/parts.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryStore } from './buckets/primary-store.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
+import type { EventLog } from './events/event-log.ts';
 import { BackendHealth } from './health/backend-health.ts';
 import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader, type ReloaderOptions } from './reloader.ts';
 import { orphanFolder, StartupSockets } from './startup-sockets.ts';
+import { type BoardSources, StatusBoard } from './status/status-board.ts';
 import { openStorage } from './storage.ts';
 import { Succession } from './succession.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
@@ -50,6 +52,7 @@ export interface PrimaryOptions {
 /** What the parts need of the process as a whole. */
 interface PrimaryProcess {
   log: ProcessLog;
+  events: EventLog;
   lifecycle: Lifecycle;
   phase: () => Phase;
   /** Rejects at the first stop signal. */
@@ -78,6 +81,7 @@ export class PrimaryParts {
   readonly #process: PrimaryProcess;
   readonly #firstWorkerCount: number;
   readonly #collector = new MetricsCollector();
+  #board: StatusBoard | null = null;
   /** Where the buckets are without Redis. */
   readonly #memory = new MemoryBucketStore(systemClock);
   /** What a reload needs of the workers. */
@@ -130,7 +134,8 @@ export class PrimaryParts {
 
     const store = await this.#openStore(briefing);
     const buckets = this.#openBuckets(store, storage.database);
-    const shown = { directory, registry: health.registry, supervisor, reloader, store, buckets, tls, acme };
+    const { registry } = health;
+    const shown = { directory, registry, supervisor, reloader, store, buckets, tls, acme, briefing };
     const admin = await this.#openAdmin(shown);
     const revision = () => reloader.current.number;
     this.succession = new Succession({ sockets, storage, admin, health: file, revision, logger: log.logger });
@@ -146,7 +151,7 @@ export class PrimaryParts {
   /** Claims the addresses, and makes what there is before sockets and workers. */
   async #openState() {
     const { settings, env } = this.#options;
-    const { log, lifecycle } = this.#process;
+    const { log, events, lifecycle } = this.#process;
     const { logger } = log;
     const startupSockets = new StartupSockets(settings, this.workerCount, logger);
     lifecycle.onClose('what an earlier primary left', () => startupSockets.close());
@@ -157,12 +162,14 @@ export class PrimaryParts {
     const policyVersionUs = await this.#unlessStopped(storage.nowUs());
     const initial = { number: 1, settings, workerCount: this.#firstWorkerCount, policyVersionUs };
 
-    const directory = new PrimaryDirectory({ storage, settings, logger });
+    const directory = new PrimaryDirectory({ storage, settings, events, logger });
     lifecycle.onClose('the directory feed', () => directory.feed.close());
     const { database } = settings;
     const links = () => this.supervisor?.links() ?? [];
     const broadcast = (message: PrimaryMessage) => this.supervisor?.broadcast(message);
-    const health = new BackendHealth({ database, collector: this.#collector, links, broadcast, logger });
+    const health = new BackendHealth({
+      ...{ database, collector: this.#collector, links, broadcast, events, logger },
+    });
     lifecycle.onClose('the health of backends', () => health.close());
     const briefing = new WorkerBriefing({ registry: health.registry, directory, initial, logger });
     const tls = this.#openTls(briefing);
@@ -172,16 +179,16 @@ export class PrimaryParts {
 
   #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {
     const { configPath, digest, env } = this.#options;
-    const { log, lifecycle } = this.#process;
+    const { log, events, lifecycle } = this.#process;
     const reloader = new Reloader({
       ...state,
       ...this.#fleet,
-      ...{ configPath, digest, env, prepare, log, collector: this.#collector },
+      ...{ configPath, digest, env, prepare, log, events, collector: this.#collector },
       onFileChange: () => void this.#process.reload(),
     });
     this.reloader = reloader;
     lifecycle.onClose('the watch of the configuration', () => reloader.close());
-    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, log.logger);
+    const stopWarnings = warnOfPoolsDaily(() => reloader.current.settings.pools, events);
     lifecycle.onClose('the warnings of certificates', stopWarnings);
     return reloader;
   }
@@ -190,14 +197,32 @@ export class PrimaryParts {
   async #openAdmin(
     shown: Omit<
       AdminParts,
-      'logger' | 'gauges' | 'tunnels' | 'explainer' | 'topCallers' | 'replaceWorkers' | 'phase'
+      | 'logger'
+      | 'events'
+      | 'board'
+      | 'gauges'
+      | 'tunnels'
+      | 'explainer'
+      | 'topCallers'
+      | 'replaceWorkers'
+      | 'phase'
     > &
-      Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'>,
+      Omit<GaugeSources, 'collector' | 'dataPath' | 'droppedLines'> &
+      Omit<BoardSources, 'collector' | 'events' | 'storeWorkers' | 'countLostLines' | 'phase'> & {
+        briefing: WorkerBriefing;
+      },
   ): Promise<AdminPort> {
-    const { log, lifecycle, phase } = this.#process;
+    const { log, events, lifecycle, phase } = this.#process;
     const [collector, dataPath] = [this.#collector, this.dataPath];
     const droppedLines = () => log.application.droppedCount;
     const gauges = new PrimaryGauges({ ...shown, collector, dataPath, droppedLines });
+    const board = new StatusBoard({
+      ...{ ...shown, collector, events, phase },
+      storeWorkers: () => shown.briefing.storeWorkers,
+      countLostLines: () => gauges.countLostLines(),
+    });
+    this.#board = board;
+    lifecycle.onClose('the samples of the status', () => board.close());
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
     const topCallers = new TopCallers(() => this.supervisor?.links() ?? []);
     const explainer = new Explainer(() => this.supervisor?.servingLinks() ?? []);
@@ -205,6 +230,8 @@ export class PrimaryParts {
     const admin = new AdminPort(this.#options.settings.admin, {
       ...shown,
       logger: log.logger,
+      events,
+      board,
       gauges,
       tunnels,
       explainer,
@@ -220,15 +247,20 @@ export class PrimaryParts {
   #openTls(briefing: WorkerBriefing): TlsKeeper {
     const { settings } = this.#options;
     const tell: WorkerBriefing['tellTls'] = (material) => briefing.tellTls(material);
-    const tls = new TlsKeeper({ settings, logger: this.#process.log.logger, tell });
+    const tls = new TlsKeeper({ settings, events: this.#process.events, tell });
     this.#process.lifecycle.onClose('the certificates', () => tls.close());
     tls.start();
     return tls;
   }
 
   #openAcme(database: Database, briefing: WorkerBriefing, tls: TlsKeeper): AcmeService {
-    const [collector, logger] = [this.#collector, this.#process.log.logger];
-    const acme = new AcmeService({ database, briefing, collector, onCertificates: tls.useIssued, logger });
+    const collector = this.#collector;
+    const { events, log } = this.#process;
+    const { logger } = log;
+    const acme = new AcmeService({
+      ...{ database, briefing, collector, events, logger },
+      onCertificates: tls.useIssued,
+    });
     this.#process.lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
     this.acme = acme;
     return acme;
@@ -251,11 +283,15 @@ export class PrimaryParts {
       watchLoops: this.#options.env.SLUICE_WATCH_LOOPS === '1',
       inheritedBy: (index) => sockets.inheritedBy(index),
       logger: this.#process.log.logger,
+      events: this.#process.events,
       prepare: (link) => {
         void link.exited.then(() => this.#collector.forget(link.pid));
         return briefing.brief(link);
       },
-      onMessage: receiverOf({ sockets, collector, health, memory, logger, isDraining }),
+      onMessage: receiverOf({
+        ...{ sockets, collector, health, memory, logger, isDraining },
+        onReport: (pid) => this.#board?.reported(pid),
+      }),
     });
   }
 
@@ -275,6 +311,7 @@ export class PrimaryParts {
         briefing.storeWorkers = count;
         if (count !== null) this.supervisor?.broadcast({ type: 'store-workers', count });
       },
+      events: this.#process.events,
       logger: this.#process.log.logger,
     });
     this.#process.lifecycle.onClose('the bucket store', () => store.close());

@@ -12,10 +12,12 @@ import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import { ConfigWatch } from './config-watch.ts';
+import type { EventLog } from './events/event-log.ts';
 import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import { logWarnings } from './primary-lines.ts';
 import type { SettingsChange } from './settings-change.ts';
+import { problemsText } from './status/problems.ts';
 import type { Storage } from './storage.ts';
 import type { TlsKeeper } from './tls/tls-keeper.ts';
 import { type Revision, type WorkerBriefing, workerCountOf } from './worker-briefing.ts';
@@ -33,6 +35,7 @@ export interface ReloaderOptions {
   /** Of the text that it was read from. */
   digest: string;
   log: ProcessLog;
+  events: Pick<EventLog, 'record'>;
   storage: Storage;
   /** What a revision changes, beside the log. */
   health: BackendHealth;
@@ -58,10 +61,15 @@ export class Reloader {
   /** The revision in force. */
   current: Revision;
   /**
-   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the
+   * Whether the last reload was accepted, why not, how long it took, and when the configuration in force was loaded (ms since the
    * epoch). The start counts as accepted, and as 0 ms.
    */
-  last = { succeeded: true, tookMs: 0, successAtMs: systemClock.wallMs() };
+  last = {
+    succeeded: true,
+    problems: [] as readonly Problem[],
+    tookMs: 0,
+    successAtMs: systemClock.wallMs(),
+  };
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
@@ -109,13 +117,33 @@ export class Reloader {
       outcome = refusal(null, toError(thrown).message);
     }
     const successAtMs = outcome.ok ? systemClock.wallMs() : this.last.successAtMs;
-    this.last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs, successAtMs };
-    if (outcome.ok) {
-      const { revision, pendingWorkers } = outcome;
-      if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');
-      else logger.warn({ revision, pendingWorkers }, 'reloaded, but not every worker has applied it yet');
-    } else logger.error({ problems: outcome.problems }, 'reload refused, the old configuration stays');
+    const problems = outcome.ok ? [] : outcome.problems;
+    const tookMs = systemClock.monotonicMs() - startMs;
+    this.last = { succeeded: outcome.ok, problems, tookMs, successAtMs };
+    this.#record(outcome);
     return outcome;
+  }
+
+  #record(outcome: ReloadOutcome): void {
+    const { events } = this.#options;
+    const kind = 'reload' as const;
+    if (!outcome.ok) {
+      const { problems } = outcome;
+      const line = 'reload refused, the old configuration stays';
+      const text = `${line}: ${problemsText(problems)}`;
+      const data = { problems: problems.length, first: problems[0] ?? null };
+      events.record({ kind, severity: 'error', text, data }, { line, facts: { problems } });
+      return;
+    }
+    const { revision, pendingWorkers } = outcome;
+    const text = `revision ${revision} of the configuration is in force`;
+    if (pendingWorkers.length === 0) {
+      events.record({ kind, severity: 'info', text, data: { revision } }, { line: 'reloaded' });
+      return;
+    }
+    const line = 'reloaded, but not every worker has applied it yet';
+    const pending = `${text}, but not in worker ${pendingWorkers.join(', ')} yet`;
+    events.record({ kind, severity: 'warning', text: pending, data: { revision, pendingWorkers } }, { line });
   }
 
   async #tryReload(): Promise<ReloadOutcome> {

@@ -14,17 +14,20 @@ interface Receivers {
   memory: MemoryBucketStore;
   sockets: ListenSockets;
   logger: Logger;
+  /** Called with the pid, once its counts were added. */
+  onReport: (pid: number) => void;
   /** Whether the whole instance drains. */
   isDraining: () => boolean;
 }
 
 /** receiverOf makes the supervisor's `onMessage`; for PrimaryParts. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
-  const { collector, health, memory, sockets, logger } = receivers;
+  const { collector, health, memory, sockets, logger, onReport } = receivers;
   return (link, message) => {
     switch (message.type) {
       case 'report':
         collector.applyDelta(link.pid, message.report.metrics);
+        onReport(link.pid);
         break;
       case 'bucket-takes': {
         const replies = answerTakes(memory, logger, message.takes);

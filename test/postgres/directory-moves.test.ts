@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { connect, createServer, type Socket } from 'node:net';
 import { after, before, type TestContext, test } from 'node:test';
 import { PrimaryDirectory } from '../../src/primary/clients/primary-directory.ts';
+import { EventLog } from '../../src/primary/events/event-log.ts';
 import { openStorage } from '../../src/primary/storage.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { within } from '../support/wait.ts';
@@ -46,7 +47,7 @@ test('a database that takes too long is given up at once, however much of it is 
   const settings = { database: { url: former, embeddedPath: '' }, secrets: { apiKeys: null } };
   const storage = openStorage(settings.database, silent, { purpose: 'a test', lazy: true });
   t.after(() => storage.close());
-  const directory = new PrimaryDirectory({ storage, settings, logger: silent });
+  const directory = new PrimaryDirectory({ storage, settings, events: new EventLog(silent), logger: silent });
   const refused = assert.rejects(
     directory.prepare({ url: slow, embeddedPath: '' }, LOAD_MS),
     /the new database cannot be read: not within 1\.5 s/,

@@ -5,6 +5,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.ts';
+import type { Logger } from '../../src/infra/logging/logger.ts';
+import { EventLog } from '../../src/primary/events/event-log.ts';
 import { Reloader, type ReloaderOptions } from '../../src/primary/reloader.ts';
 import type { SettingsChange } from '../../src/primary/settings-change.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -31,6 +33,7 @@ function reloaderWith(t: TestContext, change: SettingsChange | null, lines: stri
     initial: { number: 1, settings: loaded.settings, workerCount: 77, policyVersionUs: 1 },
     digest: loaded.digest,
     log: { logger, configure: note('log') },
+    events: new EventLog(logger as unknown as Logger),
     storage: {},
     health: { prepare: note('probe'), configure: note('health') },
     directory: { configure: note('directory') },

@@ -6,6 +6,7 @@ import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import { OperatorBuckets } from '../../src/primary/buckets/operator-buckets.ts';
 import { PrimaryStore } from '../../src/primary/buckets/primary-store.ts';
+import { EventLog } from '../../src/primary/events/event-log.ts';
 import { PATIENT_MS } from './limiter-fleet.ts';
 
 /** openOperatorBuckets connects; the test closes them. `lines` are the messages of their log. */
@@ -26,6 +27,7 @@ export async function openOperatorBuckets(
     workers: () => 0,
     assumedWorkers: () => 0,
     onStoreWorkers: () => undefined,
+    events: new EventLog(logger),
     logger,
   });
   t.after(() => store.close());

@@ -15,6 +15,8 @@ const DEFAULT_CLOSE_MS = 1_000;
 
 interface RedisConnectionOptions extends ClientOptions {
   logger: Pick<Logger, 'info' | 'warn'>;
+  /** Called where a line of the log says that it is up or not; the reason where there is one. */
+  onState?: (isUp: boolean, reason: Error | null) => void;
 }
 
 export class RedisConnection {
@@ -23,6 +25,7 @@ export class RedisConnection {
   /** null: no Cluster. In a Cluster all keys of a call must have one slot. */
   readonly nodes: ClusterNodes | null;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
+  readonly #onState: (isUp: boolean, reason: Error | null) => void;
   /** What the log said last: one line per change, not per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
   /** Redis refused the database of the URL, so commands would go to another one. */
@@ -42,6 +45,7 @@ export class RedisConnection {
   /** Connects at once, and tries again until close. */
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
+    this.#onState = options.onState ?? (() => undefined);
     this.client = makeClient(options, (error) => {
       if (!error.message.startsWith('READONLY')) return false;
       this.#report('read-only', error);
@@ -143,6 +147,7 @@ export class RedisConnection {
     if (!master || this.#closing || this.#reported !== 'read-only') return;
     this.#reported = 'up';
     this.#logger.info({}, 'Redis takes writes again');
+    this.#onState(true, null);
   }
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
@@ -153,6 +158,7 @@ export class RedisConnection {
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
     else if (state === 'read-only') this.#logger.warn({ err: error }, 'Redis is read-only, connecting anew');
     else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
+    this.#onState(state === 'up', error);
   }
 }
 

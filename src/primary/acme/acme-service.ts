@@ -4,6 +4,7 @@ import { toError } from '../../contract/errors.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
+import type { EventLog } from '../events/event-log.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { WorkerBriefing } from '../worker-briefing.ts';
 import type { IssuedCertificate } from './certificate.ts';
@@ -15,6 +16,7 @@ interface AcmeServiceOptions {
   collector: Pick<MetricsCollector, 'count'>;
   /** Called with all certificates that can be served, at the start and after each change. */
   onCertificates: (certificates: readonly IssuedCertificate[]) => void;
+  events: Pick<EventLog, 'record'>;
   logger: Logger;
 }
 
@@ -86,7 +88,7 @@ export class AcmeService {
     }));
     await this.#manager?.close();
     this.#manager = null;
-    const { briefing, collector, onCertificates, logger } = this.#options;
+    const { briefing, collector, onCertificates, events, logger } = this.#options;
     if (acme === null) return;
     // Loaded only where it is used.
     const { AcmeManager } = await import('./manager.ts');
@@ -98,6 +100,7 @@ export class AcmeService {
       tellWorkers: (challenges) => briefing.tellChallenges(challenges),
       onChange: onCertificates,
       onOrder: (result) => collector.count('sluice_acme_orders_total', [result]),
+      events,
       logger,
     });
     onCertificates(this.#manager.certificates);

@@ -2,6 +2,7 @@
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import type { EventLog } from '../events/event-log.ts';
 import { type IssuedCertificate, readCertificate, replaces } from './certificate.ts';
 import type { AcmeFiles } from './files.ts';
 import type { AcmeStore } from './store.ts';
@@ -15,6 +16,7 @@ interface HeldCertificatesOptions {
   before: readonly IssuedCertificate[];
   /** Called with all certificates after each change. */
   onChange: (certificates: readonly IssuedCertificate[]) => void;
+  events: Pick<EventLog, 'record'>;
   logger: Logger;
 }
 
@@ -117,7 +119,7 @@ export class HeldCertificates {
 
   /** adopt takes a certificate of another machine, unless the one that is here is newer. */
   adopt(name: string, pem: string): void {
-    const { logger } = this.#options;
+    const { events } = this.#options;
     this.#seen.set(name, pem);
     const held = this.#held.get(name);
     if (held?.pem === pem) return;
@@ -125,7 +127,9 @@ export class HeldCertificates {
       const certificate = readCertificate(pem, name);
       if (held !== undefined && !replaces(certificate, held, systemClock.wallMs())) return;
       this.keep(certificate);
-      logger.info({ name }, 'certificate taken over from another machine');
+      const line = 'certificate taken over from another machine';
+      const text = `${name}: ${line}`;
+      events.record({ kind: 'certificate', severity: 'info', text, subject: name, data: { name } }, { line });
     } catch (thrown) {
       this.#logUnusable(name, thrown);
     }

@@ -11,6 +11,7 @@ import type { AcmeChallenge } from '../../contract/messages.ts';
 import type { AcmeSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
+import type { EventLog } from '../events/event-log.ts';
 import { assertValidAt, type IssuedCertificate, readCertificate, renewalMs } from './certificate.ts';
 import { AcmeFiles } from './files.ts';
 import { HeldCertificates } from './held-certificates.ts';
@@ -40,6 +41,7 @@ interface AcmeManagerOptions {
   onChange: (certificates: readonly IssuedCertificate[]) => void;
   /** Called after each order. */
   onOrder: (result: 'ok' | 'failed') => void;
+  events: Pick<EventLog, 'record'>;
   logger: Logger;
   /** For tests. */
   times?: Partial<AcmeTimes>;
@@ -61,7 +63,7 @@ export class AcmeManager {
 
   /** The constructor reads the certificates that are in the folder; it contacts nobody. */
   constructor(options: AcmeManagerOptions) {
-    const { settings, names, before = [], database, tellWorkers, onChange, times, logger } = options;
+    const { settings, names, before = [], database, tellWorkers, onChange, times, events, logger } = options;
     this.#options = options;
     this.#times = { ...TIMES, ...times };
     const { lookMs } = this.#times;
@@ -88,7 +90,15 @@ export class AcmeManager {
         logger,
       });
     }
-    this.#held = new HeldCertificates({ files, store: this.#store, lookMs, before, onChange, logger });
+    this.#held = new HeldCertificates({
+      files,
+      store: this.#store,
+      lookMs,
+      before,
+      onChange,
+      events,
+      logger,
+    });
     void this.#tolerate('drafts in acme.storage cannot be removed', () => files.removeDrafts());
     for (const name of names) this.#held.load(name);
   }
@@ -204,14 +214,17 @@ export class AcmeManager {
    * Returns what is to be settled. After success too a pause follows, whatever lifetime the authority gave the certificate.
    */
   async #order(name: string, failures: number): Promise<Pick<Claim, 'failures' | 'waitMs'>> {
-    const { logger, onOrder } = this.#options;
+    const { events, onOrder } = this.#options;
+    const about = { kind: 'certificate', subject: name } as const;
     try {
       const certificate = readCertificate(await this.#fetch(name), name);
       assertValidAt(certificate, systemClock.wallMs());
       this.#held.keep(certificate);
       onOrder('ok');
       const notAfter = new Date(certificate.notAfterMs).toISOString();
-      logger.info({ name, notAfter }, 'certificate obtained');
+      const text = `the certificate of ${name} was obtained; it expires on ${notAfter}`;
+      const data = { name, notAfter };
+      events.record({ ...about, severity: 'info', text, data }, { line: 'certificate obtained' });
       await this.#held.publish(certificate);
       return { failures: 0, waitMs: pauseMs(this.#times, 1) };
     } catch (thrown) {
@@ -229,7 +242,11 @@ export class AcmeManager {
       };
       onOrder('failed');
       this.#saidWaits.add(name);
-      logger.error(facts, 'no certificate was obtained');
+      const text = `no certificate of ${name} was obtained: ${facts.err.message}`;
+      events.record(
+        { ...about, severity: 'error', text, data: facts },
+        { line: 'no certificate was obtained' },
+      );
       return { failures, waitMs };
     }
   }

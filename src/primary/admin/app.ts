@@ -44,10 +44,32 @@ export function done(description: string) {
   return { 204: z.null().meta({ description }) };
 }
 
+/** AdminChange is what a write has changed, for the event log. */
+export interface AdminChange {
+  /** A sentence without its end, such as `client acme was created`. */
+  text: string;
+  /** Such as `client acme`. */
+  subject: string;
+  /** As the admin API shows them; left out where they are not known. */
+  before?: unknown;
+  after?: unknown;
+}
+
+/** noteChange is called by the handler of a write. */
+export function noteChange(request: { change: AdminChange | null }, change: AdminChange): void {
+  request.change = change;
+}
+
 declare module 'fastify' {
+  interface FastifyRequest {
+    /** null: it has changed nothing, or has not said what. */
+    change: AdminChange | null;
+  }
   interface FastifyContextConfig {
     /** How long this route's handler may take, where the server's default is too short. */
     timeoutMs?: number;
+    /** Changes nothing, although its method is one of a write: it leaves no line and no event. */
+    isRead?: boolean;
   }
 }
 

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
 import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
-import { type AdminApp, call, done } from './app.ts';
+import { type AdminApp, type AdminChange, call, done, noteChange } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
@@ -85,8 +85,11 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
   app.delete(
     ONE,
     call('clients', 'Delete a client', [404, 422], { params, response: done('Deleted') }),
-    async ({ params: { clientId: id } }, reply) => {
+    async (request, reply) => {
+      const { clientId: id } = request.params;
+      const before = knownView(parts, id);
       await clients.remove(id);
+      noteChange(request, changeOf(id, before, null));
       await whenTold();
       return reply.code(204).send(null);
     },
@@ -96,15 +99,18 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
 
 type Clients = AdminParts['directory']['clients'];
 
-function registerWrites(app: AdminApp, { directory, reloader }: AdminParts): void {
+function registerWrites(app: AdminApp, parts: AdminParts): void {
+  const { directory, reloader } = parts;
   const { clients, whenTold } = directory;
   const params = clientIdParams;
   app.post(
     BASE,
     call('clients', 'Create a client', [409], { body: createBody, response: { 201: clientView } }),
-    async ({ body: { clientId: id, ...input } }, reply) => {
+    async (request, reply) => {
+      const { clientId: id, ...input } = request.body;
       checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
+      noteChange(request, changeOf(id, null, viewOf(record)));
       await whenTold();
       return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
     },
@@ -116,10 +122,14 @@ function registerWrites(app: AdminApp, { directory, reloader }: AdminParts): voi
       body: putBody,
       response: { 200: clientView, 201: clientView },
     }),
-    async ({ params: { clientId: id }, body: { clientId: bodyId = id, ...input } }, reply) => {
+    async (request, reply) => {
+      const { clientId: id } = request.params;
+      const { clientId: bodyId = id, ...input } = request.body;
       if (bodyId !== id) refuse('clientId', 'must equal the clientId of the path');
       checkPolicies(input.limits, reloader);
+      const before = knownView(parts, id);
       const { record, created } = await clients.put(id, input);
+      noteChange(request, changeOf(id, created ? null : before, viewOf(record)));
       await whenTold();
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(viewOf(record));
@@ -129,12 +139,16 @@ function registerWrites(app: AdminApp, { directory, reloader }: AdminParts): voi
   app.patch(
     ONE,
     call('clients', summary, [404], { params, body: patchBody, response: { 200: clientView } }),
-    async ({ params: { clientId: id }, body }) => {
+    async (request) => {
+      const { clientId: id } = request.params;
+      const { body } = request;
       checkPolicies(body.limits ?? {}, reloader);
       await checkPatch(clients, id, body);
       // Without the undefined fields, which the table would take for values.
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
+      const before = knownView(parts, id);
       const record = await clients.patch(id, Object.fromEntries(given));
+      noteChange(request, changeOf(id, before, viewOf(record)));
       await whenTold();
       return viewOf(record);
     },
@@ -182,7 +196,30 @@ function refuse(field: string, message: string): never {
   throw invalidFields([{ field, message }]);
 }
 
-function viewOf(record: ClientRecord): z.infer<typeof clientView> {
+type ClientView = z.infer<typeof clientView>;
+
+/** As this primary knows the client: without a question to the database, and a second old at most. undefined: not at all. */
+function knownView({ directory }: AdminParts, id: string): ClientView | undefined {
+  const client = directory.feed.table.get(id)?.client;
+  return client ? viewOf(client) : undefined;
+}
+
+/** @param before null: there was none; undefined: it is not known @param after null: it was deleted */
+function changeOf(id: string, before: ClientView | null | undefined, after: ClientView | null): AdminChange {
+  const subject = `client ${id}`;
+  const about = { subject, ...(before !== undefined && { before }), after };
+  if (after === null) return { ...about, text: `${subject} was deleted` };
+  if (before === null) return { ...about, text: `${subject} was created` };
+  if (before === undefined) return { ...about, text: `${subject} was changed` };
+  const changed = (Object.keys(after) as (keyof ClientView)[]).flatMap((key) => {
+    const [from, to] = [JSON.stringify(before[key]), JSON.stringify(after[key])];
+    return from === to ? [] : [`${key} ${from} → ${to}`];
+  });
+  const what = changed.length === 0 ? 'nothing has changed' : changed.join(', ');
+  return { ...about, text: `${subject}: ${what}` };
+}
+
+function viewOf(record: ClientRecord): ClientView {
   const { [DEFAULT_NAME]: own, ...others } = record.limits;
   return {
     clientId: record.clientId,

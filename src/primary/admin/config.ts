@@ -1,7 +1,7 @@
 /** The calls that reload the configuration, show the running one, and compare it with the file. */
 import * as z from 'zod';
 import type { Problem } from '../../config/problems.ts';
-import { type AdminApp, call } from './app.ts';
+import { type AdminApp, call, noteChange } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
@@ -54,9 +54,16 @@ export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 're
       config: { timeoutMs: RELOAD_TIMEOUT_MS },
       ...call('configuration', summary, [422], { response: { 200: reloadView } }),
     },
-    async () => {
+    async (request) => {
       const outcome = await reloader.reload();
-      if (outcome.ok) return { revision: outcome.revision, pendingWorkers: outcome.pendingWorkers };
+      if (outcome.ok) {
+        const { revision, pendingWorkers } = outcome;
+        noteChange(request, {
+          text: `a reload was asked for: revision ${revision}`,
+          subject: 'configuration',
+        });
+        return { revision, pendingWorkers };
+      }
       const { problems } = outcome;
       throw invalidFields(problems.map(({ path, line, message }) => ({ field: path ?? '', line, message })));
     },
@@ -87,9 +94,12 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
   );
   app.post(
     '/api/v1/config/check',
-    call('configuration', 'Check the configuration file as a reload would', [], {
-      response: { 200: checkView },
-    }),
+    {
+      config: { isRead: true },
+      ...call('configuration', 'Check the configuration file as a reload would', [], {
+        response: { 200: checkView },
+      }),
+    },
     async () => {
       const { path, loaded, problems } = reloader.look();
       const warnings = loaded?.warnings ?? [];

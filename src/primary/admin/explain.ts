@@ -50,7 +50,10 @@ const SUMMARY =
 export function registerExplain(app: AdminApp, parts: AdminParts): void {
   app.post(
     '/api/v1/explain',
-    call('explain', SUMMARY, [], { body: explainBody, response: { 200: explanationView } }),
+    {
+      config: { isRead: true },
+      ...call('explain', SUMMARY, [], { body: explainBody, response: { 200: explanationView } }),
+    },
     async ({ body }) => {
       const { worker, explanation } = await parts.explainer.explain(queryOf(body)).catch(refuse);
       return { worker, ...(await viewOf(explanation, parts)) };

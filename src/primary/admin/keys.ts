@@ -1,6 +1,6 @@
 /** The calls that issue, list and revoke the API keys of a client. */
 import * as z from 'zod';
-import { type AdminApp, call, done } from './app.ts';
+import { type AdminApp, call, done, noteChange } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -32,8 +32,13 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
       body: issueBody,
       response: { 201: issuedView },
     }),
-    async ({ params, body }, reply) => {
+    async (request, reply) => {
+      const { params, body } = request;
       const issued = await apiKeys.issue(params.clientId, body?.name ?? null);
+      const { keyId, name: keyName } = issued;
+      const subject = `client ${params.clientId}`;
+      const text = `API key ${keyId} of ${subject} was issued`;
+      noteChange(request, { text, subject, after: { keyId, name: keyName } });
       await whenTold();
       return reply.code(201).send(issued);
     },
@@ -53,8 +58,12 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
       params: keyIdParams,
       response: done('Revoked'),
     }),
-    async ({ params }, reply) => {
-      await apiKeys.revoke(params.clientId, params.keyId);
+    async (request, reply) => {
+      const { clientId, keyId } = request.params;
+      await apiKeys.revoke(clientId, keyId);
+      const subject = `client ${clientId}`;
+      const text = `API key ${keyId} of ${subject} was revoked`;
+      noteChange(request, { text, subject, before: { keyId } });
       await whenTold();
       return reply.code(204).send(null);
     },

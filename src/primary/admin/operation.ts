@@ -1,14 +1,14 @@
 /** The calls of orchestrators and Prometheus: is it alive, is it ready, the metrics. */
 import * as z from 'zod';
+import { degradedView } from '../../contract/status.ts';
+import { degradedOf } from '../status/degraded.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 
 const livezView = z.strictObject({ status: z.literal('alive') });
 const readyzView = z.strictObject({
   status: z.enum(['ready', 'starting', 'draining']),
-  degraded: z.array(z.enum(['redis', 'postgres', 'backends'])).meta({
-    description: 'What is away now; backends: no backend of some pool takes requests',
-  }),
+  degraded: degradedView,
   workers: z.strictObject({ serving: z.int().min(0), wanted: z.int().min(0) }),
 });
 type Readiness = z.infer<typeof readyzView>;
@@ -46,21 +46,10 @@ export function registerOperation(app: AdminApp, parts: AdminParts): void {
 }
 
 function readinessOf(parts: AdminParts): Readiness {
-  const { supervisor, directory, reloader, registry, store } = parts;
-  const { redis, pools } = reloader.current.settings;
-  const { serving } = supervisor.counts();
-  const workers = supervisor.workers();
-  // The primary's own connection counts too, because a new worker first reports its breaker after a second.
-  const isRedisAway = store.connection?.ready === false || workers.some(({ report }) => report?.breakerOpen);
-  const degraded: Readiness['degraded'] = [];
-  if (redis !== null && isRedisAway) degraded.push('redis');
-  if (directory.feed.degraded) degraded.push('postgres');
-  if (
-    !pools.every(({ name, backends }) => backends.some(({ id }) => registry.state(name, id)?.state === 'up'))
-  )
-    degraded.push('backends');
+  const { serving } = parts.supervisor.counts();
+  const wanted = parts.supervisor.workers().filter((each) => each.wanted).length;
   const phase = parts.phase();
   // One serving worker is enough. While all workers are being replaced, Sluice is starting again.
   const status = phase === 'ready' && serving === 0 ? 'starting' : phase;
-  return { status, degraded, workers: { serving, wanted: workers.filter(({ wanted }) => wanted).length } };
+  return { status, degraded: degradedOf(parts), workers: { serving, wanted } };
 }

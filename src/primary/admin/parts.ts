@@ -2,9 +2,11 @@
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { OperatorBuckets } from '../buckets/operator-buckets.ts';
 import type { PrimaryDirectory } from '../clients/primary-directory.ts';
+import type { EventLog } from '../events/event-log.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
+import type { StatusBoard } from '../status/status-board.ts';
 import type { Explainer } from '../workers/explainer.ts';
 import type { Roll } from '../workers/rolling-replacement.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
@@ -16,6 +18,8 @@ export type Phase = 'starting' | 'ready' | 'draining';
 
 export interface AdminParts {
   logger: Logger;
+  events: Pick<EventLog, 'record' | 'entries' | 'since'>;
+  board: Pick<StatusBoard, 'status' | 'live' | 'history' | 'backend' | 'onSample'>;
   directory: {
     clients: Pick<PrimaryDirectory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
     apiKeys: Pick<PrimaryDirectory['apiKeys'], 'issue' | 'list' | 'revoke'>;

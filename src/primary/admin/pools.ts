@@ -1,23 +1,22 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
-import { BACKEND_STATES, backendKey } from '../../contract/health.ts';
+import { BACKEND_STATES, backendKey, type ProbeResult } from '../../contract/health.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
-import { type AdminApp, call } from './app.ts';
+import { type AdminApp, call, noteChange } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
 
 const count = z.int().min(0);
 
-/** These two leave out what else the registry knows. */
-const lastProbeView = z.object({
+const lastProbeView = z.strictObject({
   at: z.iso.datetime(),
   ok: z.boolean(),
   durationMs: z.number().min(0),
   detail: z.string(),
 });
-const backendView = z.object({
+const backendView = z.strictObject({
   id: z.string(),
   url: z.string(),
   weight: z.int().min(0),
@@ -33,6 +32,15 @@ const backendView = z.object({
   consecutivePasses: count,
   consecutiveFailures: count,
   inFlight: count,
+  requestsPerSec: z.number().min(0).meta({ description: 'Attempts, mean of the last ten seconds' }),
+  p99Ms: z
+    .number()
+    .nullable()
+    .meta({ description: 'Until the head of the answer, in the last ten seconds; null: none came' }),
+  share: z
+    .number()
+    .nullable()
+    .meta({ description: 'Of the attempts at its pool in that time, 0 to 1; null: there were none' }),
 });
 const poolView = z.strictObject({ pool: z.string(), balance: z.string(), backends: z.array(backendView) });
 
@@ -53,8 +61,16 @@ export function registerPools(app: AdminApp, parts: AdminParts): void {
     app.post(
       `/api/v1/pools/:pool/backends/:id/${operation}`,
       call('pools', summary, [404], { params, response: { 200: backendView } }),
-      async ({ params: { pool, id } }) => {
+      async (request) => {
+        const { pool, id } = request.params;
+        const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
         parts.registry.setEnabled(pool, id, operation === 'enable');
+        noteChange(request, {
+          text: `${operation} of backend ${id} of pool ${pool}`,
+          subject: `${pool}/${id}`,
+          before: { enabled: isEnabled },
+          after: { enabled: operation === 'enable' },
+        });
         const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
         const view = views?.find((each) => each.id === id);
         if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');
@@ -64,8 +80,8 @@ export function registerPools(app: AdminApp, parts: AdminParts): void {
   }
 }
 
-/** In the order of the configuration. */
-function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<typeof poolView>[] {
+/** poolViews are in the order of the configuration. */
+export function poolViews({ registry, supervisor, reloader, board }: AdminParts): z.infer<typeof poolView>[] {
   const counts = backendsInFlight(supervisor);
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
@@ -73,12 +89,19 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
     backends: backends.flatMap(({ id, weight, backup, ...address }) => {
       const known = registry.state(name, id);
       if (known === null) return [];
-      const { lastProbe, ejectedUntilMs } = known;
-      const url = backendUrl(address);
-      const ejectedUntil = ejectedUntilMs === null ? null : new Date(ejectedUntilMs).toISOString();
-      const inFlight = counts.get(backendKey(name, id)) ?? 0;
-      const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
-      return [{ ...known, id, url, weight, backup, ejectedUntil, lastProbe: probeView, inFlight }];
+      const { state, reason, enabled, consecutivePasses, consecutiveFailures } = known;
+      return {
+        ...{ id, url: backendUrl(address), weight, backup, state, reason, enabled },
+        ejectedUntil: known.ejectedUntilMs === null ? null : new Date(known.ejectedUntilMs).toISOString(),
+        lastProbe: known.lastProbe && probeViewOf(known.lastProbe),
+        ...{ consecutivePasses, consecutiveFailures },
+        inFlight: counts.get(backendKey(name, id)) ?? 0,
+        ...board.backend(name, id),
+      };
     }),
   }));
+}
+
+function probeViewOf({ atMs, ok, durationMs, detail }: ProbeResult): z.infer<typeof lastProbeView> {
+  return { at: new Date(atMs).toISOString(), ok, durationMs, detail };
 }

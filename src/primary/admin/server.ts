@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import fastify, { type FastifyBaseLogger, type FastifyReply, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { EventActor } from '../../contract/events.ts';
 import { type AdminSettings, UNMATCHED_ROUTE } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { type AdminApp, limitHandler } from './app.ts';
@@ -14,6 +15,7 @@ import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
 import { registerDashboard } from './dashboard.ts';
 import { registerDescription } from './description.ts';
+import { registerEvents } from './events.ts';
 import { registerExplain } from './explain.ts';
 import { registerKeys } from './keys.ts';
 import { closeWithin, listen } from './listening.ts';
@@ -22,6 +24,7 @@ import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
 import { type Access, AccessGuard } from './security.ts';
+import { registerStatus } from './status.ts';
 import { registerTop } from './top.ts';
 import { registerTunnels } from './tunnels.ts';
 import { compileValidator } from './validation.ts';
@@ -57,9 +60,11 @@ export async function startAdminServer(
   const { handlerMs, requestMs, closeMs } = { ...DEFAULTS, ...deadlines };
   const app = makeApp(parts.logger, requestMs);
   watchRoutes(app, new AccessGuard(settings, parts.logger), handlerMs);
-  recordCalls(app, parts);
+  recordCalls(app, parts, settings.token === null ? 'none' : 'admin');
   await registerDescription(app);
   registerOperation(app, parts);
+  registerStatus(app, parts);
+  registerEvents(app, parts);
   registerClients(app, parts);
   registerBuckets(app, parts);
   registerKeys(app, parts);
@@ -148,7 +153,7 @@ declare module 'fastify' {
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-const LATER_CALLS = /^GET \/api\/v1\/(audit|events)$/;
+const LATER_CALLS = /^GET \/api\/v1\/audit$/;
 
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {
@@ -160,14 +165,38 @@ function noRoute(routes: KnownRoute[], method: string, path: string): HttpProble
   return new HttpProblem(405, `${method} is not allowed here`, { headers });
 }
 
-/** Counts every answer. Logs writes and refused callers: who changed what, and who tried to. */
-function recordCalls(app: AdminApp, { gauges, logger }: AdminParts): void {
-  app.addHook('onResponse', async ({ method, id, ip, raw, routeOptions }, { statusCode: status }) => {
+/**
+ * Counts every answer. Logs writes and refused callers: who changed what, and who tried to. A write that took effect, or may have, is an
+ * event.
+ */
+function recordCalls(app: AdminApp, { gauges, events, logger }: AdminParts, who: EventActor['who']): void {
+  app.decorateRequest('change', null);
+  app.addHook('onResponse', async ({ method, id, ip, raw, routeOptions, change }, { statusCode: status }) => {
     gauges.countAdminRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
-    const facts = { requestId: id, peer: ip, method, path: pathOf(raw.url ?? '/'), status };
+    const path = pathOf(raw.url ?? '/');
+    const facts = { requestId: id, peer: ip, method, path, status };
     if (status === 401 || status === 403) logger.warn(facts, 'admin call refused');
     // Of those with wrong tokens the first is logged, by security.ts.
-    else if (status !== 429 && method !== 'GET' && method !== 'HEAD') logger.info(facts, 'admin write');
+    else if (status !== 429 && method !== 'GET' && method !== 'HEAD' && routeOptions.config.isRead !== true) {
+      if (status >= 400 && status < 500) {
+        logger.info(facts, 'admin write');
+        return;
+      }
+      const { text: done = `${method} ${path}`, subject = null, before, after } = change ?? {};
+      const text = status < 400 ? done : `${method} ${path} failed with ${status}`;
+      const actor = { who, from: ip, requestId: id };
+      const data = {
+        method,
+        path,
+        status,
+        ...(before !== undefined && { before }),
+        ...(after !== undefined && { after }),
+      };
+      events.record(
+        { kind: 'admin', severity: status < 400 ? 'info' : 'warning', text, subject, actor, data },
+        { line: 'admin write', facts },
+      );
+    }
   });
 }
 

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import { OVERLOAD_LEVELS } from '../../contract/overload.ts';
-import { type AdminApp, call } from './app.ts';
+import { type AdminApp, call, noteChange } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
@@ -45,12 +45,16 @@ export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: A
       config: { timeoutMs: RESTART_TIMEOUT_MS },
       ...call('workers', RESTART_SUMMARY, [409, 500], { response }),
     },
-    async (_request, reply) => {
+    async (request, reply) => {
       const roll = replaceWorkers();
       if (roll === null) throw new HttpProblem(409, 'workers are being replaced already, or Sluice stops');
       const workers = supervisor.workers().filter(({ wanted }) => wanted).length;
       await roll.begun.catch((error: unknown) => {
         throw new HttpProblem(500, toError(error).message);
+      });
+      noteChange(request, {
+        text: `the replacement of ${workers} workers was asked for`,
+        subject: 'workers',
       });
       return reply.code(202).send({ workers });
     },

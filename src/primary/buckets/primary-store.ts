@@ -14,8 +14,10 @@ import type { RefillableStore } from '../../limit/store/bucket-store.ts';
 import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
 import { probeTake } from '../../limit/store/store-health.ts';
+import type { EventLog } from '../events/event-log.ts';
 import { heartbeatScripts, InstanceHeartbeat, type InstanceHeartbeatOptions } from '../instance-heartbeat.ts';
 import type { SettingsChange } from '../settings-change.ts';
+import { inWords } from '../status/problems.ts';
 
 /** An operator may wait longer than a request. */
 export const STORE_TIMEOUT_MS = 1_000;
@@ -32,6 +34,7 @@ interface PrimaryStoreOptions extends Pick<InstanceHeartbeatOptions, 'workers' |
   memory: MemoryBucketStore;
   /** Called with the number of workers that share the store, when it is first known and at each change; null: it is not known. */
   onStoreWorkers: (count: number | null) => void;
+  events: Pick<EventLog, 'record'>;
   logger: Logger;
 }
 
@@ -114,7 +117,7 @@ async function openStore(
   options: PrimaryStoreOptions,
   onWorkers: () => void,
 ): Promise<OpenedStore> {
-  const { memory, logger } = options;
+  const { memory, events, logger } = options;
   if (redis === null) return { buckets: memory, connection: null, heartbeat: null, announced: null };
   // The client of Redis takes 14 MiB.
   const { RedisConnection } = await import('../../infra/redis/redis.ts');
@@ -124,11 +127,20 @@ async function openStore(
     connectionName: 'sluice-primary',
     scripts: { ...bucketScripts(), ...heartbeatScripts() },
     logger,
+    onState: (isUp, reason) => recordState(events, isUp, reason),
   });
   void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
   const buckets = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
   const heartbeat = new InstanceHeartbeat({ ...options, connection, prefix, onChange: onWorkers });
   return { buckets, connection, heartbeat, announced: heartbeat.start() };
+}
+
+/** The connection has written the line. */
+function recordState(events: Pick<EventLog, 'record'>, isUp: boolean, reason: Error | null): void {
+  const why = reason === null ? '' : `: ${inWords(reason.message)}`;
+  const text = isUp ? 'connected to Redis' : `no connection to Redis${why}`;
+  const data = reason === null ? {} : { reason: reason.message };
+  events.record({ kind: 'store', severity: isUp ? 'info' : 'error', text, data }, { line: null });
 }
 
 /** Takes from a bucket that no caller owns. Throws LbError store_unavailable. */

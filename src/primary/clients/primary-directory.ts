@@ -11,7 +11,9 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import { Database } from '../../infra/postgres/postgres.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import { DATA_FOLDER, pathInData } from '../data-folder.ts';
+import type { EventLog } from '../events/event-log.ts';
 import type { SettingsChange } from '../settings-change.ts';
+import { inWords } from '../status/problems.ts';
 import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 
@@ -33,21 +35,28 @@ export class PrimaryDirectory {
   readonly #secret: ApiKeySecret;
   readonly #storage: Storage;
   readonly #logger: Logger;
+  readonly #events: Pick<EventLog, 'record'>;
   /** As in the settings. */
   #url: string | null;
 
-  constructor(parts: { storage: Storage; settings: Pick<Settings, 'database' | 'secrets'>; logger: Logger }) {
-    const { storage, settings, logger } = parts;
+  constructor(parts: {
+    storage: Storage;
+    settings: Pick<Settings, 'database' | 'secrets'>;
+    events: Pick<EventLog, 'record'>;
+    logger: Logger;
+  }) {
+    const { storage, settings, events, logger } = parts;
     const { database } = storage;
     this.#storage = storage;
     this.#logger = logger;
+    this.#events = events;
     this.#url = settings.database.url;
     // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
     const path = pathInData(settings.database, SECRET_NAME);
     const formerPath = join(DATA_FOLDER, SECRET_NAME);
     this.#secret = new ApiKeySecret({ configured: settings.secrets.apiKeys, logger, path, formerPath });
     this.clients = new ClientRepository(database);
-    this.feed = new DirectoryFeed({ database, secret: this.#secret, logger });
+    this.feed = this.#makeFeed(database);
     this.streams = new DirectoryStreams(this.feed);
     this.#secret.onChange(() => this.streams.sendAll(this.#secretMessage()));
     this.apiKeys = new ApiKeyStore({ database, secret: this.#secret });
@@ -69,7 +78,7 @@ export class PrimaryDirectory {
     if (url === null || url === this.#url) return null;
     const logger = this.#logger;
     const next = new Database({ target: { kind: 'url', url }, logger });
-    const feed = new DirectoryFeed({ database: next, secret: this.#secret, logger });
+    const feed = this.#makeFeed(next);
     // At once: what the feed still reads could take minutes, and is cut.
     const cancel = () => Promise.all([feed.close(), next.close()]).then(() => undefined);
     feed.start();
@@ -114,6 +123,30 @@ export class PrimaryDirectory {
   attach(link: StreamLink): Promise<boolean> {
     link.send(this.#secretMessage());
     return this.streams.attach(link);
+  }
+
+  #makeFeed(database: Database): DirectoryFeed {
+    const logger = this.#logger;
+    const feed = new DirectoryFeed({
+      ...{ database, secret: this.#secret, logger },
+      // One that is not in force yet, or no more, tells whoever waits for it.
+      onFailure: (failure) => {
+        if (this.feed === feed) this.#record(failure);
+      },
+    });
+    return feed;
+  }
+
+  /** The feed has written the line. */
+  #record(failure: LbError | null): void {
+    const name = this.#url === null ? 'the embedded database' : 'PostgreSQL';
+    const why = failure === null ? '' : `: ${inWords(failure.message)}`;
+    const text = failure === null ? `${name} can be read again` : `${name} cannot be read${why}`;
+    const data = failure === null ? {} : { code: failure.code, reason: failure.message };
+    this.#events.record(
+      { kind: 'database', severity: failure === null ? 'info' : 'error', text, data },
+      { line: null },
+    );
   }
 
   #secretMessage(): PrimaryMessage {

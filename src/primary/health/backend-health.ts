@@ -4,6 +4,7 @@ import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { pathInData } from '../data-folder.ts';
+import type { EventLog } from '../events/event-log.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { WorkerLink } from '../workers/worker-link.ts';
 import { Ejections } from './ejections.ts';
@@ -20,6 +21,7 @@ interface BackendHealthOptions {
   links: () => WorkerLink[];
   /** Sends to all workers. */
   broadcast: (message: PrimaryMessage) => void;
+  events: Pick<EventLog, 'record'>;
   logger: Logger;
 }
 
@@ -38,7 +40,7 @@ export class BackendHealth {
 
   /** open restores what an earlier primary has left, and begins. firstProbes: as configure. */
   open(pools: Settings['pools']): { file: HealthFile; firstProbes: Promise<unknown> } {
-    const { database, logger, broadcast } = this.#options;
+    const { database, events, logger, broadcast } = this.#options;
     const { registry } = this;
     const file = new HealthFile({
       path: pathInData(database, 'health.json'),
@@ -47,7 +49,7 @@ export class BackendHealth {
     });
     this.#file = file;
     registry.restore(file.load());
-    tellHealth(registry, logger, broadcast, file);
+    tellHealth(registry, events, broadcast, file);
     return { file, firstProbes: this.configure(pools) };
   }
 

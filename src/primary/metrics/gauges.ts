@@ -53,10 +53,8 @@ export class PrimaryGauges {
 
   /** text is the answer to a scrape. */
   text(): Promise<string> {
-    const { collector, reloader, droppedLines } = this.#sources;
-    const dropped = droppedLines();
-    collector.count('sluice_application_log_dropped_lines_total', [], dropped - this.#countedDropped);
-    this.#countedDropped = dropped;
+    const { collector, reloader } = this.#sources;
+    this.countLostLines();
     this.#setWorkers();
     this.#setBackends();
     this.#setConfiguration();
@@ -64,6 +62,14 @@ export class PrimaryGauges {
     // Requests that ended after a reload may have been counted under names of the old configuration.
     collector.keepOnly(liveSeries(reloader.current.settings));
     return collector.text();
+  }
+
+  /** countLostLines brings the counter of lost lines of the log up to date with those of the primary. */
+  countLostLines(): void {
+    const { collector, droppedLines } = this.#sources;
+    const dropped = droppedLines();
+    collector.count('sluice_application_log_dropped_lines_total', [], dropped - this.#countedDropped);
+    this.#countedDropped = dropped;
   }
 
   /** countAdminRequest counts an answer of the admin port. */

@@ -59,6 +59,10 @@ class Family {
     return series.cells;
   }
 
+  get series(): Iterable<Readonly<Series>> {
+    return this.#series.values();
+  }
+
   clear(): void {
     this.#series.clear();
   }
@@ -153,6 +157,11 @@ export class MetricsCollector {
   /** keepOnly drops what the configuration no longer has; after a reload and before each answer to a scrape. */
   keepOnly(isLive: IsLive): void {
     for (const family of this.#families.values()) family.keepOnly(isLive);
+  }
+
+  /** seriesOf are the series of a metric, as they are now. */
+  seriesOf(name: MetricName): Iterable<Readonly<Series>> {
+    return this.#families.get(name)!.series;
   }
 
   /** text renders everything in the Prometheus text format; for /metrics. */

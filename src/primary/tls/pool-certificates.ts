@@ -4,34 +4,43 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { certificateWarnings } from '../../config/pem-files.ts';
-import { validityOf, WARN_EVERY_MS } from '../../config/validity.ts';
+import { type Validity, validityOf, WARN_EVERY_MS } from '../../config/validity.ts';
 import { systemClock } from '../../contract/clock.ts';
 import type { PoolSettings } from '../../contract/pool-settings.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
+import type { EventLog } from '../events/event-log.ts';
 
 type PoolTls = Pick<PoolSettings, 'name' | 'tls'>;
 
 const MS_PER_SEC = 1_000;
 
-/** poolExpiries are the seconds that Sluice's own certificate has left, for each pool that has one. */
+/** poolValidities are those of Sluice's own certificate, for each pool that has one. */
+export function poolValidities(pools: readonly PoolTls[]): [pool: string, validity: Validity][] {
+  return pools.flatMap(({ name, tls }): [string, Validity][] =>
+    tls?.cert ? [[name, validityOf(new X509Certificate(tls.cert.pem))]] : [],
+  );
+}
+
+/** poolExpiries are the seconds that they have left. */
 export function poolExpiries(
   pools: readonly PoolTls[],
   nowMs = systemClock.wallMs(),
 ): [pool: string, seconds: number][] {
-  return pools.flatMap(({ name, tls }): [string, number][] => {
-    if (!tls?.cert) return [];
-    const { notAfterMs } = validityOf(new X509Certificate(tls.cert.pem));
-    return [[name, (notAfterMs - nowMs) / MS_PER_SEC]];
-  });
+  return poolValidities(pools).map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
 }
 
 /** warnOfPoolsDaily logs those that end soon or are not valid. @param pools those in force; returns how to stop */
-export function warnOfPoolsDaily(pools: () => readonly PoolTls[], logger: Logger): () => void {
+export function warnOfPoolsDaily(
+  pools: () => readonly PoolTls[],
+  events: Pick<EventLog, 'record'>,
+): () => void {
   const warn = (): void => {
     for (const { name: pool, tls } of pools())
       for (const key of ['ca', 'cert'] as const)
-        for (const { message } of certificateWarnings([], tls?.[key] ?? null))
-          logger.warn({ pool, key }, message);
+        for (const { message } of certificateWarnings([], tls?.[key] ?? null)) {
+          const text = `pool ${pool}: ${message}`;
+          const about = { kind: 'certificate', severity: 'warning', subject: pool } as const;
+          events.record({ ...about, text, data: { pool, key } }, { line: message });
+        }
   };
   const timer = setInterval(warn, WARN_EVERY_MS).unref();
   return () => clearInterval(timer);

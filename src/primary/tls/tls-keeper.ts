@@ -13,8 +13,9 @@ import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { ListenSettings, ListenTlsSettings, Settings } from '../../contract/settings.ts';
 import type { TlsAddress, TlsMaterial } from '../../contract/tls.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
 import type { IssuedCertificate } from '../acme/certificate.ts';
+import type { EventLog } from '../events/event-log.ts';
+import { problemsText } from '../status/problems.ts';
 
 /** node takes one set of keys: a session whose ticket is older than the last change begins anew. */
 const ROTATE_EVERY_MS = 12 * 3_600_000;
@@ -34,7 +35,7 @@ interface ServedCertificate extends Validity {
 
 interface TlsKeeperOptions {
   settings: Settings;
-  logger: Logger;
+  events: Pick<EventLog, 'record'>;
   /** Called with everything after each change. */
   tell: (material: TlsMaterial) => void;
   /** For tests. */
@@ -107,9 +108,14 @@ export class TlsKeeper {
     this.#tell();
   }
 
-  /** expiries are the seconds that each certificate has left, by its first name; of two with one name the shorter time. */
+  /** validities are those of the certificates in force, by their first names; of two with one name the one that ends first. */
+  validities(): [name: string, validity: Validity][] {
+    return [...this.#inForce()];
+  }
+
+  /** expiries are the seconds that they have left. */
   expiries(nowMs = systemClock.wallMs()): [name: string, seconds: number][] {
-    return [...this.#inForce()].map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
+    return this.validities().map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
   }
 
   /** By first name; of two with one name the one that ends first. */
@@ -189,16 +195,20 @@ export class TlsKeeper {
   }
 
   #readFiles(isFirst: boolean): void {
-    const { logger } = this.#options;
+    const { events } = this.#options;
     const read = readAgain(this.#listen);
     this.isCurrent = 'listen' in read;
     if ('problems' in read) {
-      logger.error({ problems: read.problems }, 'changed certificates cannot be used, the old ones stay');
+      const { problems } = read;
+      const line = 'changed certificates cannot be used, the old ones stay';
+      const text = `${line}: ${problemsText(problems.map((message) => ({ line: null, path: null, message })))}`;
+      const data = { problems: problems.length, first: problems[0] ?? null };
+      events.record({ kind: 'certificate', severity: 'error', text, data }, { line, facts: { problems } });
       return;
     }
     if (isFirst && isDeepStrictEqual(read.listen, this.#listen)) return;
     this.#listen = read.listen;
-    logger.info('certificates were read again');
+    events.record({ kind: 'certificate', severity: 'info', text: 'certificates were read again' });
     this.#warn();
     this.#tell();
   }
@@ -209,16 +219,18 @@ export class TlsKeeper {
     for (const [name, served] of this.#inForce()) {
       const text = validityText(served, nowMs);
       if (text === null || issued?.every(({ chainPem }) => chainPem !== served.cert)) continue;
-      this.#options.logger.warn({ name }, text);
+      const about = { kind: 'certificate', severity: 'warning', subject: name, data: { name } } as const;
+      this.#options.events.record({ ...about, text: `${name}: ${text}` }, { line: text });
     }
   }
 
   #warn(): void {
-    const { logger } = this.#options;
     this.#warnOf(null);
     for (const { tls } of this.#listen) {
-      for (const { message } of certificateWarnings([], tls?.clientCa ?? null))
-        logger.warn({ clientCa: tls?.clientCa?.path }, message);
+      for (const { message: text } of certificateWarnings([], tls?.clientCa ?? null)) {
+        const data = { clientCa: tls?.clientCa?.path ?? null };
+        this.#options.events.record({ kind: 'certificate', severity: 'warning', text, data });
+      }
     }
   }
 }

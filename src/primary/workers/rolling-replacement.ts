@@ -4,13 +4,13 @@
  * tunnels are told to end. Only then comes the next, so that there is one process more than wanted at most. If a replacement does
  * not come up, the others stay as they are.
  */
-import { LbError } from '../../contract/errors.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
+import { LbError, toError } from '../../contract/errors.ts';
+import type { EventLog } from '../events/event-log.ts';
 import type { Fleet } from './fleet.ts';
 
 interface RollOptions {
   fleet: Fleet;
-  logger: Logger;
+  events: Pick<EventLog, 'record'>;
   /** false once the instance stops: nobody is replaced then. */
   isRunning: () => boolean;
   /** How long a replaced worker may take to finish. */
@@ -34,13 +34,16 @@ export function rollWorkers(options: RollOptions): Roll {
   begun.promise.catch(() => undefined);
   ended.then(begun.resolve, (error: unknown) => {
     begun.reject(error);
-    options.logger.error({ err: error }, 'the rolling replacement of workers has ended, the others stay');
+    const line = 'the rolling replacement of workers has ended, the others stay';
+    const err = toError(error);
+    const text = `${line}: ${err.message}`;
+    options.events.record({ kind: 'worker', severity: 'error', text, data: { err } }, { line });
   });
   return { begun: begun.promise, ended };
 }
 
 async function replaceAll(
-  { fleet, logger, isRunning, drainMs, marginMs }: RollOptions,
+  { fleet, events, isRunning, drainMs, marginMs }: RollOptions,
   onServing: () => void,
 ): Promise<void> {
   for (const wanted of fleet.slots.slice()) {
@@ -59,7 +62,12 @@ async function replaceAll(
     }
     const old = fleet.replace(next);
     const facts = { worker: next.index, workerPid: next.view().pid, oldPid: old?.view().pid ?? null };
-    logger.info(facts, 'worker replaced');
+    const subject = `worker ${next.index}`;
+    const text = `${subject} was replaced (pid ${facts.oldPid} by ${facts.workerPid})`;
+    events.record(
+      { kind: 'worker', severity: 'info', text, subject, data: facts },
+      { line: 'worker replaced' },
+    );
     onServing();
     if (old === undefined) continue;
     await old.shutDown({ type: 'drain', graceMs: 0, drainMs, patient: true }, drainMs + marginMs);

@@ -131,7 +131,7 @@ export class Supervisor {
     this.#rolling = true;
     const roll = rollWorkers({
       fleet: this.#fleet,
-      logger: this.#options.logger,
+      events: this.#options.events,
       isRunning: () => this.#phase === 'running',
       drainMs,
       marginMs: this.#timings.drainMarginMs,
@@ -193,10 +193,19 @@ export class Supervisor {
 
   #changed(slot: WorkerSlot): void {
     if (slot.state === 'serving') {
+      this.#recordServing(slot);
       this.#settleStart();
       if (this.#watchLoops) slot.reachableLink?.send({ type: 'watch-loop' });
     }
     this.#options.onStateChange?.(slot.view());
+  }
+
+  /** Without a line: the worker writes its own. */
+  #recordServing({ index, link }: WorkerSlot): void {
+    const [subject, workerPid] = [`worker ${index}`, link?.pid ?? 0];
+    const text = `${subject} serves (pid ${workerPid})`;
+    const data = { worker: index, workerPid };
+    this.#options.events.record({ kind: 'worker', severity: 'info', text, subject, data }, { line: null });
   }
 
   #settleStart(): void {
@@ -210,17 +219,22 @@ export class Supervisor {
 
   /** Logs a death and decides whether the slot starts again, and when. */
   #afterDeath(slot: WorkerSlot, { pid, exit, from, cameUp, uptimeMs, listenFailure }: WorkerDeath): void {
-    const { logger } = this.#options;
     const facts = { worker: slot.index, workerPid: pid, ...exit, state: from, uptimeMs };
+    const record = (severity: 'info' | 'error', line: string, more: object = {}): void => {
+      const subject = `worker ${slot.index}`;
+      const text = `${subject}: ${line} (${exit.signal ?? `exit code ${exit.code}`})`;
+      const data = { ...facts, ...more };
+      this.#options.events.record({ kind: 'worker', severity, text, subject, data }, { line });
+    };
     if (this.#phase !== 'running') {
-      logger.info(facts, 'worker ended');
+      record('info', 'worker ended');
       return;
     }
     const toldToGo = from === 'draining' && exit.code === 0;
     if (!this.#fleet.isWanted(slot)) {
       this.#fleet.forget(slot);
-      if (toldToGo) logger.info(facts, 'worker that is wanted no more ended');
-      else logger.error(facts, 'worker died, and is not started again');
+      if (toldToGo) record('info', 'worker that is wanted no more ended');
+      else record('error', 'worker died, and is not started again');
       return;
     }
     const { slots } = this.#fleet;
@@ -230,8 +244,8 @@ export class Supervisor {
       return;
     }
     const restartInMs = slot.backOff.delayMsAfter(cameUp, uptimeMs);
-    if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
-    else logger.error({ ...facts, restartInMs }, 'worker died');
+    if (toldToGo) record('info', 'worker ended, starting another', { restartInMs });
+    else record('error', 'worker died', { restartInMs });
     if (neverServed && slots.every(({ deathCount }) => deathCount >= MAX_FAILED_STARTS)) {
       const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
       this.#fail(new LbError('worker_gone', message));

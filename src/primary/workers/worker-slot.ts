@@ -21,6 +21,7 @@ import {
 } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../../infra/with-deadline.ts';
+import type { EventLog } from '../events/event-log.ts';
 import { BackOff } from './back-off.ts';
 import { type ForkOptions, forkWorker } from './fork-worker.ts';
 import { type WorkerExit, WorkerLink } from './worker-link.ts';
@@ -57,6 +58,7 @@ export interface WorkerView {
 /** What every worker needs; given to the supervisor. */
 export interface WorkerOptions extends ForkOptions {
   logger: Logger;
+  events: Pick<EventLog, 'record'>;
   /**
    * Sends a new worker its settings, backend states and clients; called once per process, after its hello. Broadcasts reach the
    * worker from this call on, so each snapshot should be read and sent in one turn of the loop. A rejection ends the worker.
@@ -132,9 +134,15 @@ export class WorkerSlot {
     this.#options = options;
   }
 
-  /** Made for each line: a child logger keeps the level of its birth, and a reload may change the level. */
-  get #logger(): Logger {
-    return this.#options.logger.child({ worker: this.index });
+  /** @param line of the log @param facts of it, beside the number */
+  #record(severity: 'warning' | 'error', line: string, facts: object): void {
+    const data = { worker: this.index, ...facts };
+    const reason = 'err' in facts && facts.err instanceof Error ? `: ${facts.err.message}` : '';
+    const text = `worker ${this.index}: ${line}${reason}`;
+    this.#options.events.record(
+      { kind: 'worker', severity, text, subject: `worker ${this.index}`, data },
+      { line },
+    );
   }
 
   get state(): WorkerState {
@@ -186,7 +194,7 @@ export class WorkerSlot {
       link = new WorkerLink(worker, this.index, this.#options.logger);
     } catch (thrown) {
       const error = toError(thrown);
-      this.#logger.error({ err: error }, 'worker could not be forked');
+      this.#record('error', 'worker could not be forked', { err: error });
       this.#tellDeath({ code: null, signal: null }, 'starting', null);
       return Promise.resolve(error.message);
     }
@@ -217,7 +225,7 @@ export class WorkerSlot {
     else link.kill();
     if (await atMost(link.exited, timeoutMs)) return true;
     if (link.alive && message.type === 'drain')
-      this.#logger.warn({ deadlineMs: timeoutMs }, 'worker did not drain in time, killing it');
+      this.#record('warning', 'worker did not drain in time, killing it', { deadlineMs: timeoutMs });
     link.kill();
     await atMost(link.exited, KILL_MS);
     return false;
@@ -237,13 +245,13 @@ export class WorkerSlot {
     const { silenceWarnMs, silenceKillMs } = this.#options.timings;
     const silentMs = Math.round(systemClock.monotonicMs() - now.heardAtMs);
     if (silentMs >= silenceKillMs) {
-      this.#logger.error({ silentMs }, 'worker is silent, killing it');
+      this.#record('error', 'worker is silent, killing it', { silentMs });
       now.link.kill();
       return false;
     }
     if (silentMs < silenceWarnMs || now.silenceLogged) return false;
     now.silenceLogged = true;
-    this.#logger.warn({ silentMs }, 'worker is silent');
+    this.#record('warning', 'worker is silent', { silentMs });
     return true;
   }
 
@@ -274,7 +282,7 @@ export class WorkerSlot {
       if (!link.alive || this.#state !== 'starting') return;
       const error = toError(thrown);
       now.failure = error.message;
-      this.#logger.error({ err: error }, 'worker did not start, killing it');
+      this.#record('error', 'worker did not start, killing it', { err: error });
       link.kill();
     }
   }

@@ -7,6 +7,7 @@ import { AcmeService } from '../../../src/primary/acme/acme-service.ts';
 import type { IssuedCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeFiles } from '../../../src/primary/acme/files.ts';
 import { AcmeTables } from '../../../src/primary/acme/tables.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { makeMigrated, openDatabase } from '../../postgres/support.ts';
 import { Authority } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
@@ -51,6 +52,7 @@ function makeService(t: TestContext, database: ConstructorParameters<typeof Acme
     onCertificates: (all) => {
       certificates = all;
     },
+    events: new EventLog(logger),
     logger,
   });
   t.after(() => service.close());

@@ -7,6 +7,7 @@ import { systemClock } from '../../../src/contract/clock.ts';
 import { readCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeFiles } from '../../../src/primary/acme/files.ts';
 import { HeldCertificates } from '../../../src/primary/acme/held-certificates.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { Authority } from '../../support/certificates.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { keepLog } from '../workers/fixtures/harness.ts';
@@ -32,6 +33,7 @@ function makeMachine(
     lookMs: 0,
     before: [],
     onChange: () => undefined,
+    events: new EventLog(logger),
     logger,
     ...more,
   });

@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 import type { AcmeChallenge } from '../../../src/contract/messages.ts';
 import type { IssuedCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeManager } from '../../../src/primary/acme/manager.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { startProxy } from '../../proxy/support.ts';
 import type { Authority } from '../../support/pebble.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -53,6 +54,7 @@ export function startManager(
     tellWorkers: options.tellWorkers,
     onChange: (certificates) => changes.push(certificates),
     onOrder: (result) => orders.push(result),
+    events: new EventLog(logger),
     logger,
     times: { firstPauseMs: 20, requestMs: 10_000, ...options.times },
   });

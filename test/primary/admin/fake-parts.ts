@@ -7,8 +7,11 @@ import type { BucketLimits, ClientRecord } from '../../../src/contract/clients.t
 import { LbError } from '../../../src/contract/errors.ts';
 import type { Settings } from '../../../src/contract/settings.ts';
 import type { AdminParts, Phase } from '../../../src/primary/admin/parts.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
-import type { ReloadOutcome } from '../../../src/primary/reloader.ts';
+import { MetricsCollector } from '../../../src/primary/metrics/metrics-collector.ts';
+import type { Reloader, ReloadOutcome } from '../../../src/primary/reloader.ts';
+import { StatusBoard } from '../../../src/primary/status/status-board.ts';
 import type { Roll } from '../../../src/primary/workers/rolling-replacement.ts';
 import type { ListedTunnel } from '../../../src/primary/workers/tunnel-list.ts';
 import { reportOf } from '../workers/fixtures/report.ts';
@@ -123,9 +126,14 @@ export class FakeApiKeys implements ApiKeyStore {
 }
 
 export interface FakeParts extends AdminParts {
+  events: EventLog;
+  board: StatusBoard;
+  collector: MetricsCollector;
   clients: FakeClients;
   apiKeys: FakeApiKeys;
   registry: HealthRegistry;
+  reloader: Pick<Reloader, 'current' | 'last' | 'look' | 'reload'>;
+  directory: AdminParts['directory'] & { feed: { loaded: boolean; failure: Error | null } };
   /** Set: every reset fails with it. */
   resetFailure: Error | null;
   /** How often a call waited for the workers. */
@@ -153,13 +161,19 @@ export function makeFakeParts(settings: Settings): FakeParts {
   const now: FakeParts['now'] = { phase: 'ready', serving: 2, storeConnected: true, databaseAway: false };
   const apiKeys = new FakeApiKeys(clients);
   const table = { get: () => null, longestRange: () => null };
-  const parts: FakeParts = {
+  const logLines: string[] = [];
+  const logger = pino({ level: 'info' }, { write: (line: string) => void logLines.push(line) });
+  const events = new EventLog(logger);
+  const collector = new MetricsCollector();
+  const parts: Omit<FakeParts, 'board'> = {
+    events,
+    collector,
     clients,
     apiKeys,
     registry,
     now,
     settings,
-    logLines: [],
+    logLines,
     counted: [],
     resets: [],
     told: 0,
@@ -173,7 +187,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
     roll: { begun: Promise.resolve(), ended: Promise.resolve() },
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
     state: () => JSON.stringify([[...clients.rows].sort(), registry.states(), parts.settings]),
-    logger: pino({ level: 'info' }, { write: (line: string) => void parts.logLines.push(line) }),
+    logger,
     directory: {
       clients,
       apiKeys,
@@ -186,6 +200,8 @@ export function makeFakeParts(settings: Settings): FakeParts {
         get degraded() {
           return now.databaseAway;
         },
+        loaded: true,
+        failure: null,
         table,
       },
     },
@@ -197,6 +213,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
       get current() {
         return { number: 1, settings: parts.settings, workerCount: 2, policyVersionUs: 1 };
       },
+      last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
       reload: () => parts.outcome(),
       look: () => parts.file(),
     },
@@ -249,7 +266,13 @@ export function makeFakeParts(settings: Settings): FakeParts {
     },
     phase: () => now.phase,
   };
-  return parts;
+  const board = new StatusBoard({
+    ...parts,
+    tls: { validities: () => [], isCurrent: true },
+    storeWorkers: () => 2,
+    countLostLines: () => undefined,
+  });
+  return Object.assign(parts, { board });
 }
 
 const FAKE_TUNNELS = 3;

@@ -58,6 +58,9 @@ test('pools are shown with the state of every backend', async (t) => {
     consecutivePasses: 0,
     consecutiveFailures: 0,
     inFlight: 0,
+    requestsPerSec: 0,
+    p99Ms: null,
+    share: null,
   };
   const down = {
     ...fresh,

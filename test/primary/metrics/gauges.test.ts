@@ -22,7 +22,7 @@ function gaugesOf(workers: () => ReturnType<typeof view>[]): PrimaryGauges {
     },
     registry: { states: () => [], panics: () => [] },
     reloader: {
-      last: { succeeded: true, tookMs: 0, successAtMs: 0 },
+      last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
       current: { number: 1, workerCount: 2, policyVersionUs: 1, settings: SETTINGS },
     },
     dataPath: { engine: 'wire', wire: 'handle' },

@@ -1,6 +1,7 @@
 /** The certificates in pools.*.tls. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { poolExpiries, warnOfPoolsDaily } from '../../../src/primary/tls/pool-certificates.ts';
 import { Authority } from '../../support/certificates.ts';
 import { backendTlsSettings, poolSettings } from '../../support/settings.ts';
@@ -24,7 +25,7 @@ test('the time that is left of the certificate in pools.*.tls.cert is known', ()
 test('once a day there is a warning of certificates of pools that end soon', (t) => {
   t.mock.timers.enable({ apis: ['setInterval', 'Date'], now: Date.now() });
   const { logger, lines } = keepLog();
-  const stop = warnOfPoolsDaily(() => pools, logger);
+  const stop = warnOfPoolsDaily(() => pools, new EventLog(logger));
   const said = (days: number) => {
     t.mock.timers.tick(days * DAY_MS);
     return lines.splice(0).map(({ pool, key, msg }) => [pool, key, String(msg).replace(/ on \S+Z/, '')]);

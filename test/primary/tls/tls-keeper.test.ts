@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { TlsMaterial } from '../../../src/contract/tls.ts';
 import type { Logger } from '../../../src/infra/logging/logger.ts';
 import { readCertificate } from '../../../src/primary/acme/certificate.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { TlsKeeper } from '../../../src/primary/tls/tls-keeper.ts';
 import { Authority, type IssueOptions } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
@@ -26,13 +27,13 @@ function start(tls: object | null, lookEveryMs?: number) {
   const told: TlsMaterial[] = [];
   const lines: string[] = [];
   const logger = {
-    info: (line: string) => lines.push(line),
+    info: (_facts: object, line: string) => lines.push(line),
     warn: (_facts: object, line: string) => lines.push(line),
     error: (_facts: object, line: string) => lines.push(line),
   } as unknown as Logger;
   const keeper = new TlsKeeper({
     settings: loaded.settings,
-    logger,
+    events: new EventLog(logger),
     tell: (material) => told.push(material),
     ...(lookEveryMs !== undefined && { lookEveryMs }),
   });

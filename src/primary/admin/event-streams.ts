@@ -1,0 +1,110 @@
+/**
+ * Answers that do not end: server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). A reader that does not
+ * read is cut once MAX_UNREAD_BYTES wait for it, so that it costs this much and no more.
+ */
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { FastifyReply } from 'fastify';
+import * as z from 'zod';
+import type { AdminApp } from './app.ts';
+import { HttpProblem } from './problems.ts';
+
+const MAX_UNREAD_BYTES = 1_048_576;
+/** Proxies and clients cut connections that are silent for a minute. */
+const HEARTBEAT_MS = 15_000;
+const HEARTBEAT = Buffer.from(': \n\n');
+
+const HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  // A proxy must not gather what it carries.
+  'x-accel-buffering': 'no',
+  // The close of the port would wait for a connection that may have another request.
+  connection: 'close',
+};
+
+/** eventText is one event. JSON has no line ends, whatever names are in it. */
+export function eventText(event: string, data: unknown, id?: number): string {
+  return `event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+}
+
+/** streamResponse describes the answer of a call with a stream. */
+export function streamResponse(description: string) {
+  return { 200: { description, content: { 'text/event-stream': { schema: z.string() } } } };
+}
+
+/** EventStream is one reader. */
+export class EventStream {
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  /** write sends text, or cuts a reader for whom too much waits. After the end it does nothing. */
+  write(text: string | Uint8Array): void {
+    const response = this.#response;
+    if (response.destroyed || response.writableEnded) return;
+    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
+    else response.write(text);
+  }
+
+  /** end ends the stream at once; what has not been read by then may be lost. */
+  end(): void {
+    if (this.#response.writableLength > 0) this.#response.destroy();
+    else this.#response.end();
+  }
+}
+
+/** EventStreams are the readers of one call. They end at once when the admin port closes, also for another primary. */
+export class EventStreams {
+  readonly #max: number;
+  readonly #open = new Set<EventStream>();
+  #heartbeat: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** @param max readers; further ones are refused */
+  constructor(app: AdminApp, max: number) {
+    this.#max = max;
+    app.addHook('preClose', async () => this.#close());
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /**
+   * open makes the answer a stream, which the caller writes to. Throws HttpProblem 503 where there are too many.
+   * @param onClosed called once, when the reader has gone or was cut
+   */
+  open(reply: FastifyReply, onClosed: () => void = () => undefined): EventStream {
+    if (this.#open.size >= this.#max || this.#closed)
+      throw new HttpProblem(503, `${this.#max} others read this already`);
+    const { raw } = reply.hijack();
+    const stream = new EventStream(raw);
+    this.#open.add(stream);
+    this.#heartbeat ??= setInterval(() => this.send(HEARTBEAT), HEARTBEAT_MS).unref();
+    raw.once('close', () => {
+      this.#open.delete(stream);
+      if (this.#open.size === 0) this.#stopHeartbeat();
+      onClosed();
+    });
+    raw.writeHead(200, { ...(reply.getHeaders() as OutgoingHttpHeaders), ...HEADERS });
+    raw.flushHeaders();
+    return stream;
+  }
+
+  /** send sends the same to all. */
+  send(text: string | Uint8Array): void {
+    for (const stream of this.#open) stream.write(text);
+  }
+
+  #stopHeartbeat(): void {
+    clearInterval(this.#heartbeat);
+    this.#heartbeat = undefined;
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#stopHeartbeat();
+    for (const stream of this.#open) stream.end();
+  }
+}

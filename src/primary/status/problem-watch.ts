@@ -1,0 +1,130 @@
+/** Looks once a second for what is wrong. What costs more than a look, it asks less often. */
+import { expiresWithin, validityText } from '../../config/validity.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { Problem } from '../../contract/status.ts';
+import type { EventLog } from '../events/event-log.ts';
+import type { HealthRegistry } from '../health/health-registry.ts';
+import type { MetricsCollector } from '../metrics/metrics-collector.ts';
+import type { Reloader } from '../reloader.ts';
+import { poolValidities } from '../tls/pool-certificates.ts';
+import type { TlsKeeper } from '../tls/tls-keeper.ts';
+import { type DegradedSources, degradedOf, workersWithoutStore } from './degraded.ts';
+import { findingsOf, LOST_LINES_MS, type ProblemFacts, ProblemTimes, RESTARTS_MS } from './problems.ts';
+
+export interface ProblemWatchSources extends DegradedSources {
+  collector: Pick<MetricsCollector, 'seriesOf'>;
+  directory: { feed: { degraded: boolean; loaded: boolean; failure: Error | null } };
+  registry: Pick<HealthRegistry, 'state' | 'panics'>;
+  reloader: Pick<Reloader, 'current' | 'last'>;
+  tls: Pick<TlsKeeper, 'validities' | 'isCurrent'>;
+  events: Pick<EventLog, 'entries' | 'onEvent'>;
+  /** See WorkerBriefing. */
+  storeWorkers: () => number | null;
+  /** Brings the counter of the primary's own lost log lines up to date. */
+  countLostLines: () => void;
+}
+
+/** To look at all certificates takes a millisecond. */
+const CERTIFICATES_MS = 60_000;
+const CERTIFICATE_ENDS_MS = 7 * 24 * 3_600_000;
+const LOST_LINES = [
+  'sluice_application_log_dropped_lines_total',
+  'sluice_access_log_dropped_lines_total',
+] as const;
+
+/** ProblemWatch is made by the StatusBoard. */
+export class ProblemWatch {
+  readonly #sources: ProblemWatchSources;
+  readonly #clock: Clock;
+  readonly #times = new ProblemTimes();
+  #certificates: ProblemFacts['certificates'] = [];
+  /** Monotonic. */
+  #certificatesDueMs = 0;
+  /** Lines that were lost so far; and those of the last minute, by when that was noticed (monotonic). */
+  #lostLines = 0;
+  #lostLately: { atMs: number; count: number }[] = [];
+  /** close ends it. */
+  readonly close: () => void;
+
+  constructor(sources: ProblemWatchSources, clock: Clock) {
+    this.#sources = sources;
+    this.#clock = clock;
+    this.close = sources.events.onEvent(({ kind }) => {
+      if (kind === 'certificate' || kind === 'reload') this.#certificatesDueMs = 0;
+    });
+  }
+
+  /** problems are those of now, errors first; called once a second. @param workers all slots */
+  problems(workers: ProblemFacts['workers']): Problem[] {
+    return this.#times.problemsOf(findingsOf(this.#facts(workers)), this.#clock.wallMs());
+  }
+
+  #facts(workers: ProblemFacts['workers']): ProblemFacts {
+    const { reloader, registry, directory, tls, storeWorkers } = this.#sources;
+    const { current, last } = reloader;
+    const { failure, loaded } = directory.feed;
+    return {
+      settings: current.settings,
+      stateOf: (pool, id) => registry.state(pool, id),
+      panics: registry.panics(),
+      degraded: degradedOf(this.#sources),
+      withoutStore: workersWithoutStore(this.#sources),
+      storeWorkers: storeWorkers(),
+      databaseFailure: failure?.message ?? null,
+      clientsLoaded: loaded,
+      refusedReload: last.succeeded ? null : { revision: current.number, problems: last.problems },
+      workers,
+      restarts: this.#restarts(),
+      certificates: this.#endingCertificates(),
+      certificatesCurrent: tls.isCurrent,
+      lostLines: this.#takeLostLines(),
+    };
+  }
+
+  /** How often each worker has died lately and was started again. */
+  #restarts(): Map<string, number> {
+    const fromMs = this.#clock.wallMs() - RESTARTS_MS;
+    const counts = new Map<string, number>();
+    for (const { kind, severity, subject, at, data } of this.#sources.events.entries) {
+      if (kind !== 'worker' || severity !== 'error' || subject === null) continue;
+      if (data.restartInMs === undefined || Date.parse(at) < fromMs) continue;
+      counts.set(subject, (counts.get(subject) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  #endingCertificates(): ProblemFacts['certificates'] {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs < this.#certificatesDueMs) return this.#certificates;
+    this.#certificatesDueMs = nowMs + CERTIFICATES_MS;
+    const { tls, reloader } = this.#sources;
+    const wallMs = this.#clock.wallMs();
+    const ofPools = poolValidities(reloader.current.settings.pools);
+    const all = [
+      ...tls.validities().map(([name, validity]) => ({ which: `the certificate of ${name}`, validity })),
+      ...ofPools.map(([pool, validity]) => ({ which: `the certificate of pools.${pool}.tls`, validity })),
+    ];
+    this.#certificates = all
+      .filter(({ validity }) => expiresWithin(validity, wallMs, CERTIFICATE_ENDS_MS))
+      .map(({ which, validity }) => ({
+        text: validityText(validity, wallMs, which) ?? which,
+        isOver: validity.notAfterMs <= wallMs,
+      }));
+    return this.#certificates;
+  }
+
+  /** Lines that were lost in the last minute. */
+  #takeLostLines(): number {
+    const nowMs = this.#clock.monotonicMs();
+    const { collector, countLostLines } = this.#sources;
+    countLostLines();
+    const total = LOST_LINES.flatMap((name) => [...collector.seriesOf(name)]).reduce(
+      (sum, { cells }) => sum + (cells[0] ?? 0),
+      0,
+    );
+    if (total > this.#lostLines) this.#lostLately.push({ atMs: nowMs, count: total - this.#lostLines });
+    this.#lostLines = total;
+    this.#lostLately = this.#lostLately.filter(({ atMs }) => nowMs - atMs < LOST_LINES_MS);
+    return this.#lostLately.reduce((sum, { count }) => sum + count, 0);
+  }
+}

@@ -1,0 +1,208 @@
+/** The board over real counters, with workers of the test. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { METRICS, type MetricName } from '../../../src/contract/metrics.ts';
+import { EventLog } from '../../../src/primary/events/event-log.ts';
+import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
+import { MetricsCollector } from '../../../src/primary/metrics/metrics-collector.ts';
+import { StatusBoard } from '../../../src/primary/status/status-board.ts';
+import { FakeTime } from '../../support/fake-time.ts';
+import { settingsOf } from '../admin/harness.ts';
+import { keepLog } from '../workers/fixtures/harness.ts';
+import { reportOf } from '../workers/fixtures/report.ts';
+
+const SETTINGS = settingsOf(`
+pools: { app: { backends: [{ url: "http://10.0.0.1", id: a }, { url: "http://10.0.0.2", id: b }] } }
+routes: [{ name: api, match: { path: /api/ }, pool: app }, { name: rest, pool: app }]
+rateLimit: { policies: { default: {} } }
+`);
+const CELLS: Partial<Record<MetricName, number>> = {
+  sluice_request_duration_seconds: 1,
+  sluice_upstream_duration_seconds: 1,
+};
+
+function start(t: TestContext, workerCount = 2) {
+  const time = new FakeTime();
+  const { logger } = keepLog();
+  const events = new EventLog(logger, time.clock);
+  const collector = new MetricsCollector();
+  const registry = new HealthRegistry();
+  registry.configure(SETTINGS.pools);
+  const workers = Array.from({ length: workerCount }, (_, index) => ({
+    ...{ index, wanted: true, state: 'serving' as const, pid: 100 + index, startedAtMs: 0, revision: 1 },
+    report: reportOf({}),
+  }));
+  const board = new StatusBoard(
+    {
+      ...{ collector, events, registry },
+      supervisor: {
+        workers: () => workers,
+        counts: () => ({ starting: 0, serving: workers.length, draining: 0, dead: 0 }),
+      },
+      directory: { feed: { degraded: false, loaded: true, failure: null } },
+      reloader: {
+        current: { number: 1, settings: SETTINGS, workerCount, policyVersionUs: 1 },
+        last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
+      },
+      store: { connection: null },
+      tls: { validities: () => [], isCurrent: true },
+      storeWorkers: () => workerCount,
+      countLostLines: () => undefined,
+      phase: () => 'ready',
+    },
+    time.clock,
+  );
+  t.after(() => board.close());
+  let index = 0;
+  /** Counts in a worker, and reports it. */
+  const report = (slot: number, counts: [MetricName, string[], number][], seconds = 0.004) => {
+    const worker = workers[slot]!;
+    const series = counts.map(([name, labels]) => {
+      index += 100;
+      return { index, name, labels };
+    });
+    const cells = counts.flatMap(([name, , count], i) => {
+      const at = series[i]!.index;
+      if (CELLS[name] === undefined) return [at, count];
+      const bucket = METRICS[name].bucketsSec.findIndex((bound) => seconds <= bound);
+      return [at + bucket, count];
+    });
+    collector.applyDelta(worker.pid, { series, cells });
+    board.reported(worker.pid);
+  };
+  return { board, time, workers, report, events };
+}
+
+const REQUESTS = 'sluice_requests_total';
+const ROUND: [MetricName, string[], number][] = [
+  [REQUESTS, ['api', 'GET', '200'], 80],
+  [REQUESTS, ['api', 'GET', '502'], 10],
+  [REQUESTS, ['rest', 'POST', 'grpc_14'], 5],
+  [REQUESTS, ['rest', 'GET', '429'], 5],
+  ['sluice_request_duration_seconds', ['api'], 90],
+  ['sluice_ratelimit_decisions_total', ['default', 'limited', 'store'], 5],
+  ['sluice_ratelimit_decisions_total', ['default', 'shadow', 'lease'], 7],
+  ['sluice_bytes_total', ['out'], 1_000],
+  ['sluice_upstream_requests_total', ['app', 'a', '200'], 75],
+  ['sluice_upstream_requests_total', ['app', 'b', '200'], 25],
+  ['sluice_upstream_duration_seconds', ['app', 'a'], 75],
+];
+
+test('rates are means of the samples, which hold one report of each worker', (t) => {
+  const { board, time, report, workers } = start(t);
+  let samples = 0;
+  board.onSample(() => samples++);
+  for (let second = 1; second <= 20; second++) {
+    time.nowMs = second * 1_000;
+    Object.assign(workers[0]!.report, {
+      requestsTotal: second * 100,
+      cpuSec: second * 0.5,
+      inFlight: 3,
+      connections: 9,
+    });
+    report(0, ROUND);
+    assert.equal(samples, second - 1, 'the other one has not reported');
+    report(1, ROUND);
+  }
+  assert.equal(samples, 20);
+  const { now, routes, policies, slowestRoute, workers: loads } = board.live();
+  assert.deepEqual(
+    [
+      now.requestsPerSec,
+      now.errorsPerSec,
+      now.limitedPerSec,
+      now.bytesOutPerSec,
+      now.inFlight,
+      now.connections,
+    ],
+    [200, 30, 10, 2_000, 3, 9],
+  );
+  assert.equal(now.p50Ms, 3.75, 'half of the bucket from 2.5 to 5 ms');
+  assert.deepEqual(
+    routes.map(({ route, requestsPerSec, errorsPerSec, p99Ms }) => [
+      route,
+      requestsPerSec,
+      errorsPerSec,
+      p99Ms,
+    ]),
+    [
+      ['api', 180, 20, 4.975],
+      ['rest', 20, 10, null],
+      ['_none', 0, 0, null],
+    ],
+  );
+  assert.deepEqual(slowestRoute, { route: 'api', p99Ms: 4.975 });
+  assert.deepEqual(policies[0], {
+    ...{ policy: 'default', allowedPerSec: 0, limitedPerSec: 10, shadowPerSec: 14, refusedPerSec: 0 },
+  });
+  assert.deepEqual(
+    loads.map(({ id, requestsPerSec, cpuRatio }) => [id, requestsPerSec, cpuRatio]),
+    [
+      [0, 100, 0.5],
+      [1, 0, 0],
+    ],
+  );
+  assert.deepEqual([board.backend('app', 'a').share, board.backend('app', 'b').share], [0.75, 0.25]);
+  assert.equal(board.backend('app', 'a').requestsPerSec, 150);
+  assert.equal(board.backend('none', 'a').share, null);
+  const { series, workers: histories } = board.history(2);
+  assert.deepEqual(series.requestsPerSec, [200, 200]);
+  assert.deepEqual(histories[0]?.cpuRatio, [0.5, 0.5]);
+});
+
+test('a worker that hangs delays a sample, and does not prevent it', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { board, time, report } = start(t);
+  let samples = 0;
+  board.onSample(() => samples++);
+  time.nowMs = 1_000;
+  report(0, ROUND);
+  assert.equal(samples, 0);
+  time.nowMs = 1_500;
+  t.mock.timers.tick(1_500);
+  assert.equal(samples, 1);
+  assert.deepEqual(board.history(1).series.errorsPerSec, [10]);
+});
+
+test('the history of a slot goes on with the worker that replaces another, whose CPU time begins anew', (t) => {
+  const { board, time, report, workers } = start(t, 1);
+  const worker = workers[0]!;
+  for (const [second, pid, cpuSec] of [
+    [1, 100, 40],
+    [2, 100, 40.5],
+    [3, 200, 0.25],
+    [4, 200, 0.5],
+  ] as const) {
+    time.nowMs = second * 1_000;
+    worker.pid = pid;
+    worker.report = reportOf({ cpuSec });
+    report(0, []);
+  }
+  assert.deepEqual(board.history(3).workers, [
+    { id: 0, cpuRatio: [0.5, 0.25, 0.25], residentBytes: [0, 0, 0], loopDelayMs: [0, 0, 0] },
+  ]);
+});
+
+test('workers that die again and again are a problem for ten minutes', (t) => {
+  const { board, time, report, events } = start(t, 1);
+  const die = () =>
+    events.record({
+      kind: 'worker',
+      severity: 'error',
+      text: 'died',
+      subject: 'worker 0',
+      data: { restartInMs: 0 },
+    });
+  const problems = () => {
+    report(0, []);
+    return board.live().problems.map(({ code }) => code);
+  };
+  die();
+  die();
+  assert.deepEqual(problems(), []);
+  time.nowMs = 500_000;
+  die();
+  assert.deepEqual(problems(), ['worker_restarts']);
+  time.nowMs = 601_000;
+  assert.deepEqual(problems(), []);
+});
