@@ -9,8 +9,8 @@ costs no worker anything, waits for none, and is at most one second old. A count
 one process (\`rate()\` and \`increase()\` know what to do). Label values come from the configuration or from closed sets, never from a client, a path or a host; after a reload the
 series of routes, pools, backends and policies that it removed go away, once the last request of the old configuration has ended.
 
-\`process_*\` and \`nodejs_*\` describe the primary process alone, which serves no request: memory and CPU time of the workers are in \`sluice_worker_resident_memory_bytes\` and
-\`sluice_worker_cpu_seconds_total\`. \`sluice_worker_busy_ratio\` shows a worker's load best; \`sluice_event_loop_delay_seconds\` is a maximum, which one slow turn raises.
+\`process_*\` and \`nodejs_*\` describe the primary process alone, which serves no request: those of the workers are in \`sluice_worker_*\`
+(memory, CPU time, garbage collection, descriptors). \`sluice_worker_busy_ratio\` shows a worker's load best; \`sluice_event_loop_delay_seconds\` is a maximum, which one slow turn raises.
 
 Of a histogram there are \`…_bucket\`, \`…_sum\` and \`…_count\`.
 `;

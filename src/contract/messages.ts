@@ -202,6 +202,13 @@ const WORKER_SHAPES = {
         /** CPU time of the process, user and system. */
         cpuSec: 'number',
         residentBytes: 'number',
+        heapUsedBytes: 'number',
+        heapLimitBytes: 'number',
+        /** Time for which the collection of garbage stopped the process, by kind. */
+        gcSec: { fields: { minor: 'number', major: 'number', incremental: 'number', weak: 'number' } },
+        /** Descriptors; 0: not counted yet. */
+        openFiles: 'number',
+        maxFiles: 'number',
         breakerOpen: 'boolean',
         /** Requests at each backend now. */
         backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },

@@ -86,6 +86,13 @@ const ROWS = {
   'counter sluice_worker_cpu_seconds_total worker':
     'CPU time of a worker process; its replacement begins at 0.',
   'gauge sluice_worker_resident_memory_bytes worker': 'Resident memory of a worker process.',
+  'gauge sluice_worker_heap_used_bytes worker':
+    "Objects in a worker's heap, those that nobody needs any more included.",
+  'gauge sluice_worker_heap_limit_bytes worker': "V8's limit of that heap; a worker that needs more dies.",
+  'counter sluice_worker_gc_seconds_total worker kind':
+    'Time for which the collection of garbage stopped a worker, by kind (minor, major, incremental, weak); its replacement begins at 0.',
+  'gauge sluice_worker_open_fds worker': 'File descriptors that a worker has open, connections included.',
+  'gauge sluice_worker_max_fds worker': 'The most that it may have open.',
   'counter sluice_worker_requests_total worker':
     'Requests that a worker has begun; its replacement begins at 0.',
   'gauge sluice_worker_connections worker': 'Client connections of a worker.',

@@ -1,10 +1,13 @@
 /** What a worker tells the primary of itself, once a second and at its end: its counters, its traffic, and what the process uses. */
 import { performance } from 'node:perf_hooks';
+import { getHeapStatistics } from 'node:v8';
 import { toError } from '../contract/errors.ts';
+import { countOpenFiles, openFileLimit } from '../infra/file-descriptors.ts';
 import type { LineWriter } from '../infra/logging/line-writer.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import type { DataPlane } from './data-plane.ts';
+import { GarbageWatch } from './garbage-watch.ts';
 import type { PrimaryLink } from './primary-link.ts';
 
 interface ReporterOptions {
@@ -19,6 +22,9 @@ interface ReporterOptions {
 /** Reporter is made once by the worker's main. */
 export class Reporter {
   readonly #options: ReporterOptions;
+  readonly #garbage = new GarbageWatch();
+  readonly #maxFiles = openFileLimit();
+  #openFiles = 0;
   #residentBytes = 0;
   #utilization = performance.eventLoopUtilization();
   #unsent = false;
@@ -51,11 +57,25 @@ export class Reporter {
     const before = this.#utilization;
     this.#utilization = performance.eventLoopUtilization();
     const { user, system } = process.cpuUsage();
+    const { used_heap_size: heapUsedBytes, heap_size_limit: heapLimitBytes } = getHeapStatistics();
+    this.#countFiles();
     return {
+      ...{ heapUsedBytes, heapLimitBytes, gcSec: { ...this.#garbage.seconds } },
+      ...{ openFiles: this.#openFiles, maxFiles: this.#maxFiles },
       busyRatio: performance.eventLoopUtilization(this.#utilization, before).utilization,
       cpuSec: (user + system) / 1e6,
       residentBytes: this.#readResidentBytes(),
     };
+  }
+
+  /** For the next report. Without a free descriptor an older kernel cannot tell: the last value stays. */
+  #countFiles(): void {
+    countOpenFiles().then(
+      (count) => {
+        this.#openFiles = count;
+      },
+      (thrown) => this.#options.log.logger.debug({ err: toError(thrown) }, 'descriptors cannot be counted'),
+    );
   }
 
   /** Without a free descriptor it cannot be read: the last value stays. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { ask, metricOf, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
 import { startSluice } from '../support/sluice.ts';
@@ -23,6 +24,12 @@ test('resource use is reported per worker, and counters begin at 0', async (t) =
     assert.ok(((await of('sluice_worker_resident_memory_bytes', { worker })) ?? 0) > 20 * 1024 * 1024);
     const busyRatio = (await of('sluice_worker_busy_ratio', { worker })) ?? -1;
     assert.ok(busyRatio >= 0 && busyRatio <= 1, `${busyRatio}`);
+    const heapBytes = (await of('sluice_worker_heap_used_bytes', { worker })) ?? 0;
+    assert.ok(
+      heapBytes > 2 ** 20 && heapBytes < ((await of('sluice_worker_heap_limit_bytes', { worker })) ?? 0),
+    );
+    for (const kind of ['minor', 'major', 'incremental', 'weak'])
+      assert.ok(((await of('sluice_worker_gc_seconds_total', { worker, kind })) ?? -1) >= 0, kind);
     assert.equal(await of('sluice_worker_connections', { worker }), 0);
     assert.equal(await of('sluice_worker_requests_total', { worker }), 0);
   }
@@ -40,11 +47,26 @@ test('resource use is reported per worker, and counters begin at 0', async (t) =
   }
   assert.ok(((await of('sluice_probes_total', { pool: 'app', result: 'pass' })) ?? 0) > 0);
   assert.ok(((await of('sluice_probe_duration_seconds', { pool: 'app' })) ?? 0) > 0);
+  const filesBefore = await waitFor(
+    'the descriptors',
+    async () => (await of('sluice_worker_open_fds')) || null,
+  );
+  assert.ok(filesBefore < ((await of('sluice_worker_max_fds', { worker: '0' })) ?? 0));
+  const idle = Array.from({ length: 20 }, () => connect(Number(new URL(sluice.proxyUrl).port), '127.0.0.1'));
+  t.after(() => {
+    for (const socket of idle) socket.destroy();
+  });
+  await waitFor(
+    'the descriptors of 20 connections',
+    async () => ((await of('sluice_worker_open_fds')) ?? 0) >= filesBefore + 20,
+  );
+  for (const socket of idle) socket.destroy();
+  await waitFor('their end', async () => (await of('sluice_worker_connections')) === 0);
   assert.equal((await ask(sluice.proxyUrl)).status, 200);
   await waitFor(
     'the connections to be counted',
     async () =>
-      (await of('sluice_connections_accepted_total')) === 1 &&
+      (await of('sluice_connections_accepted_total')) === 21 &&
       (await of('sluice_upstream_connect_seconds_bucket', { le: '10' })) === 1 &&
       (await of('sluice_worker_requests_total')) === 1,
   );

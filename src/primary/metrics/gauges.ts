@@ -33,6 +33,10 @@ const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] =
   ['sluice_worker_busy_ratio', (report) => report.busyRatio],
   ['sluice_worker_cpu_seconds_total', (report) => report.cpuSec],
   ['sluice_worker_resident_memory_bytes', (report) => report.residentBytes],
+  ['sluice_worker_heap_used_bytes', (report) => report.heapUsedBytes],
+  ['sluice_worker_heap_limit_bytes', (report) => report.heapLimitBytes],
+  ['sluice_worker_open_fds', (report) => report.openFiles],
+  ['sluice_worker_max_fds', (report) => report.maxFiles],
   ['sluice_worker_requests_total', (report) => report.requestsTotal],
   ['sluice_worker_connections', (report) => report.connections],
 ];
@@ -125,6 +129,10 @@ export class PrimaryGauges {
       const series = wanted.map(({ label, report }): SeriesValue => [[label], read(report)]);
       collector.replace(name, series);
     }
+    const collections = wanted.flatMap(({ label, report }) =>
+      Object.entries(report.gcSec).map(([kind, seconds]): SeriesValue => [[label, kind], seconds]),
+    );
+    collector.replace('sluice_worker_gc_seconds_total', collections);
     collector.replace(
       'sluice_connections_open',
       CONNECTION_PROTOCOLS.map((protocol): SeriesValue => {
