@@ -14,7 +14,7 @@ import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 26;
+export const PROTOCOL_VERSION = 27;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -141,6 +141,8 @@ const PRIMARY_SHAPES = {
   'no-more-connections': {},
   /** Start the thread that logs where this worker hangs, if it does; may come again. */
   'watch-loop': {},
+  /** The level of the application log until the next settings. */
+  'log-level': { level: 'string' as Typed<'string', LogSettings['level']> },
   /** The log file was moved away: open it anew. */
   'reopen-logs': {},
   /** patient: other workers serve, so that there is no hurry. */

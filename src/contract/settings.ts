@@ -146,8 +146,10 @@ export interface OverloadSettings {
   heapPercent: { soften: number; shed: number };
 }
 
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
 export interface LogSettings {
-  level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+  level: (typeof LOG_LEVELS)[number];
   format: 'json' | 'pretty';
   /** Path of the file of both logs; null: standard output. */
   file: string | null;

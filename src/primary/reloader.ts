@@ -7,7 +7,7 @@ import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
-import type { Settings } from '../contract/settings.ts';
+import { LOG_LEVELS, type LogSettings, type Settings } from '../contract/settings.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
@@ -104,6 +104,25 @@ export class Reloader {
     if ('problems' in loaded) return { path, loaded: null, problems: loaded.problems };
     const frozen = changedRestartKeys(this.current.settings, loaded.settings);
     return { path, loaded, problems: frozen.map(needsRestart) };
+  }
+
+  /**
+   * setLogLevel changes the level of the application log in all processes until the next reload; for the admin API. The line about it
+   * is written under the more talkative of both levels.
+   * @param by who asked for it
+   */
+  setLogLevel(level: LogSettings['level'], by: object): void {
+    const { briefing, log } = this.#options;
+    const { settings } = this.current;
+    const before = settings.log.level;
+    const say = () =>
+      log.logger.warn({ ...by, logLevel: level, before }, 'the log level is changed until the next reload');
+    const isQuieter = LOG_LEVELS.indexOf(level) > LOG_LEVELS.indexOf(before);
+    if (isQuieter) say();
+    log.logger.level = level;
+    if (!isQuieter) say();
+    this.current = { ...this.current, settings: { ...settings, log: { ...settings.log, level } } };
+    briefing.tellLogLevel(this.current);
   }
 
   async #reloadOnce(): Promise<ReloadOutcome> {

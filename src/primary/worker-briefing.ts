@@ -110,6 +110,13 @@ export class WorkerBriefing {
     await Promise.allSettled(told);
   }
 
+  /** tellLogLevel changes the level of every worker. @param revision that in force, with this level: workers that start get it */
+  tellLogLevel(revision: Revision): void {
+    this.#revision = revision;
+    const { level } = revision.settings.log;
+    for (const link of this.#briefed) link.send({ type: 'log-level', level });
+  }
+
   /** tellTls replaces certificates and ticket keys in every worker. A revision that is applied next comes after them. */
   tellTls(material: TlsMaterial): void {
     this.#tls = material;

@@ -148,6 +148,10 @@ class WorkerMain {
       case 'watch-loop':
         this.#loopWatch ??= new LoopWatch(this.#place.workerIndex, this.#logOutput, this.#logger);
         break;
+      case 'log-level':
+        // Behind settings, which have a level of their own.
+        this.#next(() => this.#configureLog({ ...this.#logOutput, level: message.level }));
+        break;
       case 'reopen-logs':
         this.#log.reopen();
         break;

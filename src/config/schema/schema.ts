@@ -3,6 +3,7 @@
  * `rateLimit` and `redis` have files of their own.
  */
 import type { z } from 'zod';
+import { LOG_LEVELS } from '../../contract/settings.ts';
 import { acmeSchema } from './acme.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import * as Key from './fields.ts';
@@ -148,8 +149,8 @@ export const configSchema = Key.block('', {
   }).prefault({}),
   log: Key.block('Logs.', {
     level: Key.choice(
-      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-      'Least severe line that is written.',
+      LOG_LEVELS,
+      'Least severe line that is written. A call [changes it](operating.md#the-log-level) until the next reload.',
     ).prefault('info'),
     format: Key.choice(['json', 'pretty'], 'Form of both logs, the access lines included.', ['ecs']),
     file: Key.textOrNone(

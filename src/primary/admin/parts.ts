@@ -28,7 +28,7 @@ export interface AdminParts {
   };
   registry: Pick<HealthRegistry, 'state' | 'setEnabled'>;
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
-  reloader: Pick<Reloader, 'current' | 'reload' | 'look'>;
+  reloader: Pick<Reloader, 'current' | 'reload' | 'look' | 'setLogLevel'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
   buckets: Pick<OperatorBuckets, 'of' | 'reset'>;
   store: { connection: { ready: boolean } | null };

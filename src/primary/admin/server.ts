@@ -19,6 +19,7 @@ import { registerEvents } from './events.ts';
 import { registerExplain } from './explain.ts';
 import { registerKeys } from './keys.ts';
 import { closeWithin, listen } from './listening.ts';
+import { registerLogLevel } from './log-level.ts';
 import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
@@ -75,6 +76,7 @@ export async function startAdminServer(
   registerConfig(app, parts);
   registerExplain(app, parts);
   registerDashboard(app, settings.token !== null);
+  registerLogLevel(app, parts);
   return { url: await listen(app, settings), close: () => closeWithin(app, closeMs) };
 }
 

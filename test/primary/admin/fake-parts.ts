@@ -132,7 +132,7 @@ export interface FakeParts extends AdminParts {
   clients: FakeClients;
   apiKeys: FakeApiKeys;
   registry: HealthRegistry;
-  reloader: Pick<Reloader, 'current' | 'last' | 'look' | 'reload'>;
+  reloader: Pick<Reloader, 'current' | 'last' | 'look' | 'reload' | 'setLogLevel'>;
   directory: AdminParts['directory'] & { feed: { loaded: boolean; failure: Error | null } };
   /** Set: every reset fails with it. */
   resetFailure: Error | null;
@@ -216,6 +216,9 @@ export function makeFakeParts(settings: Settings): FakeParts {
       last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
       reload: () => parts.outcome(),
       look: () => parts.file(),
+      setLogLevel: (level) => {
+        parts.settings = { ...parts.settings, log: { ...parts.settings.log, level } };
+      },
     },
     gauges: {
       text: () => parts.metrics(),

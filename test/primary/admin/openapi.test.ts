@@ -37,6 +37,8 @@ const ROUTES = [
   'GET /api/v1/config',
   'GET /api/v1/config/diff',
   'POST /api/v1/config/check',
+  'GET /api/v1/log-level',
+  'PUT /api/v1/log-level',
 ];
 
 const METHODS = new Set(['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace']);
