@@ -150,7 +150,7 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 
 export interface LogSettings {
   level: (typeof LOG_LEVELS)[number];
-  format: 'json' | 'pretty';
+  format: 'json' | 'pretty' | 'ecs';
   /** Path of the file of both logs; null: standard output. */
   file: string | null;
   /** sample: share of requests that get a line, 0…1. */

@@ -34,8 +34,8 @@ export function sayReady(
   facts: { addresses: string[]; admin: string; workers: number },
   { wire, engine }: DataPath,
 ): void {
-  if (format === 'pretty' || file !== null) logger.info(facts, 'ready');
-  // JSON on standard output, whatever `log` says: programs wait for this line.
+  if (format !== 'json' || file !== null) logger.info(facts, 'ready');
+  // This JSON on standard output, whatever `log` says: programs wait for this line.
   new LineWriter(APPLICATION_LINES).write(
     boundedLine(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`),
   );

@@ -6,7 +6,7 @@ import { areBusy } from '../balance/backend.ts';
 import type { Downstream } from '../contract/downstream.ts';
 import { KeptBody, mayGather } from '../upstream/kept-body.ts';
 import type { UpstreamRequest } from '../upstream/upstream-request.ts';
-import type { AccessRecord } from './access-log.ts';
+import type { AccessRecord } from './access-record.ts';
 import type { Admission } from './admission.ts';
 import { backendLines, traceOf } from './forwarded-headers.ts';
 import type { PlannedPool } from './plan-pool.ts';

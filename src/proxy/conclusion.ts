@@ -1,5 +1,5 @@
 /** What is left of a request at its end: its counts and its access line. */
-import { type AccessRecord, accessLine, isSampled, loggedPath, protocolOf } from './access-log.ts';
+import { type AccessRecord, isSampled, loggedPath, protocolOf } from './access-record.ts';
 import type { Admission } from './admission.ts';
 import type { Attempts } from './attempts.ts';
 import type { DateCache } from './date-cache.ts';
@@ -57,5 +57,5 @@ export function writeLine(
 ): void {
   if (!isSampled(plan.accessLog)) return;
   record.time = dates.isoTime();
-  accessLog.write(accessLine(record));
+  accessLog.write(plan.accessLine(record));
 }

@@ -2,7 +2,7 @@
 import type { Outcome } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { AccessRecord } from './access-log.ts';
+import type { AccessRecord } from './access-record.ts';
 import { grpcMessage, grpcStatusOf, grpcTimeoutMs, statusInLines, statusInTrailers } from './grpc.ts';
 
 /** GrpcCall is made by the transaction of a call, and hears from it. */

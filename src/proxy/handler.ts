@@ -4,7 +4,7 @@ import type { Downstream } from '../contract/downstream.ts';
 import type { ExplainQuery, Explanation } from '../contract/explain.ts';
 import { OUTCOMES, type Reason } from '../contract/outcomes.ts';
 import { CallerRates } from '../limit/caller/caller-rates.ts';
-import { AccessRecord } from './access-log.ts';
+import { AccessRecord } from './access-record.ts';
 import { conclude, writeLine } from './conclusion.ts';
 import { DateCache } from './date-cache.ts';
 import { explain } from './explain/explain.ts';

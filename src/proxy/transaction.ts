@@ -20,7 +20,7 @@ import { withoutTrailer } from '../http1/chunk-writing.ts';
 import { charge } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
-import { AccessRecord } from './access-log.ts';
+import { AccessRecord } from './access-record.ts';
 import { Admission, KEY_AUTHORIZATION_LINES } from './admission.ts';
 import { Attempts, type AttemptsOwner } from './attempts.ts';
 import { backendRequestOf } from './backend-request.ts';

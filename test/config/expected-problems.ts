@@ -46,7 +46,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'bad-log.yaml': [
     ':1: log.level: must be one of trace, debug, info, warn, error, fatal, silent',
-    ':1: log.format: must be one of json, pretty',
+    ':1: log.format: must be one of json, pretty, ecs',
     ':1: log.file: must be text',
     ':1: log.access.sample: must be a number from 0 to 1',
     ':2: watch: must be true or false',
@@ -272,8 +272,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':3: acme.directory: is missing',
     ':3: acme.agreeToTerms: is missing',
     ':8: pools.app.proxyProtocol: must be one of off, v1, v2',
-    ':9: log.format: ecs is not supported in this version',
-    ':10: tracing: not supported in this version',
+    ':9: tracing: not supported in this version',
   ],
   'own-address.yaml': [
     ':8: pools.app.backends[0].url: is Sluice itself (listen[0])',

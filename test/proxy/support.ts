@@ -21,7 +21,7 @@ import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
-import type { AccessRecord } from '../../src/proxy/access-log.ts';
+import type { AccessRecord } from '../../src/proxy/access-record.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';

@@ -69,6 +69,11 @@ test('B37: a reload changes form and file of both logs at once, and refuses a fi
   await waitFor('a line for people', () =>
     linesOf(file).some((line) => /INFO: GET .*\/pretty 200/.test(line)),
   );
+  assert.equal((await reload({ file, format: 'ecs' })).status, 200);
+  await ask(`${sluice.proxyUrl}/ecs`);
+  const hasLine = (pattern: RegExp) => linesOf(file).some((line) => pattern.test(line));
+  await waitFor('a line of the Elastic Common Schema', () => hasLine(/^{"@timestamp".*"url.path":"\/ecs"/));
+  assert.ok(hasLine(/^{"@timestamp".*"message":"reloaded".*"sluice":{"revision":4}}$/));
   const refused = await reload({ file: join(folder, 'missing', 'sluice.log') });
   assert.equal(refused.status, 422);
   assert.match(JSON.stringify(refused.body), /"log\.file".*ENOENT/);

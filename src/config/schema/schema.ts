@@ -152,7 +152,10 @@ export const configSchema = Key.block('', {
       LOG_LEVELS,
       'Least severe line that is written. A call [changes it](operating.md#the-log-level) until the next reload.',
     ).prefault('info'),
-    format: Key.choice(['json', 'pretty'], 'Form of both logs, the access lines included.', ['ecs']),
+    format: Key.choice(
+      ['json', 'pretty', 'ecs'],
+      'Form of both logs, the access lines included: JSON, plain text for people, or JSON with the names of the [Elastic Common Schema](operating.md#elastic-common-schema) (since 0.8).',
+    ),
     file: Key.textOrNone(
       'path',
       'Both logs go to this file (0640, appended to) in place of standard output; SIGUSR1 [reopens it](operating.md#the-log-file).',

@@ -2,6 +2,7 @@
 import { type Logger as PinoLogger, pino } from 'pino';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { LogSettings } from '../../contract/settings.ts';
+import { ecsLine } from './ecs.ts';
 import { LINE_BYTES, UTF8_BYTES } from './line-sink.ts';
 import { APPLICATION_LINES, LineWriter } from './line-writer.ts';
 import { prettyLine } from './pretty.ts';
@@ -22,13 +23,23 @@ export function makeLogger(
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: describeError },
   };
+  const shape = shapeOf(format, true);
   let lines = out;
   const write = (line: string): void => {
     lines ??= new LineWriter(APPLICATION_LINES);
     const bounded = boundedLine(line);
-    lines.write(format === 'pretty' ? prettyLine(bounded, true) : bounded);
+    lines.write(shape === null ? bounded : shape(bounded));
   };
   return pino(options, { write });
+}
+
+/**
+ * shapeOf is what a format makes of the lines of the application log; null: they stay as they are.
+ * @param toStdout they may go to a terminal, which has colours
+ */
+export function shapeOf(format: LogSettings['format'], toStdout: boolean): ((line: string) => string) | null {
+  if (format === 'json') return null;
+  return format === 'pretty' ? (line) => prettyLine(line, toStdout) : (line) => boundedLine(ecsLine(line));
 }
 
 /** An expected error is logged without its stack, which would bury the sentence. */

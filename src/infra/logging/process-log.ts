@@ -3,8 +3,7 @@ import { LbError, toError } from '../../contract/errors.ts';
 import type { LogSettings } from '../../contract/settings.ts';
 import { type LineSink, openFileSink, openStdoutSink } from './line-sink.ts';
 import { APPLICATION_LINES, LineWriter } from './line-writer.ts';
-import { type Logger, makeLogger, warnInto } from './logger.ts';
-import { prettyLine } from './pretty.ts';
+import { type Logger, makeLogger, shapeOf, warnInto } from './logger.ts';
 
 export type LogOutput = Pick<LogSettings, 'level' | 'format' | 'file'>;
 
@@ -42,9 +41,10 @@ export class ProcessLog {
     if (file !== this.#file) this.#open(file);
     this.#file = file;
     this.logger.level = level;
-    const isTerminal = file === null;
-    const shape = format === 'pretty' ? (line: string) => prettyLine(line, isTerminal) : null;
-    for (const writer of Object.values(this.#writers)) writer.shape = shape;
+    const shape = shapeOf(format, file === null);
+    // Access lines of `ecs` come as such (src/proxy): to make a line of another one costs ten times as much.
+    for (const [kind, writer] of Object.entries(this.#writers))
+      writer.shape = format === 'ecs' && kind === 'access' ? null : shape;
   }
 
   /** useIfPossible is configure for a process that lives on with the log that it has: a failure is logged there. */

@@ -16,7 +16,7 @@ import type { Reason } from '../../contract/outcomes.ts';
 import type { Wire } from '../../contract/wire.ts';
 import { NOWHERE, type Placed } from '../../infra/placed-list.ts';
 import type { BodyBuffers } from '../../memory/body-buffers.ts';
-import type { AccessRecord } from '../access-log.ts';
+import type { AccessRecord } from '../access-record.ts';
 import { TunnelSide } from './tunnel-side.ts';
 import { isWebSocket } from './websocket.ts';
 

@@ -6,7 +6,7 @@ import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { LINE_BYTES } from '../../infra/logging/line-sink.ts';
 import { PlacedList } from '../../infra/placed-list.ts';
 import { processBodyBuffers } from '../../memory/body-buffers.ts';
-import type { AccessRecord } from '../access-log.ts';
+import type { AccessRecord } from '../access-record.ts';
 import type { Plan } from '../plan.ts';
 import type { TrafficStats } from '../request-stats.ts';
 import { Tunnel, type TunnelOwner, type TunnelStart } from './tunnel.ts';

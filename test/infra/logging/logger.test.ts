@@ -134,3 +134,29 @@ test('a fatal line does not block: the process may have requests in flight', (t)
   assert.ok(performance.now() - startMs < 1_900, 'at the exit it does, with a deadline');
   assert.equal(out.droppedCount, 1);
 });
+
+test('ecs: names of the Elastic Common Schema, and all others below `sluice`', () => {
+  const { logger, lines } = makeLog('ecs');
+  logger.warn({ pool: 'app', host: 'a', requestId: 'r-1', peer: '::1' }, 'backend state changed');
+  logger.error({ err: new TypeError('a fault') }, 'failed');
+  logger.error({ err: new LbError('listen_failed', 'no port'), stack: 'x'.repeat(9_000) }, 'cannot serve');
+  const [changed, failed, expected] = lines.map((line) => JSON.parse(line));
+  assert.deepEqual(Object.keys(changed).slice(0, 3), ['@timestamp', 'log.level', 'message']);
+  assert.match(changed['@timestamp'], /^\d{4}-\d\d-\d\dT.+Z$/);
+  const { '@timestamp': _, ...rest } = changed;
+  assert.deepEqual(rest, {
+    'log.level': 'warn',
+    message: 'backend state changed',
+    'ecs.version': '8.17.0',
+    'service.name': 'sluice',
+    'event.dataset': 'sluice.log',
+    'process.pid': process.pid,
+    'http.request.id': 'r-1',
+    'client.address': '::1',
+    sluice: { worker: 3, pool: 'app', host: 'a' },
+  });
+  assert.deepEqual([failed['error.type'], failed['error.message']], ['TypeError', 'a fault']);
+  assert.match(failed['error.stack_trace'], /TypeError: a fault\n +at /);
+  assert.deepEqual([expected['error.code'], expected['error.stack_trace']], ['listen_failed', undefined]);
+  assert.ok(lines.every((line) => Buffer.byteLength(line) <= 4_001));
+});

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Backend } from '../../../src/balance/backend.ts';
 import { CHUNKED_BODY, NO_BODY, RequestHead } from '../../../src/contract/request-head.ts';
 import type { KnownAddress } from '../../../src/limit/caller/identity.ts';
-import { AccessRecord } from '../../../src/proxy/access-log.ts';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { Admission } from '../../../src/proxy/admission.ts';
 import { backendRequestOf } from '../../../src/proxy/backend-request.ts';
 import { RequestIds } from '../../../src/proxy/request-id.ts';

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LINE_BYTES } from '../../../src/infra/logging/line-sink.ts';
-import { type AccessRecord, accessLine } from '../../../src/proxy/access-log.ts';
+import { accessLine } from '../../../src/proxy/access-log.ts';
+import type { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { ecsAccessLine } from '../../../src/proxy/ecs-access-line.ts';
 
 const RECORD: AccessRecord = {
   time: '2026-01-02T03:04:05.678Z',
@@ -49,12 +51,14 @@ test('B36: whatever clients send, a line is valid JSON, one line and at most 4,0
   });
   fc.assert(
     fc.property(text, text, text, (path, userAgent, other) => {
-      const line = accessLine({ ...RECORD, path, userAgent, host: other, route: other, backend: other });
-      assert.ok(Buffer.byteLength(line) <= LINE_BYTES + 1, `${Buffer.byteLength(line)} bytes`);
-      assert.equal(line.indexOf('\n'), line.length - 1);
-      const parsed: AccessRecord = JSON.parse(line);
-      assert.ok(path.startsWith(parsed.path ?? '-'));
-      assert.ok(userAgent.startsWith(parsed.userAgent ?? '-'));
+      const record = { ...RECORD, path, userAgent, host: other, route: other, backend: other };
+      const [parsed, ecs] = [accessLine(record), ecsAccessLine(record)].map((line) => {
+        assert.ok(Buffer.byteLength(line) <= LINE_BYTES + 1, `${Buffer.byteLength(line)} bytes`);
+        assert.equal(line.indexOf('\n'), line.length - 1);
+        return JSON.parse(line);
+      });
+      assert.ok(path.startsWith(parsed.path) && path.startsWith(ecs['url.path']));
+      assert.ok(userAgent.startsWith(parsed.userAgent) && userAgent.startsWith(ecs['user_agent.original']));
     }),
     { numRuns: 300 },
   );
@@ -94,6 +98,23 @@ test('B36: a line contains nothing of the requests before it', () => {
     fc.property(fc.array(record, { minLength: 2 }), (records) => {
       for (const each of records) {
         const { totalMs, upstreamMs, queueMs, limiterMs } = each;
+        const ecs = JSON.parse(ecsAccessLine(each));
+        assert.deepEqual(
+          [
+            ecs['http.request.method'],
+            ecs.message,
+            ecs['sluice.policies'],
+            ecs['event.duration'],
+            ecs['url.domain'],
+          ],
+          [
+            each.method,
+            `${each.method ?? '-'} ${each.status} ${each.reason}`,
+            each.policies,
+            Math.round(totalMs * 1000) * 1000,
+            each.host,
+          ],
+        );
         assert.deepEqual(JSON.parse(accessLine(each)), {
           ...each,
           totalMs: rounded(totalMs),
@@ -105,4 +126,67 @@ test('B36: a line contains nothing of the requests before it', () => {
     }),
     { numRuns: 300 },
   );
+});
+
+test('B36: log.format ecs: every field has its name of the Elastic Common Schema', () => {
+  const record = {
+    ...RECORD,
+    host: 'shop.example:8443',
+    userAgent: 'curl/8',
+    policies: ['day'],
+    upstreamMs: 1.2,
+  };
+  assert.deepEqual(JSON.parse(ecsAccessLine({ ...record, traceId: 'ab', clientId: 'acme', backend: 'b1' })), {
+    '@timestamp': RECORD.time,
+    'log.level': 'info',
+    'http.request.id': 'r-1',
+    'trace.id': 'ab',
+    'client.address': '127.0.0.1',
+    'client.ip': '127.0.0.1',
+    'client.user.id': 'acme',
+    'http.request.method': 'GET',
+    'http.version': '1.1',
+    'network.protocol': 'http',
+    'url.domain': 'shop.example',
+    'url.port': 8443,
+    'url.path': '/x',
+    message: 'GET 200 ok',
+    'http.response.status_code': 200,
+    'sluice.grpc_status': null,
+    'event.reason': 'ok',
+    'event.outcome': 'success',
+    'http.request.body.bytes': 0,
+    'http.response.body.bytes': 5,
+    'event.duration': 1_235_000,
+    'sluice.upstream_ms': 1.2,
+    'sluice.queue_ms': null,
+    'sluice.limiter_ms': null,
+    'sluice.backend': 'b1',
+    'sluice.attempts': 0,
+    'sluice.route': null,
+    'sluice.policies': ['day'],
+    'user_agent.original': 'curl/8',
+    'service.name': 'sluice',
+    'event.dataset': 'sluice.access',
+    'ecs.version': '8.17.0',
+  });
+  // A caller without an address, a name of its own as a literal, and what is not HTTP/1.1.
+  const other = { ...RECORD, clientIp: 'unix:', host: '[::1]', status: 502, totalMs: 0 };
+  const lines = ['h2', 'websocket', null].map((protocol) =>
+    JSON.parse(ecsAccessLine({ ...other, protocol })),
+  );
+  assert.deepEqual(
+    lines.map((line) => [
+      line['http.version'],
+      line['network.protocol'],
+      line['client.ip'],
+      line['url.domain'],
+    ]),
+    [
+      ['2', 'http', null, '[::1]'],
+      [null, 'websocket', null, '[::1]'],
+      [null, 'http', null, '[::1]'],
+    ],
+  );
+  assert.deepEqual([lines[0]['event.outcome'], lines[0]['event.duration']], ['failure', 0]);
 });
