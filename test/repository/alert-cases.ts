@@ -1,0 +1,197 @@
+/** What makes each alert of config/prometheus/alerts.yml fire, and what does not. */
+
+/** Values of series in promtool's notation, one per minute, without the labels that all have. */
+type SeriesOfCase = Record<string, string>;
+
+export interface AlertCase {
+  fires: SeriesOfCase;
+  quiet: SeriesOfCase;
+  /** Minutes after the first value. */
+  at: number;
+  /** Labels besides `severity`, `job` and `instance`. */
+  labels?: Record<string, string>;
+  /** Where it says INSTANCE, the alert has the instance. */
+  summary: string;
+}
+
+const REQUESTS = (code: string) => `sluice_requests_total{route="api",method="GET",code="${code}"}`;
+const ATTEMPTS = (code: string) => `sluice_upstream_requests_total{pool="app",backend="b1",code="${code}"}`;
+const DURATIONS = (le: string) => `sluice_request_duration_seconds_bucket{route="api",le="${le}"}`;
+const DECISIONS = (result: string) =>
+  `sluice_ratelimit_decisions_total{policy="default",result="${result}",source="store"}`;
+const backend = { pool: 'app', backend: 'b1' };
+const BACKEND = 'pool="app",backend="b1"';
+const worker = { worker: '0' };
+
+/** A gauge that has one value, or another, for twenty minutes. */
+function gauge(name: string, bad: number, good: number): Pick<AlertCase, 'fires' | 'quiet' | 'at'> {
+  return { fires: { [name]: `${bad}x20` }, quiet: { [name]: `${good}x20` }, at: 15 };
+}
+
+/** Of one request per second and nine others, or of a hundredth of them. */
+function tenth(failed: string, others: string): Pick<AlertCase, 'fires' | 'quiet' | 'at'> {
+  const rest = { [others]: '0+540x20' };
+  return { fires: { [failed]: '0+60x20', ...rest }, quiet: { [failed]: '0+6x20', ...rest }, at: 15 };
+}
+
+export const ALERT_CASES: Record<string, AlertCase> = {
+  SluiceDown: { ...gauge('up', 0, 1), summary: 'INSTANCE cannot be scraped' },
+  SluiceNoWorker: {
+    ...gauge('sluice_workers{state="serving"}', 0, 2),
+    labels: { state: 'serving' },
+    summary: 'No worker of INSTANCE serves',
+  },
+  SluiceErrors: {
+    ...tenth(REQUESTS('503'), REQUESTS('200')),
+    labels: { route: 'api' },
+    summary: '10% of the requests of route api fail at INSTANCE',
+  },
+  SluiceSlow: {
+    fires: {
+      ...{ [REQUESTS('200')]: '0+600x30', [DURATIONS('1')]: '0x30' },
+      ...{ [DURATIONS('2.5')]: '0+600x30', [DURATIONS('+Inf')]: '0+600x30' },
+    },
+    quiet: {
+      ...{ [REQUESTS('200')]: '0+600x30', [DURATIONS('1')]: '0+600x30' },
+      ...{ [DURATIONS('2.5')]: '0+600x30', [DURATIONS('+Inf')]: '0+600x30' },
+    },
+    at: 25,
+    labels: { route: 'api' },
+    summary: 'One request in a hundred of route api takes longer than 2.485s at INSTANCE',
+  },
+  SluicePoolDown: {
+    fires: {
+      [`sluice_backend_up{${BACKEND}}`]: '0x20',
+      'sluice_backend_up{pool="app",backend="b2"}': '0x20',
+    },
+    quiet: {
+      [`sluice_backend_up{${BACKEND}}`]: '0x20',
+      'sluice_backend_up{pool="app",backend="b2"}': '1x20',
+    },
+    at: 15,
+    labels: { pool: 'app' },
+    summary: 'No backend of pool app takes requests from INSTANCE',
+  },
+  SluicePanic: {
+    ...gauge('sluice_panic{pool="app"}', 1, 0),
+    labels: { pool: 'app' },
+    summary: 'Pool app has so few healthy backends that INSTANCE uses those that are down too',
+  },
+  SluiceBackendDown: {
+    ...gauge(`sluice_backend_state{${BACKEND},state="down"}`, 1, 0),
+    labels: { ...backend, state: 'down' },
+    summary: 'Backend b1 of pool app is down for INSTANCE',
+  },
+  SluiceBackendEjected: {
+    fires: { [`sluice_ejections_total{${BACKEND}}`]: '0 1 2 3 4 4x20' },
+    quiet: { [`sluice_ejections_total{${BACKEND}}`]: '0 1 1x20' },
+    at: 14,
+    labels: backend,
+    summary: 'Backend b1 of pool app is ejected again and again by INSTANCE',
+  },
+  SluiceBackendErrors: {
+    ...tenth(ATTEMPTS('000'), ATTEMPTS('200')),
+    labels: backend,
+    summary: '10% of the requests at backend b1 of pool app fail for INSTANCE',
+  },
+  SluiceRetries: {
+    fires: { 'sluice_retries_total{pool="app",reason="connect"}': '0+120x30', [ATTEMPTS('200')]: '0+600x30' },
+    quiet: { 'sluice_retries_total{pool="app",reason="connect"}': '0+6x30', [ATTEMPTS('200')]: '0+600x30' },
+    at: 25,
+    labels: { pool: 'app' },
+    summary: 'More than a tenth of the requests at pool app are retries of INSTANCE',
+  },
+  SluiceStoreAway: {
+    ...gauge('sluice_ratelimit_breaker_open', 2, 0),
+    summary: '2 workers of INSTANCE decide about limits alone: the bucket store does not answer',
+  },
+  SluiceStoreFailing: {
+    fires: { 'sluice_ratelimit_store_calls_total{result="timeout"}': '0+60x20' },
+    quiet: { 'sluice_ratelimit_store_calls_total{result="ok"}': '0+60x20' },
+    at: 15,
+    summary: '1 calls of the bucket store fail per second at INSTANCE',
+  },
+  SluiceLimiting: {
+    fires: { [DECISIONS('limited')]: '0+1200x40', [DECISIONS('allowed')]: '0+1200x40' },
+    quiet: { [DECISIONS('limited')]: '0+1200x40', [DECISIONS('allowed')]: '0+12000x40' },
+    at: 35,
+    labels: { policy: 'default' },
+    summary: 'Policy default refuses 20 requests per second at INSTANCE',
+  },
+  SluiceShedding: {
+    fires: { 'sluice_shed_total{reason="queue"}': '0+60x20' },
+    quiet: { 'sluice_shed_total{reason="queue"}': '7x20' },
+    at: 15,
+    labels: { reason: 'queue' },
+    summary: 'INSTANCE turns 1 connections or requests per second away: queue',
+  },
+  SluiceOverloaded: {
+    ...gauge('sluice_overload_level{worker="0"}', 2, 0),
+    labels: worker,
+    summary: 'Worker 0 of INSTANCE is overloaded (level 2)',
+  },
+  SluiceWorkerBusy: {
+    ...gauge('sluice_worker_busy_ratio{worker="0"}', 0.95, 0.8),
+    labels: worker,
+    summary: 'Worker 0 of INSTANCE is busy for 95% of the time',
+  },
+  SluiceLoopDelay: {
+    ...gauge('sluice_event_loop_delay_seconds{worker="0"}', 0.2, 0.05),
+    labels: worker,
+    summary: 'Every second a turn of worker 0 of INSTANCE takes longer than 200ms',
+  },
+  SluiceWorkerRestarts: {
+    fires: { sluice_worker_restarts_total: '0 1 2 3 4 4x20' },
+    quiet: { sluice_worker_restarts_total: '0 1 1x20' },
+    at: 8,
+    summary: 'Workers of INSTANCE die again and again',
+  },
+  SluiceHeap: {
+    fires: gaugePair('sluice_worker_heap_used_bytes', 900, 'sluice_worker_heap_limit_bytes'),
+    quiet: gaugePair('sluice_worker_heap_used_bytes', 500, 'sluice_worker_heap_limit_bytes'),
+    at: 15,
+    labels: worker,
+    summary: 'Worker 0 of INSTANCE uses 90% of its heap',
+  },
+  SluiceDescriptors: {
+    fires: gaugePair('sluice_worker_open_fds', 900, 'sluice_worker_max_fds'),
+    quiet: gaugePair('sluice_worker_open_fds', 500, 'sluice_worker_max_fds'),
+    at: 15,
+    labels: worker,
+    summary: 'Worker 0 of INSTANCE has 90% of its file descriptors open',
+  },
+  SluiceReloadRefused: {
+    ...gauge('sluice_config_last_reload_success', 0, 1),
+    summary: 'INSTANCE has refused its last reload and runs the configuration of before',
+  },
+  SluiceCertificateEnds: {
+    ...gauge('sluice_tls_certificate_expiry_seconds{name="example.com"}', 86_400, 20 * 86_400),
+    labels: { name: 'example.com' },
+    summary: 'The certificate of example.com at INSTANCE ends in 1d 0h 0m 0s',
+  },
+  SluicePoolCertificateEnds: {
+    ...gauge('sluice_pool_certificate_expiry_seconds{pool="app"}', 86_400, 20 * 86_400),
+    labels: { pool: 'app' },
+    summary: 'The certificate that INSTANCE shows to pool app ends in 1d 0h 0m 0s',
+  },
+  SluiceCertificatesNotCurrent: {
+    ...gauge('sluice_tls_certificates_current', 0, 1),
+    summary: 'INSTANCE cannot use the certificate files as they are now',
+  },
+  SluiceAcmeDue: {
+    fires: { sluice_acme_certificates_due: '1x400' },
+    quiet: { sluice_acme_certificates_due: '0x400' },
+    at: 370,
+    summary: '1 certificates of INSTANCE are due and are not renewed',
+  },
+  SluiceLinesLost: {
+    fires: { sluice_application_log_dropped_lines_total: '0+60x20' },
+    quiet: { sluice_application_log_dropped_lines_total: '5x20' },
+    at: 15,
+    summary: 'INSTANCE loses 1 lines of its logs per second',
+  },
+};
+
+function gaugePair(name: string, value: number, limit: string): SeriesOfCase {
+  return { [`${name}{worker="0"}`]: `${value}x20`, [`${limit}{worker="0"}`]: '1000x20' };
+}
