@@ -37,7 +37,7 @@ function fail(sentence: string): void {
 
 type AddTo = (command: Command, configPath: () => string) => void;
 
-/** Commands that call a running Sluice. They take longer to load than all the rest, so each waits until it is named. */
+/** Commands that no start of Sluice needs. They take longer to load than all the rest, so each waits until it is named. */
 const LOADED_LATER: readonly [name: string, description: string, load: () => Promise<AddTo>][] = [
   [
     'clients',
@@ -68,6 +68,16 @@ const LOADED_LATER: readonly [name: string, description: string, load: () => Pro
     'config',
     'show the running configuration, or what a reload would change',
     async () => (await import('./cli/config.ts')).addConfig,
+  ],
+  [
+    'init',
+    'write a commented configuration for the case at hand',
+    async () => (await import('./cli/init.ts')).addInit,
+  ],
+  [
+    'completion',
+    'print the script that makes bash, zsh or fish complete commands and names',
+    async () => (await import('./cli/completion.ts')).addCompletion,
   ],
 ];
 
@@ -107,9 +117,14 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
       process.exitCode = await migrateCommand(configPath(), action, yes);
     });
+  const isCompleting = argv[0] === 'complete';
   for (const [name, description, load] of LOADED_LATER) {
     const command = program.command(name).description(description);
-    if (argv.includes(name)) (await load())(command, configPath);
+    if (isCompleting || argv.includes(name)) (await load())(command, configPath);
+  }
+  if (isCompleting) {
+    const { addComplete } = await import('./cli/complete.ts');
+    addComplete(program.command('complete', { hidden: true }), configPath);
   }
   program
     .command('version')

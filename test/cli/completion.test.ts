@@ -1,0 +1,119 @@
+/** Completion in real shells: the script is sourced, a line is typed, TAB is pressed by the shell's own means. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { dirname } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { startAdmin } from '../primary/admin/harness.ts';
+import { runToEnd } from '../support/child.ts';
+import { runSluice } from '../support/run-sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+import { startTerminal } from '../support/terminal.ts';
+
+const SLUICE = fileURLToPath(new URL('../../bin/sluice', import.meta.url));
+const isInstalled = (shell: string) => spawnSync(shell, ['-c', 'exit 0']).status === 0;
+
+/** The candidates of `sluice complete`, without their descriptions. */
+async function candidates(t: TestContext, ...words: string[]): Promise<string[]> {
+  const { code, out, err } = await runSluice(t, ['complete', '--', ...words]);
+  assert.deepEqual([code, err], [0, '']);
+  return out === '' ? [] : out.split('\n').map((line) => line.split('\t')[0] ?? '');
+}
+
+test('commands, options, choices and files are completed from the tree of commands', async (t) => {
+  const cases: [string[], string[]][] = [
+    [['re'], ['reload', 'restart']],
+    [
+      ['config', ''],
+      ['show', 'diff', 'help'],
+    ],
+    [['help', 'rel'], ['reload']],
+    [['drain', '--y'], ['--yes']],
+    [
+      ['clients', 'set', 'acme', '--mode', ''],
+      ['limit', 'unlimited', 'blocked'],
+    ],
+    [['clients', 'set', 'acme', '--mode=un'], ['--mode=unlimited']],
+    [
+      ['migrate', ''],
+      ['up', 'down', 'status'],
+    ],
+    [['check', '--config', ''], [':files']],
+    [['reload', '--js'], ['--json']],
+    [['clients', 'list', '--ad'], ['--admin']],
+    [['nonsense', ''], []],
+    [['comp'], ['completion']],
+  ];
+  const seen = await Promise.all(cases.map(([words]) => candidates(t, ...words)));
+  assert.deepEqual(
+    seen,
+    cases.map(([, expected]) => expected),
+  );
+});
+
+test('names of pools, backends and clients come from a running Sluice, and nothing where there is none', async (t) => {
+  const { url, parts } = await startAdmin(t, { settings: { token: 'tok' } });
+  const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+  for (const id of ['acme', 'acorn', 'zeta']) parts.clients.rows.set(id, input);
+  const at = ['--admin', url, '--token', 'tok'];
+  assert.deepEqual(
+    await Promise.all([
+      candidates(t, 'drain', ...at, ''),
+      candidates(t, 'drain', 'app', ...at, ''),
+      candidates(t, 'clients', ...at, 'get', 'ac'),
+      candidates(t, 'drain', '--admin', url, ''),
+      candidates(t, 'drain', '--admin', 'http://127.0.0.1:1', ''),
+    ]),
+    [['app', 'bare'], ['one', '[::1]:8082'], ['acme', 'acorn'], [], []],
+  );
+});
+
+test('bash completes words, also those with a colon', { skip: !isInstalled('bash') }, async (t) => {
+  const { url } = await startAdmin(t);
+  const press = async (line: string): Promise<string[]> => {
+    const script = `source <("$0" completion bash)
+      COMP_LINE=$1 COMP_POINT=\${#1}
+      _sluice
+      printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { code, stdout, stderr } = await runToEnd('bash', ['-c', script, SLUICE, line]);
+    assert.deepEqual([code, stderr], [0, []]);
+    return stdout.filter((each) => each !== '');
+  };
+  assert.deepEqual(await press(`${SLUICE} config sh`), ['show']);
+  assert.deepEqual(await press(`${SLUICE} enable --admin ${url} app [::1]:80`), ['8082']);
+  assert.deepEqual(await press(`${SLUICE} clients set a --mode=bl`), ['blocked']);
+});
+
+test('fish completes words with their descriptions', { skip: !isInstalled('fish') }, async (t) => {
+  const { url } = await startAdmin(t);
+  const folder = tempFolder(t, 'sluice-fish-');
+  const press = async (words: string): Promise<string[]> => {
+    const script = `${SLUICE} completion fish | source; complete -C "sluice ${words}"`;
+    // Fish keeps files below its home, and finds the command on the PATH.
+    const env = { HOME: folder, PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
+    const { code, stdout, stderr } = await runToEnd('fish', ['--no-config', '-c', script], { env });
+    assert.deepEqual([code, stderr], [0, []]);
+    return stdout;
+  };
+  assert.deepEqual(await press('config sh'), [
+    'show\tprint the running configuration, defaults too, without secrets',
+  ]);
+  assert.deepEqual(await press(`enable --admin ${url} app [::1]:80`), ['[::1]:8082\tunknown']);
+});
+
+test('zsh completes words in a terminal', { skip: !isInstalled('zsh') }, async (t) => {
+  const { url } = await startAdmin(t);
+  const env = { PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
+  const terminal = startTerminal(t, "env PS1='next> ' zsh -f -i", { columns: 200, env });
+  await terminal.sees('next> ');
+  terminal.type(
+    'autoload -U compinit && compinit -D -u && source <(sluice completion zsh) && echo re"ady"\r',
+  );
+  await terminal.sees('ready');
+  terminal.type('sluice config sh\t--json');
+  await terminal.sees('sluice config show --json');
+  terminal.type(`\u0015sluice enable --admin ${url} app on\t`);
+  await terminal.sees('app one ');
+  terminal.type('\u0015exit\r');
+  await terminal.exited;
+});
