@@ -45,6 +45,11 @@ const LOADED_LATER: readonly [name: string, description: string, load: () => Pro
     async () => (await import('./cli/clients.ts')).addClients,
   ],
   [
+    'explain',
+    'say which route, limits and backends a request would get now, and why',
+    async () => (await import('./cli/explain.ts')).addExplain,
+  ],
+  [
     'reload',
     'let a running Sluice read its configuration again; refused: exit 2',
     async () => (await import('./cli/operate.ts')).addReload,

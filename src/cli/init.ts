@@ -92,7 +92,8 @@ function isFiles(tls: string): boolean {
 function write(file: string, options: InitOptions): string[] {
   const { backend, listen, limit, redis, postgres, tls } = options;
   if (backend.length === 0) return ['sluice: where should requests go? give --backend URL'];
-  if (limit !== undefined && !/^\d+\/\d+(\.\d+)?$/.test(limit)) return [`sluice: the limit must be like ${DEFAULT_LIMIT}`];
+  if (limit !== undefined && !/^\d+\/\d+(\.\d+)?$/.test(limit))
+    return [`sluice: the limit must be like ${DEFAULT_LIMIT}`];
   const isNamed = tls !== undefined && !isFiles(tls);
   if (isNamed && !options.agreeToTerms)
     return ["sluice: Let's Encrypt asks you to agree to its terms of service: add --agree-to-terms"];

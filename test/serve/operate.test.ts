@@ -32,6 +32,18 @@ test('an operator compares, reloads, drains and restarts from the command line',
   assert.equal((await run('drain', 'app', second)).code, 2);
   assert.match((await run('enable', 'app', first)).out, / is up/);
 
+  const headers = ['-H', 'x-a: 1', '-H', 'x-a: 2'];
+  const words = ['explain', 'POST', 'http://a.example/x?y', ...headers, '--client-ip', '203.0.113.7'];
+  const explained = await run(...words);
+  assert.match(
+    explained.out,
+    /^answer {3}that of a backend\nclient {3}203\.0\.113\.7, limit\nroute {4}default\n/,
+  );
+  assert.match(explained.out, new RegExp(`\nbackend  ${second}: up`));
+  assert.equal(JSON.parse((await run(...words, '--json')).out).route, 'default');
+  assert.match((await run('explain', 'GET', 'x y')).err, /^sluice: url: /);
+  assert.equal((await run('explain', 'GET', '/', '-H', 'x')).code, 2);
+
   const [before] = await workersOf(sluice.adminUrl);
   assert.match((await run('restart')).out, /^the first of 1 workers is replaced/);
   await waitFor('another worker', async () => (await workersOf(sluice.adminUrl))[0]?.pid !== before?.pid);
