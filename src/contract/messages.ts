@@ -8,13 +8,14 @@ import { EXPLAIN_QUERY, EXPLANATION } from './explain.ts';
 import { BACKEND_AVAILABILITY, POOL_PANIC } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
 import type { OverloadLevel } from './overload.ts';
+import { WATCH_REQUESTS, WATCHED_REQUESTS } from './request-watch.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 27;
+export const PROTOCOL_VERSION = 28;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -129,6 +130,9 @@ const PRIMARY_SHAPES = {
   explain: { id: 'number', ...EXPLAIN_QUERY },
   /** Asks for the callers with the highest rates, at most TOP_PART_MAX. */
   'list-top': { id: 'number', ...TOP_QUERY },
+  /** A viewer wants to see requests as they end, until `unwatch-requests`. */
+  'watch-requests': WATCH_REQUESTS,
+  'unwatch-requests': { id: 'number' },
   /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known and at each change. */
@@ -182,6 +186,8 @@ const WORKER_SHAPES = {
   explained: { id: 'number', explanation: { nullOr: EXPLANATION } },
   /** Answers `list-top`. */
   'top-callers': { id: 'number', ...TOP_PART },
+  /** What a viewer wants to see; a few times a second at most. */
+  'watched-requests': WATCHED_REQUESTS,
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
   /** Once a second, and once more before the worker exits. */
   report: {

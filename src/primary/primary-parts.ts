@@ -31,6 +31,7 @@ import { secretsOf, WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { Explainer } from './workers/explainer.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
+import { RequestWatch } from './workers/request-watch.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
 import { Supervisor } from './workers/supervisor.ts';
 import { TopCallers } from './workers/top-callers.ts';
@@ -82,6 +83,7 @@ export class PrimaryParts {
   readonly #firstWorkerCount: number;
   readonly #collector = new MetricsCollector();
   #board: StatusBoard | null = null;
+  readonly #requestWatch = new RequestWatch((message) => this.supervisor?.broadcast(message));
   /** Where the buckets are without Redis. */
   readonly #memory = new MemoryBucketStore(systemClock);
   /** What a reload needs of the workers. */
@@ -204,6 +206,7 @@ export class PrimaryParts {
       | 'tunnels'
       | 'explainer'
       | 'topCallers'
+      | 'requestWatch'
       | 'replaceWorkers'
       | 'phase'
     > &
@@ -236,6 +239,7 @@ export class PrimaryParts {
       tunnels,
       explainer,
       topCallers,
+      requestWatch: this.#requestWatch,
       replaceWorkers,
       phase,
     });
@@ -290,6 +294,7 @@ export class PrimaryParts {
       },
       onMessage: receiverOf({
         ...{ sockets, collector, health, memory, logger, isDraining },
+        requestWatch: this.#requestWatch,
         onReport: (pid) => this.#board?.reported(pid),
       }),
     });

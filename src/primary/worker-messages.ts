@@ -6,6 +6,7 @@ import { answerTakes } from './buckets/answer-takes.ts';
 import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
+import type { RequestWatch } from './workers/request-watch.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
 
 interface Receivers {
@@ -13,6 +14,7 @@ interface Receivers {
   health: Pick<BackendHealth, 'registry' | 'ejections'>;
   memory: MemoryBucketStore;
   sockets: ListenSockets;
+  requestWatch: RequestWatch;
   logger: Logger;
   /** Called with the pid, once its counts were added. */
   onReport: (pid: number) => void;
@@ -22,7 +24,7 @@ interface Receivers {
 
 /** receiverOf makes the supervisor's `onMessage`; for PrimaryParts. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
-  const { collector, health, memory, sockets, logger, onReport } = receivers;
+  const { collector, health, memory, sockets, requestWatch, logger, onReport } = receivers;
   return (link, message) => {
     switch (message.type) {
       case 'report':
@@ -42,6 +44,10 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
         break;
       case 'ready':
         sockets.dealer.add(link);
+        requestWatch.tell(link);
+        break;
+      case 'watched-requests':
+        requestWatch.receive(link.index, message);
         break;
       case 'connection-taken':
         sockets.dealer.taken(link);

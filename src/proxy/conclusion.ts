@@ -3,6 +3,7 @@ import { type AccessRecord, isSampled, loggedPath, protocolOf } from './access-r
 import type { Admission } from './admission.ts';
 import type { Attempts } from './attempts.ts';
 import type { DateCache } from './date-cache.ts';
+import type { LiveRequests } from './live-requests.ts';
 import type { Plan } from './plan.ts';
 import type { RequestBody } from './request-body.ts';
 import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
@@ -12,6 +13,7 @@ export interface ConclusionDeps {
   traffic: TrafficStats;
   dates: DateCache;
   accessLog: { write(line: string): void };
+  live: LiveRequests;
 }
 
 /** describe writes into the record what is known of the request and of its attempts. */
@@ -53,9 +55,11 @@ export function count(record: AccessRecord, stats: TimedCounters, traffic: Traff
 export function writeLine(
   record: AccessRecord,
   plan: Plan,
-  { dates, accessLog }: Omit<ConclusionDeps, 'traffic'>,
+  { dates, accessLog, live }: Omit<ConclusionDeps, 'traffic'>,
 ): void {
-  if (!isSampled(plan.accessLog)) return;
+  const isLogged = isSampled(plan.accessLog);
+  if (!isLogged && !live.isWatched) return;
   record.time = dates.isoTime();
-  accessLog.write(plan.accessLine(record));
+  if (isLogged) accessLog.write(plan.accessLine(record));
+  if (live.isWatched) live.offer(record);
 }

@@ -15,6 +15,7 @@ export interface ProxyDeps {
   metrics: WorkerMetrics;
   logger: Logger;
   accessLog: ConclusionDeps['accessLog'];
+  live: ConclusionDeps['live'];
   /** Open challenges of certificate authorities: key authorizations by token. */
   challenges: ReadonlyMap<string, string>;
   overload: Overload;

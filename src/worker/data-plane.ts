@@ -19,6 +19,7 @@ import { wiresOf } from '../infra/wire/wire-choice.ts';
 import type { WireMaker } from '../infra/wire/wire-maker.ts';
 import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
+import { LiveRequests } from '../proxy/live-requests.ts';
 import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { PlannedBackend } from '../proxy/plan-pool.ts';
@@ -44,6 +45,8 @@ type TrafficMessage = Extract<
       | 'bucket-replies'
       | 'bucket-reset'
       | 'fleet'
+      | 'watch-requests'
+      | 'unwatch-requests'
       | 'store-workers';
   }
 >;
@@ -73,6 +76,8 @@ export class DataPlane {
   #store: StoreLimiter;
   readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
+  /** main.ts stops it when the primary is lost. */
+  readonly live: LiveRequests;
   readonly #server: InboundServer;
   #plan: Plan;
   /** Older plans that may still have requests. */
@@ -117,7 +122,8 @@ export class DataPlane {
     const overload = new Overload(options.metrics);
     this.#overload = new OverloadMonitor(overload, logger, () => this.settings.overload);
     this.#overload.start();
-    this.#handler = new Handler({ ...options, plan, overload });
+    this.live = new LiveRequests(send);
+    this.#handler = new Handler({ ...options, plan, overload, live: this.live });
     this.#server = new InboundServer({
       ...{ ...options, plan, overload, handler: this.#handler },
       onAdmitted: () => this.listening.opened(),
@@ -190,6 +196,12 @@ export class DataPlane {
         break;
       case 'fleet':
         this.#server.shareConnections(message.meanConnections);
+        break;
+      case 'watch-requests':
+        this.live.watch(message.id, message.filter);
+        break;
+      case 'unwatch-requests':
+        this.live.unwatch(message.id);
         break;
       case 'store-workers':
         this.#store.limiter.shareAmong(message.count);

@@ -263,6 +263,7 @@ class WorkerMain {
   /** Nobody will replace this worker. */
   async #onPrimaryLost(): Promise<void> {
     this.#dataPlane?.receive({ type: 'no-more-connections' }, null);
+    this.#dataPlane?.live.stop();
     const isRelieved = !this.#ending && (await this.#serveOn());
     this.#logger.error('the primary is gone: finishing what is in flight');
     const { drainMs = 0 } = this.#dataPlane?.settings.timeouts ?? {};

@@ -14,6 +14,7 @@ const DISPENSABLE: ReadonlySet<WorkerMessage['type']> = new Set([
   'bucket-takes',
   'connect-failure',
   'request-error',
+  'watched-requests',
 ]);
 
 export class PrimaryLink {

@@ -5,6 +5,7 @@ import { SlowStart } from '../../src/balance/slow-start.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { EngineName } from '../../src/contract/data-path.ts';
+import type { WorkerMessage } from '../../src/contract/messages.ts';
 import type { PoolSettings } from '../../src/contract/pool-settings.ts';
 import type {
   ListenAddress,
@@ -23,6 +24,7 @@ import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-record.ts';
 import { Handler } from '../../src/proxy/handler.ts';
+import { LiveRequests } from '../../src/proxy/live-requests.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';
 import type { RequestError } from '../../src/proxy/plan-pool.ts';
@@ -102,6 +104,9 @@ export interface TestProxy {
   faults: unknown[];
   server: InboundServer;
   handler: Handler;
+  live: LiveRequests;
+  /** What it has sent to viewers so far. */
+  watched: Extract<WorkerMessage, { type: 'watched-requests' }>[];
   /** Not overloaded; tests set it. */
   overload: Overload;
   plan(): Plan;
@@ -211,7 +216,12 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   let plan = build(options, null);
   const lines: AccessRecord[] = [];
   const overload = new Overload(metrics);
+  const watched: TestProxy['watched'] = [];
+  const live = new LiveRequests((message) => {
+    if (message.type === 'watched-requests') watched.push(message);
+  });
   const handler = new Handler({
+    live,
     plan: () => plan,
     timer,
     metrics,
@@ -244,6 +254,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const totals = new Totals(metrics);
   t.after(async () => {
     for (const client of clients) client.close();
+    live.stop();
     await server.drain({ graceMs: 0, drainMs: 1_000 });
     plan.close();
     await limiter.close();
@@ -262,6 +273,8 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     faults,
     server,
     handler,
+    live,
+    watched,
     overload,
     plan: () => plan,
     backend: (id) => {

@@ -47,6 +47,11 @@ export class EventStream {
     else response.write(text);
   }
 
+  /** finish ends the stream behind what was written. */
+  finish(): void {
+    this.#response.end();
+  }
+
   /** end ends the stream at once; what has not been read by then may be lost. */
   end(): void {
     if (this.#response.writableLength > 0) this.#response.destroy();

@@ -8,6 +8,7 @@ import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
 import type { StatusBoard } from '../status/status-board.ts';
 import type { Explainer } from '../workers/explainer.ts';
+import type { RequestWatch } from '../workers/request-watch.ts';
 import type { Roll } from '../workers/rolling-replacement.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { TopCallers } from '../workers/top-callers.ts';
@@ -37,5 +38,6 @@ export interface AdminParts {
   tunnels: Pick<TunnelList, 'page'>;
   explainer: Pick<Explainer, 'explain'>;
   topCallers: Pick<TopCallers, 'top'>;
+  requestWatch: Pick<RequestWatch, 'open'>;
   phase: () => Phase;
 }

@@ -24,6 +24,7 @@ import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
+import { registerRequests } from './requests.ts';
 import { type Access, AccessGuard } from './security.ts';
 import { registerStatus } from './status.ts';
 import { registerTop } from './top.ts';
@@ -73,6 +74,7 @@ export async function startAdminServer(
   registerWorkers(app, parts);
   registerTunnels(app, parts);
   registerTop(app, parts);
+  registerRequests(app, parts);
   registerConfig(app, parts);
   registerExplain(app, parts);
   registerDashboard(app, settings.token !== null);

@@ -267,6 +267,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         return { items: [caller].slice(0, limit), totalPerSec, errorPerSec: 0.5, silentWorkers: 0 };
       },
     },
+    requestWatch: { open: () => () => undefined },
     phase: () => now.phase,
   };
   const board = new StatusBoard({

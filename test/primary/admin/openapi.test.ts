@@ -31,6 +31,7 @@ const ROUTES = [
   'GET /api/v1/tunnels',
   'POST /api/v1/explain',
   'GET /api/v1/top',
+  'GET /api/v1/requests',
   'GET /api/v1/workers',
   'POST /api/v1/reload',
   'POST /api/v1/workers/restart',

@@ -9,6 +9,7 @@ import { wiresOf } from '../../../src/infra/wire/wire-choice.ts';
 import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import type { TokenTaker } from '../../../src/limit/charge.ts';
 import { Handler } from '../../../src/proxy/handler.ts';
+import { LiveRequests } from '../../../src/proxy/live-requests.ts';
 import { Overload } from '../../../src/proxy/overload.ts';
 import { Plan, type PlanDeps } from '../../../src/proxy/plan.ts';
 import { keptTotalBytes } from '../../../src/upstream/kept-body.ts';
@@ -73,6 +74,7 @@ class World {
     const challenges = new Map<string, string>();
     const { overload } = this;
     this.handler = new Handler({
+      live: new LiveRequests(() => undefined),
       ...own,
       plan: () => this.plan,
       logger,

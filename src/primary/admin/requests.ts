@@ -1,0 +1,74 @@
+/** The call that shows requests as they end, with the fields of their access lines. */
+import * as z from 'zod';
+import { canonicalAddress } from '../../contract/addresses.ts';
+import type { RequestFilter } from '../../contract/request-watch.ts';
+import { MAX_REQUEST_VIEWERS, type WatchedRequests } from '../workers/request-watch.ts';
+import { type AdminApp, call } from './app.ts';
+import { EventStreams, eventText, streamResponse } from './event-streams.ts';
+import { numberText } from './paging.ts';
+import type { AdminParts } from './parts.ts';
+
+const name = z.string().min(1).max(128);
+const requestsQuery = z.strictObject({
+  client: name.optional().meta({ description: 'The id of a client, or the address of a caller' }),
+  route: name.optional(),
+  status: z
+    .string()
+    .regex(/^[1-5](?:\d\d|xx)$/, 'must be a status such as 429, or a class such as 5xx')
+    .optional()
+    .meta({ description: 'A status such as 429, or a class such as 5xx' }),
+  slowerThanMs: numberText(z.int().min(0).max(86_400_000)).optional(),
+  limit: numberText(z.int().min(1).max(1_000))
+    .optional()
+    .meta({ description: 'Ends after so many requests' }),
+});
+
+const SUMMARY = 'Follow requests as they end, with the fields of their access lines';
+const DESCRIPTION =
+  'Server-sent events. `request`: the fields of an access line, also where the access log is off or sampled. `dropped`: the `count` of requests of a ' +
+  '`worker` that passed the filter and are left out, because a worker sends 50 per second at most';
+
+/** registerRequests adds the route. */
+export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminParts, 'requestWatch'>): void {
+  const streams = new EventStreams(app, MAX_REQUEST_VIEWERS);
+  app.get(
+    '/api/v1/requests',
+    {
+      exposeHeadRoute: false,
+      ...call('requests', SUMMARY, [422], {
+        querystring: requestsQuery,
+        response: streamResponse(DESCRIPTION),
+      }),
+    },
+    async ({ query }, reply) => {
+      let left = query.limit ?? Number.POSITIVE_INFINITY;
+      let stop: (() => void) | null = null;
+      const stream = streams.open(reply, () => stop?.());
+      stop = requestWatch.open(filterOf(query), (seen) => {
+        const lines = seen.lines.slice(0, left);
+        left -= lines.length;
+        stream.write(textOf({ ...seen, lines }));
+        if (left === 0) stream.finish();
+      });
+      if (stop === null) stream.end();
+    },
+  );
+}
+
+function filterOf({ client, route, status, slowerThanMs }: z.infer<typeof requestsQuery>): RequestFilter {
+  return {
+    client: client === undefined ? null : (canonicalAddress(client) ?? client),
+    route: route ?? null,
+    status:
+      status === undefined
+        ? null
+        : { from: Number(status.replace('xx', '00')), to: Number(status.replace('xx', '99')) },
+    slowerThanMs: slowerThanMs ?? null,
+  };
+}
+
+/** A line is JSON without line ends already. */
+function textOf({ worker, lines, dropped }: WatchedRequests): string {
+  const shown = lines.map((line) => `event: request\ndata: ${line}\n\n`).join('');
+  return dropped === 0 ? shown : shown + eventText('dropped', { worker, count: dropped });
+}

@@ -1,0 +1,88 @@
+/**
+ * The requests of this worker that somebody watches: their access lines go to the primary in batches. While nobody watches, a request costs
+ * the check of one field. A viewer gets PER_SEC lines a second, with a burst of as many; what is left out is counted.
+ */
+import type { WorkerMessage } from '../contract/messages.ts';
+import type { RequestFilter } from '../contract/request-watch.ts';
+import { accessLine } from './access-log.ts';
+import type { AccessRecord } from './access-record.ts';
+
+const PER_SEC = 50;
+const BATCH_EVERY_MS = 200;
+const PER_BATCH = (PER_SEC * BATCH_EVERY_MS) / 1000;
+/** More viewers than the primary has. */
+const MAX_WATCHES = 20;
+
+interface Watch {
+  filter: RequestFilter;
+  /** Lines that it may still have. */
+  room: number;
+  lines: string[];
+  dropped: number;
+}
+
+/** LiveRequests is made once per worker. */
+export class LiveRequests {
+  /** Whether somebody watches; read for each request. */
+  isWatched = false;
+  readonly #send: (message: WorkerMessage) => void;
+  readonly #watches = new Map<number, Watch>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(send: (message: WorkerMessage) => void) {
+    this.#send = send;
+  }
+
+  /** watch begins with the next request that ends. @param id of the viewer */
+  watch(id: number, filter: RequestFilter): void {
+    if (this.#watches.size >= MAX_WATCHES) return;
+    this.#watches.set(id, { filter, room: PER_SEC, lines: [], dropped: 0 });
+    this.isWatched = true;
+    this.#timer ??= setInterval(() => this.#sendBatches(), BATCH_EVERY_MS).unref();
+  }
+
+  unwatch(id: number): void {
+    this.#watches.delete(id);
+    if (this.#watches.size === 0) this.stop();
+  }
+
+  /** stop ends all watches: nobody is there to see them. */
+  stop(): void {
+    this.#watches.clear();
+    this.isWatched = false;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** offer is called with the whole record of a request, only while isWatched. */
+  offer(record: AccessRecord): void {
+    let line: string | null = null;
+    for (const watch of this.#watches.values()) {
+      if (!passes(record, watch.filter)) continue;
+      if (watch.room === 0) watch.dropped += 1;
+      else {
+        line ??= accessLine(record).trimEnd();
+        watch.lines.push(line);
+        watch.room -= 1;
+      }
+    }
+  }
+
+  #sendBatches(): void {
+    for (const [id, watch] of this.#watches) {
+      watch.room = Math.min(PER_SEC, watch.room + PER_BATCH);
+      const { lines, dropped } = watch;
+      if (lines.length === 0 && dropped === 0) continue;
+      watch.lines = [];
+      watch.dropped = 0;
+      this.#send({ type: 'watched-requests', id, lines, dropped });
+    }
+  }
+}
+
+function passes(record: AccessRecord, { client, route, status, slowerThanMs }: RequestFilter): boolean {
+  if (client !== null && record.clientId !== client && record.clientIp !== client) return false;
+  if (route !== null && record.route !== route) return false;
+  if (status !== null && (record.status < status.from || record.status > status.to)) return false;
+  return slowerThanMs === null || record.totalMs > slowerThanMs;
+}

@@ -1,0 +1,108 @@
+/** The requests that somebody watches, on both engines. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RequestFilter } from '../../../src/contract/request-watch.ts';
+import type { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { engineOf, policy, route, startProxy } from '../support.ts';
+
+const ALL: RequestFilter = { client: null, route: null, status: null, slowerThanMs: null };
+
+for (const engine of ['wire', 'node'] as const) {
+  test(`a viewer gets the access lines that pass its filter, whatever the access log is (${engine})`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const proxy = await startProxy(t, {
+      backends: [backend],
+      policies: [policy('default', 1, 0.001)],
+      routes: [
+        route('api', { path: '/api/' }, { rateLimit: { policies: ['default'], cost: 1 } }),
+        route('rest', { path: '/rest' }),
+      ],
+      trustedProxies: ['127.0.0.1'],
+      access: { enabled: false, sample: 1 },
+      engine: engineOf(engine),
+    });
+    const { live, watched } = proxy;
+    assert.equal(live.isWatched, false);
+    const filters: Partial<RequestFilter>[] = [
+      {},
+      { client: '192.0.2.1' },
+      { route: 'rest' },
+      { status: { from: 400, to: 499 } },
+      { slowerThanMs: 60_000 },
+    ];
+    filters.forEach((filter, id) => {
+      live.watch(id, { ...ALL, ...filter });
+    });
+    const ask = async (path: string, address: string) => {
+      const client = await proxy.connect();
+      client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${address}\r\n\r\n`);
+      await client.readResponse();
+      client.close();
+    };
+    await ask('/api/1', '192.0.2.1');
+    await ask('/api/2', '192.0.2.1');
+    await ask('/rest', '192.0.2.2');
+    const bad = await proxy.connect();
+    bad.write('NONSENSE\r\n\r\n');
+    await bad.readResponse();
+    const seen = (id: number) =>
+      watched
+        .filter((message) => message.id === id)
+        .flatMap(({ lines }) => lines.map((line) => JSON.parse(line) as AccessRecord));
+    await waitFor('all requests', () => seen(0).length === 4);
+    assert.deepEqual(
+      seen(0).map(({ path, status, route: name }) => [path, status, name]),
+      [
+        ['/api/1', 200, 'api'],
+        ['/api/2', 429, 'api'],
+        ['/rest', 200, 'rest'],
+        [null, 400, null],
+      ],
+    );
+    assert.ok(seen(0).every(({ time }) => /^\d{4}-.*Z$/.test(time)));
+    assert.deepEqual(
+      seen(1).map(({ path }) => path),
+      ['/api/1', '/api/2'],
+    );
+    assert.deepEqual(
+      seen(2).map(({ path }) => path),
+      ['/rest'],
+    );
+    assert.deepEqual(
+      seen(3).map(({ status }) => status),
+      [429, 400],
+    );
+    assert.deepEqual(seen(4), []);
+    assert.deepEqual(proxy.lines, [], 'the access log stays off');
+    live.unwatch(0);
+    assert.equal(live.isWatched, true);
+    live.stop();
+    assert.equal(live.isWatched, false);
+  });
+}
+
+test('a worker sends 50 lines a second at most, and counts the others', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const { live, watched } = proxy;
+  live.watch(1, ALL);
+  const startMs = performance.now();
+  const client = await proxy.connect();
+  const total = 300;
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(total));
+  for (let i = 0; i < total; i++) await client.readResponse();
+  const count = () => watched.reduce((sum, { lines }) => sum + lines.length, 0);
+  const dropped = () => watched.reduce((sum, message) => sum + message.dropped, 0);
+  await waitFor('every request to be told or counted', () => count() + dropped() === total);
+  const mostLines = 50 + (50 * (performance.now() - startMs)) / 1000;
+  assert.ok(count() >= 50 && count() <= mostLines, `${count()} of ${mostLines}`);
+  live.unwatch(1);
+  assert.equal(live.isWatched, false);
+  const before = watched.length;
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await client.readResponse();
+  await waitFor('the access line', () => proxy.lines.length === total + 1);
+  assert.equal(watched.length, before);
+});
