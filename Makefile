@@ -1,4 +1,4 @@
-# Everything runs on the Node.js that npm installs (node_modules/.bin/node). The machine's Node.js only runs npm.
+# Everything runs on the Node.js that npm installs (node_modules/.bin/node). The machine's Node.js only runs npm, and the bar beside it.
 SHELL := /bin/sh
 NODE := node_modules/.bin/node
 SLUICE := $(NODE) src/cli.ts
@@ -45,7 +45,7 @@ install: $(STAMP) ## install what package-lock.json names
 # cannot get, and Node.js is one. Headers, source maps and the tests of TESTED (88 of 288 MB) are not needed.
 $(RUN_STAMP): package-lock.json
 	@rm -f $(RUN_STAMP) $(STAMP)
-	npm ci --omit=dev --include=optional --loglevel=error
+	@node scripts/npm-progress.cjs ci --omit=dev --include=optional --loglevel=error
 	@$(NODE) --version >/dev/null || { echo "npm could not get a Node.js for this machine (node-* in package.json)" >&2; exit 1; }
 	@rm -rf node_modules/node-*/include $(TESTED:%=node_modules/%/test)
 	@find node_modules \( -name '*js.map' -o -name '*ts.map' \) -delete
@@ -54,7 +54,7 @@ $(RUN_STAMP): package-lock.json
 
 # `npm install` only adds, so that a running demo keeps its files. `--no-save` leaves the lock file as it is.
 $(STAMP): $(RUN_STAMP)
-	npm install --include=dev --no-save --loglevel=error
+	@node scripts/npm-progress.cjs install --include=dev --no-save --loglevel=error
 	@touch $(STAMP)
 
 # The npm of a checkout without tools adds those of the dashboard alone.

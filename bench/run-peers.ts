@@ -7,6 +7,7 @@
  *
  * The peer sluice-before is the version in .tmp/before; `make bench-peers BEFORE=COMMIT` puts it there.
  */
+import { startProgress } from '../src/cli/progress.ts';
 import { MATCHUPS } from './matchups/all.ts';
 import { labelOf, type Matchup, type Row } from './matchups/matchup.ts';
 import { PEERS } from './peers/registry.ts';
@@ -30,12 +31,21 @@ export interface PeersRun {
   /** Names of the peers to run; null: all. */
   only: readonly string[] | null;
   say: (line: string) => void;
+  /** Called as each matchup begins. */
+  onBegin?: (name: string) => void;
   /** An open arena, which the caller closes; default: runPeers opens and closes one. */
   arena?: Arena;
 }
 
 /** runPeers measures and returns the result. It writes no file. */
-export async function runPeers({ matchups, pace, only, say, arena: given }: PeersRun): Promise<PeersResult> {
+export async function runPeers({
+  matchups,
+  pace,
+  only,
+  say,
+  onBegin,
+  arena: given,
+}: PeersRun): Promise<PeersResult> {
   const begin = header();
   const before = loadAverage();
   const absent = absentParts();
@@ -45,6 +55,7 @@ export async function runPeers({ matchups, pace, only, say, arena: given }: Peer
   try {
     for (const matchup of absent.wrk === undefined ? matchups : []) {
       const { name, title, load } = matchup;
+      onBegin?.(name);
       say(`\n${name}: ${title}`);
       const rows =
         absent[name] === undefined
@@ -117,7 +128,9 @@ if (import.meta.main) {
   );
   const matchups = MATCHUPS.filter(({ name }) => options.names.length === 0 || options.names.includes(name));
   const pace = { ...FULL_PACE, rounds: options.rounds, durationSec: options.durationSec };
-  const result = await runPeers({ matchups, pace, only: null, say: console.log });
+  const progress = startProgress(matchups.length);
+  const told = { say: progress.say, onBegin: progress.begin };
+  const result = await runPeers({ matchups, pace, only: null, ...told }).finally(progress.stop);
   console.log(`\n${writeResult(result, { asBaseline: options.baseline })}`);
   const { absent } = result;
   const failed = result.matchups.filter(({ name, rows }) =>

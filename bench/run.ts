@@ -7,6 +7,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { type Progress, startProgress } from '../src/cli/progress.ts';
 import { runToEnd } from '../test/support/child.ts';
 import { Arena, FULL_PACE } from './rig/arena.ts';
 import type { AutocannonJob } from './rig/autocannon-run.ts';
@@ -93,21 +94,21 @@ async function runAutocannon(job: AutocannonJob): Promise<LoadFigures> {
   return JSON.parse(line) as LoadFigures;
 }
 
-function print({ name, title, problem, workers, figures }: SluiceScenarioResult): void {
+function print({ say }: Progress, { name, title, problem, workers, figures }: SluiceScenarioResult): void {
   const of = (metric: string, digits = 1) => (figures[metric] ?? 0).toFixed(digits);
-  console.log(`\n${name}: ${title}`);
-  if (problem !== '') console.log(`  FAILED, no figure   ${problem}`);
+  say(`\n${name}: ${title}`);
+  if (problem !== '') say(`  FAILED, no figure   ${problem}`);
   if (figures.requestsPerSec === undefined) return;
-  console.log(`  requests/s          ${of('requestsPerSec', 0)} (${workers} workers)`);
-  console.log(
+  say(`  requests/s          ${of('requestsPerSec', 0)} (${workers} workers)`);
+  say(
     `  latency             p50 ${of('p50Ms', 0)} ms · p99 ${of('p99Ms', 0)} ms · p99.9 ${of('p999Ms', 0)} ms`,
   );
   const bad = `${of('badStatus', 0)} other · ${of('errors', 0)} errors · ${of('timeouts', 0)} timeouts`;
-  console.log(`  answers             ${of('good', 0)} 2xx · ${bad}`);
-  console.log(`  CPU per request     ${of('cpuUs')} µs (user ${of('userUs')}, system ${of('systemUs')})`);
-  console.log(`  resident            ${of('rssMiB', 0)} MiB, ${of('workerRssMiB', 0)} of it the workers'`);
+  say(`  answers             ${of('good', 0)} 2xx · ${bad}`);
+  say(`  CPU per request     ${of('cpuUs')} µs (user ${of('userUs')}, system ${of('systemUs')})`);
+  say(`  resident            ${of('rssMiB', 0)} MiB, ${of('workerRssMiB', 0)} of it the workers'`);
   if (figures.redisCpuUs === undefined) return;
-  console.log(`  Redis per request   ${of('redisCommandsPerRequest', 3)} commands · ${of('redisCpuUs')} µs`);
+  say(`  Redis per request   ${of('redisCommandsPerRequest', 3)} commands · ${of('redisCpuUs')} µs`);
 }
 
 if (import.meta.main) {
@@ -119,17 +120,19 @@ if (import.meta.main) {
   const before = loadAverage();
   const arena = await Arena.open(FULL_PACE);
   const scenarios: SluiceScenarioResult[] = [];
+  const wanted = SCENARIOS.filter(({ name }) => options.names.length === 0 || options.names.includes(name));
+  const progress = startProgress(wanted.length);
   try {
-    for (const scenario of SCENARIOS.filter(
-      ({ name }) => options.names.length === 0 || options.names.includes(name),
-    )) {
+    for (const scenario of wanted) {
+      progress.begin(scenario.name);
       const work = { ...scenario.work, connections: options.connections ?? scenario.work.connections };
       const pace = { durationSec: options.durationSec, warmUpSec: WARM_UP_SEC, amount: 0 };
       const result = await runScenario({ ...scenario, work }, arena, pace);
-      print(result);
+      print(progress, result);
       scenarios.push(result);
     }
   } finally {
+    progress.stop();
     await arena.close();
   }
   const path = writeResult(

@@ -35,57 +35,6 @@ function fail(sentence: string): void {
   process.exitCode = FAILED;
 }
 
-type AddTo = (command: Command, configPath: () => string) => void;
-
-/** Commands that no start of Sluice needs. They take longer to load than all the rest, so each waits until it is named. */
-const LOADED_LATER: readonly [name: string, description: string, load: () => Promise<AddTo>][] = [
-  [
-    'clients',
-    'read and change clients, their API keys and buckets on a running Sluice',
-    async () => (await import('./cli/clients.ts')).addClients,
-  ],
-  [
-    'explain',
-    'say which route, limits and backends a request would get now, and why',
-    async () => (await import('./cli/explain.ts')).addExplain,
-  ],
-  [
-    'reload',
-    'let a running Sluice read its configuration again; refused: exit 2',
-    async () => (await import('./cli/operate.ts')).addReload,
-  ],
-  [
-    'drain',
-    'send a backend no new requests until it is enabled again',
-    async () => (await import('./cli/operate.ts')).addDrain,
-  ],
-  [
-    'enable',
-    'send a drained backend new requests again',
-    async () => (await import('./cli/operate.ts')).addEnable,
-  ],
-  [
-    'restart',
-    'replace the workers one by one with the code on disk',
-    async () => (await import('./cli/operate.ts')).addRestart,
-  ],
-  [
-    'config',
-    'show the running configuration, or what a reload would change',
-    async () => (await import('./cli/config.ts')).addConfig,
-  ],
-  [
-    'init',
-    'write a commented configuration for the case at hand',
-    async () => (await import('./cli/init.ts')).addInit,
-  ],
-  [
-    'completion',
-    'print the script that makes bash, zsh or fish complete commands and names',
-    async () => (await import('./cli/completion.ts')).addCompletion,
-  ],
-];
-
 async function makeProgram(argv: string[]): Promise<Command> {
   const { Argument, Command, InvalidArgumentError } = await import('commander');
   const { sluiceVersion } = await import('./infra/build-info.ts');
@@ -122,8 +71,9 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
       process.exitCode = await migrateCommand(configPath(), action, yes);
     });
+  const { COMMANDS } = await import('./cli/commands.ts');
   const isCompleting = argv[0] === 'complete';
-  for (const [name, description, load] of LOADED_LATER) {
+  for (const [name, description, load] of COMMANDS) {
     const command = program.command(name).description(description);
     if (isCompleting || argv.includes(name)) (await load())(command, configPath);
   }
@@ -135,6 +85,8 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .command('version')
     .description('print the version')
     .action(() => void say(version));
+  const { giveExamples } = await import('./cli/examples.ts');
+  giveExamples(program, 'sluice');
   guide(program, 'sluice');
   return program;
 }
@@ -201,12 +153,15 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
   const isRefused = action === 'down' && !yes;
   const { openStorage } = await import('./primary/storage.ts');
+  const { startProgress } = await import('./cli/progress.ts');
   const options = { purpose: 'sluice migrate', migrated: false, lazy: action !== 'up' };
   const storage = openStorage(settings.database, logger, options);
   try {
     if (storage.isUnused) return say('no database yet');
-    await storage.ready;
-    const result = await migrate(storage.database, isRefused ? 'status' : action, { logger });
+    // A new embedded database takes seconds, and so may a step on a large table.
+    const { begin: onStep, stop } = startProgress(0);
+    const work = () => migrate(storage.database, isRefused ? 'status' : action, { logger, onStep });
+    const result = await storage.ready.then(work).finally(stop);
     const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
     if (!isRefused || last === undefined) return say(...describe(action, result));
     process.stderr.write(

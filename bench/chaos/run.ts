@@ -7,6 +7,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { startProgress } from '../../src/cli/progress.ts';
 import { writeResult } from '../rig/results.ts';
 import { FAULTS } from './faults/all.ts';
 import { writeReport } from './report.ts';
@@ -50,7 +51,8 @@ async function main(): Promise<void> {
   const missing = run.kind.missing();
   if (missing !== '') throw new Error(missing);
   console.log(`seed ${run.seed}, ${run.kind.name} ${run.kind.version()}\n`);
-  const result = await runChaos(run);
+  const { say, begin: onBegin, stop } = startProgress(run.faults.length);
+  const result = await runChaos({ ...run, say, onBegin }).finally(stop);
   console.log(`\nseed ${run.seed}; ${writeResult(result)}`);
   if (result.complete) console.log(writeReport());
   if (result.faults.some(({ problem }) => problem !== '')) process.exitCode = 1;

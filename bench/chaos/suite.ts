@@ -17,15 +17,18 @@ export interface ChaosRun {
   /** All faults take part, so that the report may use the result. */
   complete: boolean;
   say: (line: string) => void;
+  /** Called as each fault begins. */
+  onBegin?: (name: string) => void;
 }
 
 /** runChaos injects the faults and returns what was found. A fault that could not be injected is told as its problem. */
 export async function runChaos(run: ChaosRun): Promise<ChaosResult> {
-  const { faults, kind, seed, short, complete, say } = run;
+  const { faults, kind, seed, short, complete, say, onBegin } = run;
   const begin = header();
   const before = loadAverage();
   const results: ChaosResult['faults'] = [];
   for (const fault of faults) {
+    onBegin?.(fault.name);
     const result = await runFault(fault, run);
     results.push(result);
     for (const line of inWords(result)) say(line);

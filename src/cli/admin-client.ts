@@ -72,14 +72,41 @@ async function exchange(target: AdminTarget, call: AdminCall): Promise<{ status:
     const response = await send(target, call);
     return { status: response.statusCode ?? 0, text: await readText(response) };
   } catch (thrown) {
-    const cause = toError(thrown);
-    throw new Error(`the admin port at ${target.url} cannot be reached: ${reasonOf(cause, call)}`, { cause });
+    throw unreachable(target, call, thrown);
   }
+}
+
+function unreachable({ url }: AdminTarget, call: AdminCall, thrown: unknown): Error {
+  const cause = toError(thrown);
+  return new Error(`the admin port at ${url} cannot be reached: ${reasonOf(cause, call)}`, { cause });
+}
+
+/** How long a stream may be silent: twice as long as Sluice ever is. */
+const SILENCE_MS = 30_000;
+
+/**
+ * openStream resolves with an answer that has no end, for `sluice top`; `signal` ends it. A silent one breaks off. Rejects like
+ * callAdmin.
+ */
+export async function openStream(
+  target: AdminTarget,
+  path: string,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const call: AdminCall = { method: 'GET', path, timeoutMs: SILENCE_MS };
+  const response = await send(target, call, signal).catch((thrown: unknown) => {
+    throw unreachable(target, call, thrown);
+  });
+  const { statusCode: status = 0 } = response;
+  if (status === 200) return response;
+  const json = parseOrNull(await readText(response));
+  throw new LbError('admin_refused', sentenceOf(status, json, target), { status, cause: json });
 }
 
 function send(
   { url, token }: AdminTarget,
   { method, path, body, timeoutMs = ANSWER_MS }: AdminCall,
+  signal = AbortSignal.timeout(timeoutMs),
 ): Promise<IncomingMessage> {
   const bytes = Buffer.from(body === undefined ? '' : JSON.stringify(body));
   const headers = {
@@ -90,9 +117,9 @@ function send(
   const target = new URL(path, url);
   const { request } = target.protocol === 'https:' ? process.getBuiltinModule('node:https') : http;
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(timeoutMs);
     const sent = request(target, { method, headers, signal, agent: false }, resolve);
     sent.on('error', reject);
+    sent.setTimeout(timeoutMs, () => sent.destroy(new Error(`silent for ${timeoutMs / 1000} s`)));
     sent.end(bytes);
   });
 }

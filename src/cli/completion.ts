@@ -1,6 +1,5 @@
 /** `sluice completion SHELL`: the script that makes a shell complete. It asks `sluice complete` at each TAB (complete.ts). */
 import { Argument, type Command } from 'commander';
-import { giveExamples } from './examples.ts';
 
 /** Bash splits words at `:` and `=` too, as in host:port: it has what is before the last of them already. */
 const BASH = `# source <(sluice completion bash)
@@ -59,9 +58,4 @@ export function addCompletion(command: Command): void {
   command
     .addArgument(new Argument('<shell>', 'for which shell').choices(Object.keys(SCRIPTS)))
     .action((shell: keyof typeof SCRIPTS) => void process.stdout.write(SCRIPTS[shell]));
-  giveExamples(command, [
-    "echo 'source <(sluice completion bash)' >> ~/.bashrc",
-    "echo 'source <(sluice completion zsh)' >> ~/.zshrc",
-    'sluice completion fish > ~/.config/fish/completions/sluice.fish',
-  ]);
 }

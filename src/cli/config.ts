@@ -2,7 +2,6 @@
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { formatProblems } from '../config/problems.ts';
-import { giveExamples } from './examples.ts';
 import { printable } from './output.ts';
 import { REFUSED } from './refuse.ts';
 import { addTarget, type ConfigPath, fitting, type Session } from './session.ts';
@@ -20,17 +19,14 @@ const diffSchema = z.looseObject({
 /** addConfig gives the command `config` its commands; for cli.ts. */
 export function addConfig(config: Command, configPath: ConfigPath): void {
   const open = addTarget(config, configPath);
-  const show = config
+  config
     .command('show')
     .description('print the running configuration, defaults too, without secrets')
     .action(async () => showRunning(await open()));
-  giveExamples(show, ['sluice config show', 'sluice config show --json | jq .pools']);
-  const diff = config
+  config
     .command('diff')
     .description('print what a reload would change, or why it would be refused (exit 2)')
     .action(async () => showDiff(await open()));
-  giveExamples(diff, ['sluice config diff', 'sluice config diff --json | jq .same']);
-  giveExamples(config, ['sluice config show', 'sluice config diff']);
 }
 
 async function showRunning(session: Session): Promise<void> {

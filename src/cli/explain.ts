@@ -1,7 +1,6 @@
 /** `sluice explain METHOD URL`: which route, limits and pool a request would get from a running Sluice, and why. */
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
-import { giveExamples } from './examples.ts';
 import { printable } from './output.ts';
 import { addTarget, type ConfigPath, notEmpty } from './session.ts';
 
@@ -49,10 +48,6 @@ export function addExplain(command: Command, configPath: ConfigPath): void {
         await session.printAnswer(answer, explanationSchema, explanationText);
       },
     );
-  giveExamples(command, [
-    'sluice explain GET http://example.com/api/users',
-    "sluice explain POST /upload -H 'host: example.com' -H 'x-api-key: KEY' --client-ip 203.0.113.7",
-  ]);
 }
 
 function fieldOf(text: string, others: Fields): Fields {

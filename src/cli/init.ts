@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { formatProblems } from '../config/problems.ts';
 import { systemCodeOf } from '../contract/errors.ts';
-import { giveExamples } from './examples.ts';
 import { type InitAnswers, initText, isPassword } from './init-text.ts';
 import { refuse } from './refuse.ts';
 
@@ -38,11 +37,6 @@ export function addInit(command: Command): void {
       const refusal = write(file, isAsking ? await ask(options) : options);
       if (refusal.length > 0) refuse(...refusal);
     });
-  giveExamples(command, [
-    'sluice init',
-    'sluice init --backend http://10.0.0.11:8080 http://10.0.0.12:8080 --limit 100/50',
-    'sluice init edge.yaml --backend http://127.0.0.1:3000 --tls example.com,www.example.com --agree-to-terms',
-  ]);
 }
 
 /** An empty answer takes what is in brackets. */

@@ -2,7 +2,6 @@
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { problemsOf } from './admin-client.ts';
-import { giveExamples } from './examples.ts';
 import { refuse } from './refuse.ts';
 import { addTarget, type ConfigPath, fitting, notEmpty, type Session } from './session.ts';
 
@@ -26,7 +25,6 @@ const poolsSchema = z.object({
 export function addReload(command: Command, configPath: ConfigPath): void {
   const open = addTarget(command, configPath);
   command.action(async () => reload(await open()));
-  giveExamples(command, ['sluice reload', 'sluice reload --admin http://10.0.0.5:9900 --json']);
 }
 
 async function reload(session: Session): Promise<void> {
@@ -63,14 +61,12 @@ export function addDrain(command: Command, configPath: ConfigPath): void {
         );
       else await setBackend(session, 'drain', pool, backend);
     });
-  giveExamples(command, ['sluice drain app 10.0.0.12:8080', 'sluice drain app blue-1 --yes']);
 }
 
 /** addEnable gives the command `enable` its arguments, options and action. */
 export function addEnable(command: Command, configPath: ConfigPath): void {
   const open = addTarget(addBackend(command), configPath);
   command.action(async (pool: string, backend: string) => setBackend(await open(), 'enable', pool, backend));
-  giveExamples(command, ['sluice enable app 10.0.0.12:8080']);
 }
 
 function addBackend(command: Command): Command {
@@ -110,5 +106,4 @@ export function addRestart(command: Command, configPath: ConfigPath): void {
       ({ workers }) => `the first of ${workers} workers is replaced, the others follow one by one`,
     );
   });
-  giveExamples(command, ['sluice restart']);
 }

@@ -32,6 +32,13 @@ test('an operator compares, reloads, drains and restarts from the command line',
   assert.equal((await run('drain', 'app', second)).code, 2);
   assert.match((await run('enable', 'app', first)).out, / is up/);
 
+  assert.match(
+    (await run('status')).out,
+    /^sluice \S+: ready for .*revision 2; limits in memory, clients in embedded\n/,
+  );
+  const sample = JSON.parse((await run('top', '--once', '--json')).out);
+  assert.deepEqual([sample.workers.length, sample.pools[0].pool], [1, 'app']);
+
   const headers = ['-H', 'x-a: 1', '-H', 'x-a: 2'];
   const words = ['explain', 'POST', 'http://a.example/x?y', ...headers, '--client-ip', '203.0.113.7'];
   const explained = await run(...words);

@@ -30,6 +30,8 @@ interface MigrateOptions {
   logger: Logger;
   /** Folder of the steps, for tests; default the product's own. */
   folder?: string;
+  /** Called as each step begins, with how many there are. */
+  onStep?: (name: string, total: number) => void;
 }
 
 /** The folder lies beside src/ and dist/ alike. */
@@ -38,6 +40,8 @@ const LEDGER = 'sluice_migrations';
 /** Bounds a whole run, waiting for another one included. */
 const RUN_MS = 120_000;
 const FILE_NAME = /^(\d{4}_[a-z0-9_]+)\.sql$/;
+/** What the library says as it begins a step. */
+const STEP_BEGINS = /^### MIGRATION (\S+) /;
 const UNDEFINED_TABLE = '42P01';
 
 /**
@@ -63,7 +67,9 @@ export async function migrate(
       throw misfit(
         `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
       );
-    const changed = await run(client, action, { folder, logger: options.logger });
+    const total = action === 'up' ? before.filter(({ appliedAt }) => appliedAt === null).length : 1;
+    const onStep = (name: string) => options.onStep?.(name, total);
+    const changed = await run(client, action, { folder, logger: options.logger, onStep });
     return { changed, migrations: await readStates(query, folder) };
   });
 }
@@ -102,10 +108,15 @@ async function assertReadable(query: QueryFn, states: MigrationState[]): Promise
 async function run(
   client: pg.PoolClient,
   direction: 'up' | 'down',
-  { folder, logger }: { folder: string; logger: Logger },
+  { folder, logger, onStep }: { folder: string; logger: Logger; onStep: (name: string) => void },
 ): Promise<string[]> {
   // The library would print its progress. Its errors are thrown.
   const debug = (text: string): void => logger.debug({ component: 'migrations' }, text);
+  const info = (text: string): void => {
+    const [, name] = STEP_BEGINS.exec(text) ?? [];
+    if (name !== undefined) onStep(name);
+    debug(text);
+  };
   // Most processes never migrate, and the library is large.
   const { runner } = await import('node-pg-migrate');
   // A step, or the wait for another process, may take longer than a statement usually may.
@@ -121,7 +132,7 @@ async function run(
       checkOrder: true,
       singleTransaction: true,
       advisoryLockMode: 'wait',
-      logger: { info: debug, warn: debug, error: debug },
+      logger: { info, warn: debug, error: debug },
     });
     return done.map((migration) => migration.name);
   } catch (thrown) {

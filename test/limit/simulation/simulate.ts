@@ -4,6 +4,7 @@
  *
  * SIM_SEED   run only the scenario of this seed SIM_COUNT  scenarios (default 5000) SIM_SEC    time limit (default: none)
  */
+import { startProgress } from '../../../src/cli/progress.ts';
 import { Random } from '../../fuzz/random.ts';
 import { type Summary, simulateMany, simulateOne } from './campaign.ts';
 import { runTrace } from './run-trace.ts';
@@ -28,10 +29,13 @@ async function runAll(): Promise<number> {
   const count = Number(env.SIM_COUNT ?? 5_000);
   const sec = Number(env.SIM_SEC ?? Number.POSITIVE_INFINITY);
   console.log(`${count} scenarios, seed ${seed}`);
+  const progress = startProgress(count);
   const onProgress = ({ scenarios, failures: found }: Summary) => {
-    if (scenarios % PROGRESS_EVERY === 0) console.log(`${scenarios} played, ${found.length} failed`);
+    const text = `${scenarios} played, ${found.length} failed`;
+    if (scenarios % PROGRESS_EVERY === 0) progress.say(text);
+    progress.begin(text);
   };
-  const summary = await simulateMany({ seed, count, sec, onProgress });
+  const summary = await simulateMany({ seed, count, sec, onProgress }).finally(progress.stop);
   print(summary);
   return summary.failures.length + (await compareWithIdeal());
 }

@@ -1,0 +1,47 @@
+/** `sluice status`: one screen about a running Sluice, what is wrong now first. */
+import type { Command } from 'commander';
+import * as z from 'zod';
+import { printable } from './output.ts';
+import { duration, linesOf, poolsSchema, sampleSchema, sectionsOf } from './screen.ts';
+import { addTarget, type ConfigPath, fitting, type Session } from './session.ts';
+
+const connection = z.looseObject({ kind: z.string(), connected: z.boolean() });
+const statusSchema = sampleSchema.extend({
+  version: z.string(),
+  instance: z.string().nullish(),
+  phase: z.string(),
+  revision: z.number(),
+  uptimeSec: z.number(),
+  store: connection,
+  database: connection,
+});
+
+/** addStatus gives the command `status` its options and its action; for cli.ts. */
+export function addStatus(command: Command, configPath: ConfigPath): void {
+  const open = addTarget(command, configPath);
+  command.action(async () => showStatus(await open()));
+}
+
+async function showStatus(session: Session): Promise<void> {
+  const [status, list] = await Promise.all([
+    session.call('GET', '/api/v1/status'),
+    session.call('GET', '/api/v1/pools'),
+  ]);
+  const { items: pools } = fitting(z.object({ items: poolsSchema }), list);
+  await session.printAnswer(status, statusSchema, (view) => statusText({ ...view, pools }));
+}
+
+function statusText(view: z.infer<typeof statusSchema>): string {
+  const { version, phase, revision, uptimeSec, store, database } = view;
+  const state = ({ kind, connected }: z.infer<typeof connection>) => `${kind}${connected ? '' : ' (away)'}`;
+  const head = [
+    `sluice ${version}: ${phase} for ${duration(uptimeSec)}, revision ${revision}`,
+    `limits in ${state(store)}, clients in ${state(database)}`,
+  ].join('; ');
+  const blocks = sectionsOf(view, null).map((section) =>
+    linesOf(section, printable)
+      .map(({ text }) => text)
+      .join('\n'),
+  );
+  return [head, ...blocks].join('\n\n');
+}
