@@ -4,7 +4,7 @@ import { METRICS, type MetricDefinition } from '../src/contract/metrics.ts';
 const INTRODUCTION = `<!-- Made by \`node_modules/.bin/node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
 # Metrics
 
-\`GET /metrics\` on the admin port answers in the Prometheus text format. Workers send their numbers to the primary once a second, and the primary adds them up: a scrape
+\`GET /metrics\` on the admin port answers in the Prometheus text format, or in that of OpenMetrics if it is asked for (\`Accept: application/openmetrics-text\`), with [exemplars](tracing.md#exemplars). Workers send their numbers to the primary once a second, and the primary adds them up: a scrape
 costs no worker anything, waits for none, and is at most one second old. A counter never falls when a worker is replaced, except for \`sluice_worker_*{worker}\`, which are the numbers of
 one process (\`rate()\` and \`increase()\` know what to do). Label values come from the configuration or from closed sets, never from a client, a path or a host; after a reload the
 series of routes, pools, backends and policies that it removed go away, once the last request of the old configuration has ended.

@@ -5,7 +5,7 @@
 #
 #   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, chromium,
 #                                  nginx and haproxy
-#   scripts/services.sh --tools    docker-compose and promtool too; without them their checks are skipped
+#   scripts/services.sh --tools    docker-compose and Prometheus with promtool too; without them their checks are skipped
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh

@@ -44,6 +44,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
     },
     primary: { graceWithoutMs: config.primary.graceWithout },
     log: config.log,
+    tracing: config.tracing ?? null,
     watch: config.watch,
     secrets: { apiKeys: config.secrets.apiKeys },
   });

@@ -6,7 +6,7 @@ import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
 import { EXPLAIN_QUERY, EXPLANATION } from './explain.ts';
 import { BACKEND_AVAILABILITY, POOL_PANIC } from './health.ts';
-import { METRICS_DELTA } from './metrics.ts';
+import { EXEMPLAR, METRICS_DELTA } from './metrics.ts';
 import type { OverloadLevel } from './overload.ts';
 import { WATCH_REQUESTS, WATCHED_REQUESTS } from './request-watch.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
@@ -194,6 +194,7 @@ const WORKER_SHAPES = {
     report: {
       fields: {
         metrics: METRICS_DELTA,
+        exemplars: { listOf: EXEMPLAR },
         connections: 'number',
         /** Those of `connections` by protocol (CONNECTION_PROTOCOLS). */
         connectionsByProtocol: { fields: { pending: 'number', http1: 'number', h2: 'number' } },

@@ -96,6 +96,8 @@ const ROWS = {
   'counter sluice_worker_requests_total worker':
     'Requests that a worker has begun; its replacement begins at 0.',
   'gauge sluice_worker_connections worker': 'Client connections of a worker.',
+  'counter sluice_trace_spans_total result':
+    'Spans of traces: exported; dropped, because the collector did not take them or too many waited.',
   'gauge sluice_workers state': 'Worker processes by state (starting, serving, draining).',
   'counter sluice_worker_restarts_total': 'Workers that died and were replaced.',
   'counter sluice_admin_requests_total route code':
@@ -184,3 +186,16 @@ export const METRICS_DELTA = {
     cells: { listOf: 'number' },
   },
 } as const;
+
+/** Exemplar is a request with a trace that is recorded, for sluice_request_duration_seconds. */
+export type Exemplar = Fitting<typeof EXEMPLAR>;
+
+export const EXEMPLAR = {
+  fields: { route: 'string', traceId: 'string', seconds: 'number', /** Wall clock. */ atMs: 'number' },
+} as const;
+
+/** bucketOf is the index of the bucket that counts a value; bounds.length: that of +Inf. */
+export function bucketOf(bounds: readonly number[], value: number): number {
+  const index = bounds.findIndex((bound) => value <= bound);
+  return index < 0 ? bounds.length : index;
+}

@@ -157,6 +157,14 @@ export interface LogSettings {
   access: { enabled: boolean; sample: number };
 }
 
+/** TracingSettings says which traces go where. */
+export interface TracingSettings {
+  /** Base URL of a collector that takes OTLP over HTTP, without a slash at its end. */
+  endpoint: string;
+  /** Share of the traces that begin here, 0…1. */
+  sample: number;
+}
+
 export interface Settings {
   listen: ListenSettings[];
   /** null: no certificate is fetched. */
@@ -192,6 +200,8 @@ export interface Settings {
   /** How long workers serve on after the death of the primary. */
   primary: { graceWithoutMs: number };
   log: LogSettings;
+  /** null: no traces. */
+  tracing: TracingSettings | null;
   /** Whether a change of the configuration file is a reload. */
   watch: boolean;
   /** null: a secret of this machine is used. */

@@ -30,6 +30,7 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
       case 'report':
         collector.applyDelta(link.pid, message.report.metrics);
         onReport(link.pid);
+        collector.noteExemplars(message.report.exemplars);
         break;
       case 'bucket-takes': {
         const replies = answerTakes(memory, logger, message.takes);

@@ -7,6 +7,7 @@ import type { ResponseSink, UpstreamRequest } from '../upstream/upstream-request
 import { FIRST_ERROR_STATUS } from './live-results.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import type { RequestBody } from './request-body.ts';
+import type { AttemptSpan } from './request-span.ts';
 import { NO_STATUS } from './request-stats.ts';
 
 /** For the end of an answer without content, once the client has it: a cancel costs the connection over HTTP/1.1. */
@@ -25,6 +26,8 @@ export class Attempt {
   #over = false;
   /** It counts against the limit of the backend. */
   #hasPlace = true;
+  /** null: the request is not sampled. */
+  readonly #span: AttemptSpan | null;
   /** It waits for the backend: the client does not send its body slowly, and the answer has not begun. */
   #isAwaited = true;
 
@@ -33,9 +36,10 @@ export class Attempt {
     target: PlannedBackend,
     request: UpstreamRequest,
     sink: ResponseSink,
-    options: { fresh: boolean },
+    options: { fresh: boolean; span: AttemptSpan | null },
   ) {
     this.target = target;
+    this.#span = options.span;
     this.exchange = target.connections.start(request, sink, options);
     target.backend.enter();
     target.results.begun();
@@ -47,6 +51,7 @@ export class Attempt {
     this.upstreamMs = nowMs - this.startMs;
     this.target.stats.count(status, this.upstreamMs);
     this.target.results.answered(status, nowMs);
+    if (this.#span !== null) this.#span.status = status;
     this.#sample(status, nowMs, body);
     this.#setAwaited(false);
   }
@@ -90,6 +95,7 @@ export class Attempt {
   end(): boolean {
     if (this.#over) return false;
     this.#over = true;
+    if (this.#span !== null) this.#span.end();
     if (this.#hasPlace) this.target.backend.leave(this.#isAwaited);
     else this.target.backend.inFlight -= 1;
     return true;
@@ -111,6 +117,7 @@ export class Attempt {
   /** failed: the exchange ended with an error. @returns false where the attempt was over before */
   failed(error: LbError): boolean {
     if (!this.end()) return false;
+    if (this.#span !== null) this.#span.error = error.code;
     if (this.upstreamMs === null) this.target.stats.count(NO_STATUS, null);
     this.target.results.failed(error);
     if (error.code === 'upstream_timeout' && this.upstreamMs === null)

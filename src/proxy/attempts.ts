@@ -13,6 +13,7 @@ import { AttemptWait } from './attempt-wait.ts';
 import type { PlannedPool } from './plan-pool.ts';
 import type { RequestBody } from './request-body.ts';
 import type { QueuedRequest } from './request-queue.ts';
+import type { RequestSpan } from './request-span.ts';
 import * as Policy from './retry-policy.ts';
 
 const NONE: Backend[] = [];
@@ -20,6 +21,8 @@ const NONE: Backend[] = [];
 /** AttemptsOwner is the transaction: the sink of the answer. */
 export interface AttemptsOwner extends ResponseSink {
   readonly body: RequestBody | null;
+  /** null: the request is not sampled. */
+  readonly span: RequestSpan | null;
   /** Ends the request: no attempt follows. */
   giveUp(outcome: Outcome): void;
   /** Ends it after an error of our own program. */
@@ -103,8 +106,10 @@ export class Attempts implements QueuedRequest {
     const request = this.#request;
     // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
-    const sent = lines === '' ? request : { ...request, headerLines: lines };
-    this.current = new Attempt(target, sent, this.#owner, { fresh });
+    const named = lines === '' ? request : { ...request, headerLines: lines };
+    const span = this.#owner.span === null ? null : this.#owner.span.attempt(target);
+    const sent = span === null ? named : span.parentOf(named);
+    this.current = new Attempt(target, sent, this.#owner, { fresh, span });
     if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.
     this.connected();

@@ -8,10 +8,10 @@ import { KeptBody, mayGather } from '../upstream/kept-body.ts';
 import type { UpstreamRequest } from '../upstream/upstream-request.ts';
 import type { AccessRecord } from './access-record.ts';
 import type { Admission } from './admission.ts';
-import { backendLines, traceOf } from './forwarded-headers.ts';
+import { backendLines } from './forwarded-headers.ts';
 import type { PlannedPool } from './plan-pool.ts';
-import type { RequestIds } from './request-id.ts';
 import { mayRepeat } from './retry-policy.ts';
+import type { Trace } from './trace.ts';
 
 /**
  * backendRequestOf is called by the transaction, once for each request that it forwards. It writes the trace into the record.
@@ -22,10 +22,9 @@ export function backendRequestOf(
   pool: Pick<PlannedPool, 'byBackend' | 'mayGiveBack' | 'retry'>,
   downstream: Pick<Downstream, 'client' | 'bodyIsHere'>,
   record: AccessRecord,
-  ids: RequestIds,
+  trace: Trace,
 ): UpstreamRequest {
   const { head, target, bodyLength, upgrade, isGrpc } = admission;
-  const trace = traceOf(head, ids);
   record.traceId = trace.traceId;
   const { certSubject, ends } = downstream.client;
   const headerLines = backendLines(admission, certSubject, record.requestId, trace);

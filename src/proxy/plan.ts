@@ -16,6 +16,7 @@ import { ecsAccessLine } from './ecs-access-line.ts';
 import { HttpsLocation } from './https-location.ts';
 import { PRIORITIES } from './overload.ts';
 import { type PlannedBackend, type PlannedPool, type PoolDeps, planPool } from './plan-pool.ts';
+import type { Tracing } from './request-span.ts';
 import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
@@ -23,6 +24,7 @@ export interface PlanDeps extends PoolDeps {
   slowStart: SlowStart;
   lookup: ClientLookup & ApiKeyLookup;
   limiter: TokenTaker;
+  tracing: Tracing | null;
 }
 
 export interface PlannedRoute {
@@ -61,6 +63,8 @@ export class Plan {
   readonly limitFields: RateLimitFields;
   /** A revision with another bucket store has another one; tokens go back to the one that took them. */
   readonly limiter: TokenTaker;
+  /** null: there are no traces. */
+  readonly tracing: Tracing | null;
   /** Counts requests without a route. */
   readonly unmatchedStats: TimedCounters;
   readonly #pools = new Map<string, PlannedPool>();
@@ -104,6 +108,7 @@ export class Plan {
     this.identifier = this.#identifierFor(metrics);
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limiter = deps.limiter;
+    this.tracing = deps.tracing;
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
   }

@@ -30,8 +30,10 @@ import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
 import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
+import { noteSpan, type RequestSpan, spanOf } from './request-span.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
+import { traceOf } from './trace.ts';
 import { switchProblem } from './tunnel/websocket.ts';
 
 const CONTINUE_STATUS = 100;
@@ -48,6 +50,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   #decision: Decision | null = null;
   /** null: the request has none. */
   body: RequestBody | null = null;
+  /** null: the request is not sampled, or not forwarded. */
+  span: RequestSpan | null = null;
   /** null until a backend is looked for. */
   #attempts: Attempts | null = null;
   /** null for any other request. */
@@ -145,7 +149,9 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     }
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
-    const request = backendRequestOf(this.#admission, pool, this.#downstream, this.#record, requestIds);
+    const trace = traceOf(head, requestIds, this.#plan.tracing);
+    this.span = spanOf(trace, this.#plan.tracing, this.#admission, requestIds);
+    const request = backendRequestOf(this.#admission, pool, this.#downstream, this.#record, trace);
     const { kept = null } = request;
     if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);
     if (kept?.waits === true) this.body?.gather(() => this.#begin(pool, request));
@@ -384,6 +390,8 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
   #describe(): void {
     this.#record.totalMs = systemClock.monotonicMs() - this.#startMs;
     describe(this.#record, this.#admission, this.body, this.#attempts);
+    const { tracing } = this.#plan;
+    if (tracing !== null) noteSpan(this, tracing, this.#admission, this.#record, this.#deps.requestIds);
   }
 
   get #stats(): TimedCounters {

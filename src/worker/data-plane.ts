@@ -1,5 +1,6 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
 import type { Backend } from '../balance/backend.ts';
 import { SlowStart } from '../balance/slow-start.ts';
 import { addressesByKey } from '../contract/addresses.ts';
@@ -31,6 +32,7 @@ import { type Engine, InboundServer } from './inbound/server.ts';
 import { Listening } from './listening.ts';
 import { OverloadMonitor } from './overload-monitor.ts';
 import { StoreLimiter } from './store-limiter.ts';
+import { TraceExport } from './tracing/trace-export.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 /** Named one by one: a new message that nobody handles is then an error of tsc in main.ts. */
@@ -55,7 +57,14 @@ interface DataPlaneOptions
   extends WorkerPlace,
     Omit<
       PlanDeps,
-      'wires' | 'limiter' | 'slowStart' | 'onFault' | 'onOpening' | 'onConnectFailure' | 'onRequestError'
+      | 'wires'
+      | 'limiter'
+      | 'tracing'
+      | 'slowStart'
+      | 'onFault'
+      | 'onOpening'
+      | 'onConnectFailure'
+      | 'onRequestError'
     >,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   /** null where no address has TLS. */
@@ -71,9 +80,13 @@ export class DataPlane {
   /** main.ts asks it when the primary is lost. */
   readonly listening: Listening;
   readonly #options: DataPlaneOptions;
-  readonly #planDeps: Omit<PlanDeps, 'limiter'>;
+  readonly #planDeps: Omit<PlanDeps, 'limiter' | 'tracing'>;
   readonly #primaryStore: PrimaryBucketStore;
   #store: StoreLimiter;
+  /** null: there are no traces. */
+  #tracing: TraceExport | null;
+  /** Those of older plans, to which their requests still go. */
+  readonly #formerTracing: TraceExport[] = [];
   readonly #overload: OverloadMonitor;
   readonly #handler: Handler;
   /** main.ts stops it when the primary is lost. */
@@ -95,12 +108,18 @@ export class DataPlane {
     const http2 = http2Engine({ ...options, wires });
     const primaryStore = new PrimaryBucketStore(options.send);
     const store = await StoreLimiter.open(first.settings.redis, null, { ...options, primaryStore });
-    return new DataPlane(first, { ...options, wires, engine, http2 }, primaryStore, store);
+    const tracing = await TraceExport.open(first.settings.tracing, options);
+    return new DataPlane(first, { ...options, wires, engine, http2, tracing }, primaryStore, store);
   }
 
   private constructor(
     first: SettingsMessage,
-    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Engine },
+    options: DataPlaneOptions & {
+      wires: WireMaker;
+      engine: Engine;
+      http2: Engine;
+      tracing: TraceExport | null;
+    },
     primaryStore: PrimaryBucketStore,
     store: StoreLimiter,
   ) {
@@ -109,6 +128,7 @@ export class DataPlane {
     this.settings = first.settings;
     this.#primaryStore = primaryStore;
     this.#store = store;
+    this.#tracing = options.tracing;
     this.#planDeps = {
       ...options,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
@@ -163,6 +183,9 @@ export class DataPlane {
       await store.connected();
       this.#store = store;
     }
+    const formerTracing = this.#tracing;
+    if (!isDeepStrictEqual(formerTracing?.settings ?? null, message.settings.tracing))
+      this.#tracing = await TraceExport.open(message.settings.tracing, this.#options);
     const previous = this.#plan;
     const next = this.#makePlan(message, previous);
     this.settings = message.settings;
@@ -170,6 +193,7 @@ export class DataPlane {
     previous.supersede(next);
     this.#retired.push(previous);
     if (former !== this.#store) void former.retire();
+    if (formerTracing !== null && formerTracing !== this.#tracing) this.#formerTracing.push(formerTracing);
     return this.listening.follow();
   }
 
@@ -250,6 +274,7 @@ export class DataPlane {
       overload: this.#overload.level,
       overloadReason: this.#overload.reason,
       breakerOpen: this.#store.limiter.breakerOpen,
+      exemplars: this.#tracing?.takeExemplars() ?? [],
       backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
         pool: poolName,
         backend: backend.id,
@@ -268,7 +293,9 @@ export class DataPlane {
   #forgetRetired(): void {
     if (this.#retired.length === 0) return;
     this.#retired = this.#retired.filter((plan) => !plan.isOver);
-    if (this.#retired.length === 0) this.#options.metrics.keepOnly(liveSeries(this.settings));
+    if (this.#retired.length > 0) return;
+    this.#options.metrics.keepOnly(liveSeries(this.settings));
+    for (const tracing of this.#formerTracing.splice(0)) void tracing.close();
   }
 
   /** drain serves on for graceMs, finishes what is in flight within drainMs, and closes everything. */
@@ -276,6 +303,7 @@ export class DataPlane {
     await this.#server.drain(times);
     this.#plan.close();
     await this.#store.close();
+    await this.#tracing?.close();
   }
 
   /** cut ends every request at once; their access lines say `shutdown`. */
@@ -313,7 +341,8 @@ export class DataPlane {
     const { limiter } = this.#store;
     limiter.configure(settings.rateLimit, policyVersionUs);
     limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * settings.workers);
-    const plan = new Plan(settings, previous, { ...this.#planDeps, limiter, workerCount: settings.workers });
+    const deps = { ...this.#planDeps, limiter, tracing: this.#tracing, workerCount: settings.workers };
+    const plan = new Plan(settings, previous, deps);
     plan.learn(message, false);
     return plan;
   }

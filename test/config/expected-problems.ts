@@ -170,6 +170,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: pools.app.backends[5].url: must be a URL like http://127.0.0.1:8081',
     ':10: pools.app.backends[6].url: must have a port from 1 to 65535',
   ],
+  'bad-tracing.yaml': [
+    ':2: tracing.endpoint: must be a URL like http://127.0.0.1:4318, without user, query and fragment',
+    ':2: tracing.sample: must be a number from 0 to 1',
+  ],
   'bad-weight.yaml': [
     ':4: pools.app.backends[0].weight: must be a whole number from 0 to 65535',
     ':5: pools.app.backends[1].weight: must be a whole number from 0 to 65535',
@@ -272,7 +276,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':3: acme.directory: is missing',
     ':3: acme.agreeToTerms: is missing',
     ':8: pools.app.proxyProtocol: must be one of off, v1, v2',
-    ':9: tracing: not supported in this version',
   ],
   'own-address.yaml': [
     ':8: pools.app.backends[0].url: is Sluice itself (listen[0])',

@@ -99,9 +99,22 @@ test('a configuration needs only a pool; the rest has defaults', () => {
     },
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     primary: { graceWithoutMs: 30_000 },
+    tracing: null,
     log: { level: 'info', format: 'json', file: null, access: { enabled: true, sample: 1 } },
     watch: false,
     secrets: { apiKeys: null },
+  });
+});
+
+test('tracing: a base URL without a slash at its end, and a share', () => {
+  const read = (block: string) => settingsOf(`${POOL}tracing: ${block}`).tracing;
+  assert.deepEqual(read('{ endpoint: "https://traces.example/base/" }'), {
+    endpoint: 'https://traces.example/base',
+    sample: 0.01,
+  });
+  assert.deepEqual(read('{ endpoint: "http://127.0.0.1:4318", sample: 1 }'), {
+    endpoint: 'http://127.0.0.1:4318',
+    sample: 1,
   });
 });
 

@@ -28,6 +28,7 @@ import { LiveRequests } from '../../src/proxy/live-requests.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan } from '../../src/proxy/plan.ts';
 import type { RequestError } from '../../src/proxy/plan-pool.ts';
+import type { Tracing } from '../../src/proxy/request-span.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { wireEngine } from '../../src/worker/inbound/http1/wire-engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
@@ -84,6 +85,8 @@ export interface ProxyOptions {
   challenges?: ReadonlyMap<string, string>;
   /** Replaces the real limiter. */
   limiter?: TokenTaker;
+  /** Default: no traces. */
+  tracing?: Tracing;
   /** Replaces the system's. */
   clock?: Clock;
   /** Replaces the silent one. */
@@ -206,6 +209,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     onConnectFailure,
     onRequestError,
     limiter: options.limiter ?? limiter,
+    tracing: options.tracing ?? null,
     ...worker,
   };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {

@@ -190,6 +190,13 @@ export const ALERT_CASES: Record<string, AlertCase> = {
     at: 15,
     summary: 'INSTANCE loses 1 lines of its logs per second',
   },
+  SluiceSpansLost: {
+    fires: { 'sluice_trace_spans_total{result="dropped"}': '0+60x30' },
+    quiet: { 'sluice_trace_spans_total{result="exported"}': '0+60x30' },
+    at: 25,
+    labels: { result: 'dropped' },
+    summary: 'INSTANCE loses 1 spans of traces per second',
+  },
 };
 
 function gaugePair(name: string, value: number, limit: string): SeriesOfCase {

@@ -21,6 +21,11 @@ interface Target {
   lastError: string;
 }
 
+interface Found {
+  labels: { trace_id: string };
+  value: string;
+}
+
 /** A Prometheus that scrapes one admin port every second. */
 async function startPrometheus(t: TestContext, adminUrl: string) {
   const folder = tempFolder(t);
@@ -41,7 +46,7 @@ async function startPrometheus(t: TestContext, adminUrl: string) {
   );
   const child = spawnChild('prometheus', [
     ...[`--config.file=${config}`, `--storage.tsdb.path=${join(folder, 'data')}`],
-    `--web.listen-address=127.0.0.1:${port}`,
+    ...[`--web.listen-address=127.0.0.1:${port}`, '--enable-feature=exemplar-storage'],
   ]);
   t.after(() => child.stop('SIGTERM', 10_000));
   const url = `http://127.0.0.1:${port}`;
@@ -71,6 +76,7 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   const sluice = await startSluice({
     config: {
       ...{ workers: 2, pools: poolOf([backend]) },
+      tracing: { endpoint: 'http://127.0.0.1:1', sample: 1 },
       admin: { address: '127.0.0.1:0', token: TOKEN },
     },
   });
@@ -101,7 +107,7 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   const own = (await ask(`${url}/metrics`)).text;
   for (const cause of ['out_of_order', 'duplicate_timestamp', 'out_of_bounds'])
     assert.match(own, new RegExp(`^prometheus_target_scrapes_sample_${cause}_total 0$`, 'm'));
-  const { sluice_requests_total: metadata } = await get('metadata?metric=sluice_requests_total');
+  const { sluice_requests: metadata } = await get('metadata?metric=sluice_requests');
   assert.equal(metadata[0].type, 'counter');
   const rules = await waitFor('all rules to be evaluated', async () => {
     const { groups } = (await get('rules')) as { groups: { rules: { name: string; health: string }[] }[] };
@@ -114,4 +120,14 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   );
   const recorded = 'route:sluice_requests:rate5m{route="default"}';
   await waitFor('a recorded series', async () => ((await query(recorded))[0] ?? 0) > 0);
+  // Prometheus asks for OpenMetrics, which has exemplars: one of them is a request that was made.
+  const path = 'query_exemplars?query=sluice_request_duration_seconds_bucket&start=0&end=9999999999';
+  const found = (await get(path)) as { seriesLabels: { route: string }; exemplars: Found[] }[];
+  const exemplars = found.flatMap((series) => series.exemplars);
+  const traceIds = sluice.jsonLines(({ route }) => route === 'default').map(({ traceId }) => traceId);
+  assert.ok(exemplars.length > 0 && found.every(({ seriesLabels }) => seriesLabels.route === 'default'));
+  for (const { labels, value } of exemplars) {
+    assert.ok(traceIds.includes(labels.trace_id), labels.trace_id);
+    assert.ok(Number(value) > 0);
+  }
 });

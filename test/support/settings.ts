@@ -140,6 +140,7 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
     redis: null,
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     primary: { graceWithoutMs: 0 },
+    tracing: null,
     ...more,
     rateLimit: {
       enabled: true,

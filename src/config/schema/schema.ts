@@ -11,6 +11,7 @@ import { listenSchema, parseProxy } from './listen.ts';
 import { poolsSchema } from './pools.ts';
 import { redisSchema } from './redis.ts';
 import { rateLimitSchema, routesSchema } from './routes.ts';
+import { tracingSchema } from './tracing.ts';
 
 function parseAdminAddress(raw: string): Parsed<{ host: string; port: number }> {
   const parsed = parseListenAddress(raw);
@@ -211,7 +212,7 @@ export const configSchema = Key.block('', {
     },
     '0.7',
   ).prefault({}),
-  tracing: Key.later('Spans by OpenTelemetry'),
+  tracing: tracingSchema.optional(),
   audit: Key.block('', {
     adminChanges: Key.later('A row in PostgreSQL per admin write', false),
     requests: Key.later('Rows in PostgreSQL about requests', 'off'),

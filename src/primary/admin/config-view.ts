@@ -21,7 +21,7 @@ export const HIDDEN = '***';
  * so the view of settings that have no secrets can be loaded and gives the same settings again; a test checks that.
  */
 export function configView(settings: Settings, hide: Hide = () => HIDDEN): View {
-  const { listen, acme, admin, pools, routes, rateLimit, redis, ...rest } = settings;
+  const { listen, acme, admin, pools, routes, rateLimit, redis, tracing, ...rest } = settings;
   const { host, port, ...adminRest } = admin;
   const secret = (text: string | null): string => (text === null ? '' : hide(text));
   return {
@@ -38,6 +38,7 @@ export function configView(settings: Settings, hide: Hide = () => HIDDEN): View 
     routes: routes.map(routeOf),
     rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
     ...(redis && { redis: redisOf(redis, hide) }),
+    ...(tracing && { tracing }),
     database: { ...rest.database, url: withoutSecrets(rest.database.url ?? '', hide) },
     secrets: { apiKeys: secret(rest.secrets.apiKeys) },
   };

@@ -15,6 +15,8 @@ type Readiness = z.infer<typeof readyzView>;
 
 /** The format of PrimaryGauges.text(). */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+/** With exemplars. */
+const OPEN_METRICS_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
 const tags = ['operation'];
 
@@ -38,10 +40,27 @@ export function registerOperation(app: AdminApp, parts: AdminParts): void {
   });
   app.get(
     '/metrics',
-    call('operation', 'Counters and gauges in the Prometheus text format', [], {
-      response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: z.string() } } } },
-    }),
-    async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.gauges.text()),
+    call(
+      'operation',
+      'Counters and gauges in the Prometheus text format, or in OpenMetrics if it is asked for',
+      [],
+      {
+        response: {
+          200: {
+            description: 'Metrics',
+            content: {
+              'text/plain': { schema: z.string() },
+              'application/openmetrics-text': { schema: z.string() },
+            },
+          },
+        },
+      },
+    ),
+    async ({ headers }, reply) => {
+      const openMetrics = /\bapplication\/openmetrics-text\b/.test(headers.accept ?? '');
+      const text = await parts.gauges.text(openMetrics);
+      return reply.type(openMetrics ? OPEN_METRICS_TYPE : METRICS_TYPE).send(text);
+    },
   );
 }
 

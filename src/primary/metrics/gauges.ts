@@ -55,8 +55,8 @@ export class PrimaryGauges {
     this.#sources = sources;
   }
 
-  /** text is the answer to a scrape. */
-  text(): Promise<string> {
+  /** text is the answer to a scrape. @param openMetrics see MetricsCollector */
+  text(openMetrics = false): Promise<string> {
     const { collector, reloader } = this.#sources;
     this.countLostLines();
     this.#setWorkers();
@@ -65,7 +65,7 @@ export class PrimaryGauges {
     this.#setCertificates();
     // Requests that ended after a reload may have been counted under names of the old configuration.
     collector.keepOnly(liveSeries(reloader.current.settings));
-    return collector.text();
+    return collector.text(openMetrics);
   }
 
   /** countLostLines brings the counter of lost lines of the log up to date with those of the primary. */

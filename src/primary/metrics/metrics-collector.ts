@@ -5,7 +5,9 @@
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import {
+  bucketOf,
   cellCount,
+  type Exemplar,
   type IsLive,
   METRICS,
   type MetricDefinition,
@@ -36,6 +38,8 @@ interface Series {
   labels: readonly string[];
   /** As in a worker: one number, or the cells of a histogram. */
   cells: number[];
+  /** By bucket, of a histogram that has some. */
+  exemplars?: Exemplar[];
 }
 
 /** The series of one metric. */
@@ -63,6 +67,13 @@ class Family {
     return this.#series.values();
   }
 
+  noteExemplar(exemplar: Exemplar): void {
+    const series = this.#series.get(exemplar.route);
+    if (series === undefined) return;
+    series.exemplars ??= [];
+    series.exemplars[bucketOf(this.definition.bucketsSec, exemplar.seconds)] = exemplar;
+  }
+
   clear(): void {
     this.#series.clear();
   }
@@ -71,24 +82,26 @@ class Family {
     for (const [key, { labels }] of this.#series) if (!isLive(this.name, labels)) this.#series.delete(key);
   }
 
-  /** text is in the Prometheus text format 0.0.4. */
-  text(): string {
+  /** text is in the Prometheus text format 0.0.4, and with exemplars that of OpenMetrics. */
+  text(withExemplars: boolean): string {
     const { help, kind } = this.definition;
     const lines = [`# HELP ${this.name} ${help}`, `# TYPE ${this.name} ${kind}`];
-    for (const { labels, cells } of this.#series.values()) {
+    for (const { labels, cells, exemplars = [] } of this.#series.values()) {
       const pairs = this.definition.labels.map((label, i) => `${label}="${escaped(labels[i] ?? '')}"`);
-      if (kind === 'histogram') lines.push(...this.#histogramLines(pairs, cells));
+      if (kind === 'histogram')
+        lines.push(...this.#histogramLines(pairs, cells, withExemplars ? exemplars : []));
       else lines.push(`${this.name}${braced(pairs)} ${cells[0]}`);
     }
     return `${lines.join('\n')}\n`;
   }
 
-  #histogramLines(pairs: string[], cells: number[]): string[] {
+  #histogramLines(pairs: string[], cells: number[], exemplars: readonly Exemplar[]): string[] {
     let cumulative = 0;
     const bounds = [...this.definition.bucketsSec, '+Inf'];
     const buckets = bounds.map((bound, i) => {
       cumulative += cells[i] ?? 0;
-      return `${this.name}_bucket${braced([...pairs, `le="${bound}"`])} ${cumulative}`;
+      const line = `${this.name}_bucket${braced([...pairs, `le="${bound}"`])} ${cumulative}`;
+      return line + exemplarText(exemplars[i]);
     });
     const [count, sum] = cells.slice(bounds.length);
     return [
@@ -164,10 +177,17 @@ export class MetricsCollector {
     return this.#families.get(name)!.series;
   }
 
-  /** text renders everything in the Prometheus text format; for /metrics. */
-  async text(): Promise<string> {
-    const own = [...this.#families.values()].map((family) => family.text());
-    return `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
+  /** noteExemplars keeps the newest one of each bucket. */
+  noteExemplars(exemplars: readonly Exemplar[]): void {
+    const family = this.#families.get('sluice_request_duration_seconds');
+    for (const exemplar of exemplars) family?.noteExemplar(exemplar);
+  }
+
+  /** text renders everything for /metrics, in the Prometheus text format or in that of OpenMetrics, which has exemplars. */
+  async text(openMetrics = false): Promise<string> {
+    const own = [...this.#families.values()].map((family) => family.text(openMetrics));
+    const text = `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
+    return openMetrics ? inOpenMetrics(text) : text;
   }
 
   #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
@@ -197,4 +217,16 @@ function braced(pairs: readonly string[]): string {
 
 function escaped(value: string): string {
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}
+
+function exemplarText(exemplar: Exemplar | undefined): string {
+  if (exemplar === undefined) return '';
+  const { traceId, seconds, atMs } = exemplar;
+  return ` # {trace_id="${traceId}"} ${seconds} ${atMs / 1_000}`;
+}
+
+/** Of OpenMetrics 1.0: a counter is named without `_total`, no line is empty, and the last one says so. */
+function inOpenMetrics(text: string): string {
+  const named = text.replace(/^# (HELP|TYPE) (\S+)_total /gm, '# $1 $2 ');
+  return `${named.replace(/\n{2,}/g, '\n').trimEnd()}\n# EOF\n`;
 }

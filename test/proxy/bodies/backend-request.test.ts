@@ -8,6 +8,7 @@ import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { Admission } from '../../../src/proxy/admission.ts';
 import { backendRequestOf } from '../../../src/proxy/backend-request.ts';
 import { RequestIds } from '../../../src/proxy/request-id.ts';
+import { traceOf } from '../../../src/proxy/trace.ts';
 import { retrySettings } from '../../support/settings.ts';
 
 const LIMITS = { targetBytes: 100, headerBytes: 1_000, headerCount: 10 };
@@ -45,7 +46,8 @@ function requestOf({ head, isHere, isBusy, mayGiveBack, nonIdempotent }: Scene) 
   const record = new AccessRecord(CLIENT.address, admission.head.method);
   record.requestId = 'id';
   const downstream = { client: CLIENT, bodyIsHere: isHere ?? false };
-  return { request: backendRequestOf(admission, pool, downstream, record, new RequestIds()), record };
+  const trace = traceOf(admission.head, new RequestIds(), null);
+  return { request: backendRequestOf(admission, pool, downstream, record, trace), record };
 }
 
 function fateOf(method: string, bodyLength: number, more: Scene = {}): 'not kept' | 'kept' | 'gathered' {

@@ -66,7 +66,16 @@ class World {
     const slowStart = new SlowStart(this.timer);
     // No request is limited.
     const limiter = {} as TokenTaker;
-    this.#deps = { limiter, ...own, ...events, ...place, slowStart, lookup, wires: wiresOf(dataPath.wire) };
+    this.#deps = {
+      tracing: null,
+      limiter,
+      ...own,
+      ...events,
+      ...place,
+      slowStart,
+      lookup,
+      wires: wiresOf(dataPath.wire),
+    };
     this.overload = new Overload(metrics);
     this.reload();
     const logger = makeLogger({ level: 'fatal', format: 'json' });

@@ -1,0 +1,140 @@
+/**
+ * What is noted of a request that is sampled, and of its attempts, until spans are made of it (src/worker/tracing). Other requests
+ * have none of this.
+ */
+import { systemClock } from '../contract/clock.ts';
+import type { Reason } from '../contract/outcomes.ts';
+import type { RequestHead } from '../contract/request-head.ts';
+import { fieldValues } from '../http1/field-lines.ts';
+import type { UpstreamRequest } from '../upstream/upstream-request.ts';
+import type { AccessRecord } from './access-record.ts';
+import type { PlannedBackend } from './plan-pool.ts';
+import type { RequestIds } from './request-id.ts';
+import { type Trace, traceOf } from './trace.ts';
+
+/** Tracing is where sampled requests go; the worker makes it. */
+export interface Tracing {
+  /** Share of the traces that begin here. */
+  readonly sample: number;
+  /** note takes a request that is over; it never waits. */
+  note(span: RequestSpan): void;
+}
+
+/** Places in a traceparent (W3C Trace Context §3.2). */
+const SPAN_ID = [36, 52] as const;
+
+/** What a span needs of an Admission. */
+interface Origin {
+  readonly head: RequestHead;
+  readonly scheme: string;
+}
+
+/** spanOf is the span of a request that is sampled, else null; called by the transaction of a request that it forwards. */
+export function spanOf(
+  trace: Trace,
+  tracing: Tracing | null,
+  origin: Origin,
+  ids: RequestIds,
+): RequestSpan | null {
+  return tracing !== null && trace.isSampled ? new RequestSpan(trace, origin, ids) : null;
+}
+
+/** noteSpan is called once for each request, when its record is complete. One that was not forwarded has no trace yet. */
+export function noteSpan(
+  { span }: { readonly span: RequestSpan | null },
+  tracing: Tracing,
+  origin: Origin,
+  record: AccessRecord,
+  ids: RequestIds,
+): void {
+  let noted = span;
+  if (record.traceId === null) {
+    const trace = traceOf(origin.head, ids, tracing);
+    record.traceId = trace.traceId;
+    noted = spanOf(trace, tracing, origin, ids);
+  }
+  if (noted !== null) tracing.note(noted.end(record));
+}
+
+export class RequestSpan {
+  readonly traceId: string;
+  readonly spanId: string;
+  /** The span of the caller; null: the trace begins here. */
+  readonly parentId: string | null;
+  /** Values of `tracestate`, of a trace that began elsewhere. */
+  readonly traceState: string;
+  readonly scheme: string;
+  readonly attempts: AttemptSpan[] = [];
+  /** null until the request is over. A tunnel goes on to change its status and its reason, which are below. */
+  record: AccessRecord | null = null;
+  status = 0;
+  reason: Reason = 'ok';
+  /** Monotonic, as all times. */
+  endMs = 0;
+  /** Adds to a time of the monotonic clock to make it one of the wall clock. */
+  wallOffsetMs = 0;
+  readonly #traceparent: string;
+  readonly #ids: RequestIds;
+
+  constructor(trace: Trace, { head, scheme }: Origin, ids: RequestIds) {
+    this.traceId = trace.traceId;
+    this.spanId = ids.nextSpanId();
+    this.parentId = trace.continued ? head.traceparent.slice(...SPAN_ID) : null;
+    this.traceState = trace.continued ? fieldValues(head.tracestateLines, 'tracestate').join(',') : '';
+    this.scheme = scheme;
+    this.#traceparent = trace.traceparent;
+    this.#ids = ids;
+  }
+
+  /** attempt is called before each attempt. The first one has the parent id that is in the request. */
+  attempt(target: PlannedBackend): AttemptSpan {
+    const [start, end] = SPAN_ID;
+    const own = this.#traceparent;
+    const spanId = this.attempts.length === 0 ? own.slice(start, end) : this.#ids.nextSpanId();
+    const traceparent = `${own.slice(0, start)}${spanId}${own.slice(end)}`;
+    const span = new AttemptSpan(target, spanId, { before: own, now: traceparent });
+    this.attempts.push(span);
+    return span;
+  }
+
+  /** end is called once. @param record complete */
+  end(record: AccessRecord): this {
+    this.record = record;
+    this.status = record.status;
+    this.reason = record.reason;
+    this.endMs = systemClock.monotonicMs();
+    this.wallOffsetMs = systemClock.wallMs() - this.endMs;
+    for (const attempt of this.attempts) attempt.end();
+    return this;
+  }
+}
+
+export class AttemptSpan {
+  readonly target: PlannedBackend;
+  readonly spanId: string;
+  readonly startMs = systemClock.monotonicMs();
+  /** 0: no head came. */
+  status = 0;
+  /** Code of the failure; null: none. */
+  error: string | null = null;
+  endMs = 0;
+  readonly #traceparent: { before: string; now: string };
+
+  constructor(target: PlannedBackend, spanId: string, traceparent: { before: string; now: string }) {
+    this.target = target;
+    this.spanId = spanId;
+    this.#traceparent = traceparent;
+  }
+
+  /** parentOf makes the request whose trace goes on with this attempt. */
+  parentOf(request: UpstreamRequest): UpstreamRequest {
+    const { before, now } = this.#traceparent;
+    if (before === now) return request;
+    return { ...request, headerLines: request.headerLines.replace(before, now) };
+  }
+
+  /** end may come again, which changes nothing. */
+  end(): void {
+    if (this.endMs === 0) this.endMs = systemClock.monotonicMs();
+  }
+}
