@@ -33,7 +33,7 @@ SOAK_MIN ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
+.PHONY: help install demo run backends test test-node check build package deb bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
 	migrate-up migrate-down docker-up docker-down screenshots clean fuzz fuzz-coverage simulate services types lint config-docs sbom
 
 help: ## list the targets
@@ -98,11 +98,14 @@ config-docs: $(STAMP)
 	$(NODE) scripts/config-docs.ts --check
 
 build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node dist/cli.js)
-	@rm -rf dist
-	node_modules/.bin/tsc -p tsconfig.build.json
-	@$(NODE) scripts/prepare-data.ts
-	@$(NODE) scripts/build-dashboard.ts
-	@$(NODE) scripts/sbom.ts
+	@$(NODE) scripts/build.ts
+
+package: build ## packages/sluice-VERSION.tgz, for npm install
+	@mkdir -p packages
+	npm pack --ignore-scripts --loglevel=error --pack-destination packages
+
+deb: build ## packages/sluice_VERSION_ARCHITECTURE.deb, for Debian and Ubuntu, Node.js included
+	@$(NODE) scripts/deb.ts
 
 sbom: $(RUN_STAMP) ## the list of all packages of the product (CycloneDX), into dist/sbom.cdx.json
 	@$(NODE) scripts/sbom.ts
@@ -167,4 +170,4 @@ screenshots: $(STAMP) ## each page of the dashboard, light, dark and on a phone,
 	@$(NODE) test/dashboard/screenshots.ts
 
 clean: ## delete what was built and installed, but not ./data
-	rm -rf dist node_modules .tmp/compile-cache bench/peers/node_modules
+	rm -rf dist packages node_modules .tmp/compile-cache bench/peers/node_modules

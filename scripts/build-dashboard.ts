@@ -1,17 +1,17 @@
 /**
- * Builds the dashboard, src/dashboard, into dist/dashboard. Beside each file lies what the admin port sends of it where it can:
+ * Builds the dashboard, src/dashboard. Beside each file lies what the admin port sends of it where it can:
  * the same compressed by gzip and by brotli.
  *
- *   node scripts/build-dashboard.ts
+ *   node scripts/build-dashboard.ts [folder]   default: dist/dashboard
  */
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-const target = join(ROOT, 'dist/dashboard');
+const target = resolve(process.argv[2] ?? join(ROOT, 'dist/dashboard'));
 /** Those that know light-dark(), with which the colours are written. */
 const BROWSERS = ['chrome123', 'firefox121', 'safari17.5'];
 

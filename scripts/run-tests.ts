@@ -33,6 +33,8 @@ const LONGEST = [
   'proxy/data-path-socket',
   'serve/primary-succession',
   'repository/image',
+  'repository/npm-package',
+  'repository/debian',
   'serve/tls',
   'proxy/h2/flow',
   'serve/stuck-output',

@@ -24,7 +24,8 @@ interface Locked {
   peerDependencies?: Record<string, string>;
 }
 
-type Lock = Record<string, Locked>;
+/** `packages` of the lock file, by folder; the product itself is ''. */
+export type Lock = Record<string, Locked>;
 
 /** sbomOf makes the document of a lock file. */
 export function sbomOf(packages: Lock): object {
@@ -53,7 +54,16 @@ export function sbomOf(packages: Lock): object {
   };
 }
 
-function nameOf(path: string): string {
+/** lockedPackages reads the lock file. */
+export function lockedPackages(): Lock {
+  const { packages } = JSON.parse(readFileSync(new URL('package-lock.json', ROOT), 'utf8')) as {
+    packages: Lock;
+  };
+  return packages;
+}
+
+/** nameOf is the name of the package in a folder of the lock file. */
+export function nameOf(path: string): string {
   return path.slice(path.lastIndexOf(FOLDER) + FOLDER.length);
 }
 
@@ -101,9 +111,6 @@ function dependsOn(path: string, packages: Lock): string[] {
 
 if (import.meta.main) {
   const target = process.argv[2] ?? fileURLToPath(new URL('dist/sbom.cdx.json', ROOT));
-  const { packages } = JSON.parse(readFileSync(new URL('package-lock.json', ROOT), 'utf8')) as {
-    packages: Lock;
-  };
   mkdirSync(dirname(target), { recursive: true });
-  writeFileSync(target, `${JSON.stringify(sbomOf(packages), null, 1)}\n`);
+  writeFileSync(target, `${JSON.stringify(sbomOf(lockedPackages()), null, 1)}\n`);
 }

@@ -1,10 +1,11 @@
 /** The list of packages of a release has all that is installed with it, and is the same for the same lock file. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { sbomOf } from '../../scripts/sbom.ts';
+import { builtDist } from '../support/built.ts';
 import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -109,6 +110,7 @@ test('the same lock file gives the same bytes, and of two versions in the tree e
 
 test('a build has the list beside the program', async () => {
   const { stdout } = await runToEnd('make', ['--no-print-directory', '-Bn', 'build'], { cwd: ROOT });
-  assert.match(stdout.at(-1) ?? '', /scripts\/sbom\.ts$/);
-  assert.match(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'), /node scripts\/sbom\.ts/);
+  assert.match(stdout.at(-1) ?? '', /scripts\/build\.ts$/);
+  assert.match(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'), /node scripts\/build\.ts/);
+  assert.ok(existsSync(join(await builtDist(), 'sbom.cdx.json')));
 });

@@ -70,7 +70,7 @@ test('the npm scripts run on the Node.js of node_modules, and report one that is
   for (const [name, command] of Object.entries(manifest.scripts)) {
     assert.match(
       command,
-      /^((?:exec )?node -r \.\/scripts\/check-node\.cjs [\w/-]+\.ts|tsc -p tsconfig\.build\.json)$/,
+      /^((?:exec )?node -r \.\/scripts\/check-node\.cjs [\w/-]+\.ts|make -s build)$/,
       name,
     );
   }
@@ -112,6 +112,8 @@ test('make without a target lists every target with a description', async () => 
     'test',
     'run',
     'build',
+    'package',
+    'deb',
     'check',
     'bench',
     'bench-peers',
