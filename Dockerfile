@@ -10,14 +10,20 @@ RUN npm ci --include=dev --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 COPY migrations ./migrations
-COPY scripts/prepare-data.ts scripts/build-dashboard.ts scripts/sbom.ts ./scripts/
-RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts \
-  && node scripts/build-dashboard.ts && node scripts/sbom.ts
+COPY scripts/build.ts scripts/build-dashboard.ts scripts/notices.ts scripts/prepare-data.ts scripts/sbom.ts ./scripts/
+RUN node scripts/build.ts
+# What remains runs. Without optional packages: Node.js, which the image has, and a package for another runtime.
+RUN npm prune --omit=dev --omit=optional --ignore-scripts && find node_modules dist \( -name '*[jt]s.map' -o -name '*.ts' -o -name '*.[cm]ts' \) -type f -delete
 
-FROM base AS dependencies
-COPY package.json package-lock.json .npmrc ./
-# Without optional packages: Node.js, which the image has, and a package for another runtime.
-RUN npm ci --omit=dev --omit=optional --ignore-scripts
+# What the product needs of a system: Node.js with the libraries that it is linked with, and nothing else. No shell, no package
+# manager, no other program. `env` makes dist/cli.js the command `sluice`.
+FROM base AS system
+WORKDIR /system
+RUN mkdir -p etc usr/local/bin app/data && mkdir -m 1777 tmp \
+  && cp "$(command -v node)" usr/local/bin/node && cp --parents /usr/bin/env . \
+  && ldd usr/local/bin/node usr/bin/env | grep -o '/[^ :]*so[^ ]*' | sort -u | xargs -I FILE cp -L --parents FILE . \
+  && echo 'node:x:1000:1000::/app:/usr/sbin/nologin' > etc/passwd && echo 'node:x:1000:' > etc/group \
+  && echo 'hosts: files dns' > etc/nsswitch.conf && ln -s /app/dist/cli.js usr/local/bin/sluice
 
 # A test backend; not part of the product.
 FROM base AS backend
@@ -27,18 +33,21 @@ USER node
 EXPOSE 8080
 CMD ["node", "test_backs/echo.ts", "--host=0.0.0.0", "--port=8080"]
 
-FROM base AS balancer
+FROM scratch AS balancer
+COPY --from=system /system/ /
+WORKDIR /app
+ENV PATH=/usr/local/bin
 ENV NODE_ENV=production
-COPY package.json ./
-COPY --from=dependencies /app/node_modules ./node_modules
+COPY package.json LICENSE ./
+COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-COPY bin ./bin
 COPY lua ./lua
 COPY migrations ./migrations
 COPY config ./config
 # Without PostgreSQL in the configuration, this folder holds the embedded database and the secret of API keys.
-RUN mkdir data && chown node:node data
-USER node
+COPY --from=system --chown=1000:1000 /system/app/data ./data
+# A number, because Kubernetes cannot tell from a name that it is not root.
+USER 1000:1000
 ENV CONFIG_PATH=config/docker.yaml
 # For the health check. Change it together with admin.address.
 ENV SLUICE_ADMIN_URL=http://127.0.0.1:9900

@@ -26,11 +26,12 @@ make_secrets() {
     )
     echo 'made .env with new passwords' >&2
   fi
-  # An .env of version 0.2 or older has no secret for API keys.
-  if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
+  # An .env of an older version lacks the newer ones.
+  local name
+  for name in SLUICE_KEY_SECRET GRAFANA_PASSWORD; do
     # The newline comes first: the last line of an edited .env may lack one.
-    printf '\nSLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
-  fi
+    grep -q "^$name=" .env || printf '\n%s=%s\n' "$name" "$(random)" >>.env
+  done
   local token
   token=$(sed -n 's/^SLUICE_ADMIN_TOKEN=//p' .env)
   if [ -z "$token" ]; then
@@ -49,7 +50,7 @@ case "${1:-}" in
   up)
     make_secrets
     compose up --detach --build
-    echo 'http://localhost:8080 the balancer · http://localhost:9900 its admin port (token in .env) · http://localhost:9090 Prometheus'
+    echo 'http://localhost:8080 both balancers · http://localhost:9900 and :9901 their admin ports (token in .env) · http://localhost:9090 Prometheus · http://localhost:3000 Grafana (user admin, password in .env)'
     ;;
   down) make_secrets && compose down ;;
   secrets) make_secrets ;;

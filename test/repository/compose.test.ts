@@ -1,6 +1,15 @@
 /** Checks compose.yaml, .env and the configuration of Prometheus, without a container engine. */
 import assert from 'node:assert/strict';
-import { chownSync, copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +41,10 @@ interface ComposeFile {
 
 const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
 const compose = parse(text, { merge: true }) as ComposeFile;
-const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'SLUICE_KEY_SECRET'];
+const SECRETS = [
+  ...['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD'],
+  ...['SLUICE_KEY_SECRET', 'GRAFANA_PASSWORD'],
+];
 
 /** Root can write read-only files, so the script runs as another user if the tests run as root. */
 const NOBODY = 65_534;
@@ -59,18 +71,23 @@ async function withSecrets(t: TestContext): Promise<string> {
   return folder;
 }
 
-test('the stack has the balancer, a migration that ends, stores, three backends and Prometheus', () => {
+test('the stack has two balancers behind one address, a migration that ends, stores, three backends, Prometheus and Grafana', () => {
   assert.deepEqual(Object.keys(compose.services).sort(), [
     'backend1',
     'backend2',
     'backend3',
-    'balancer',
+    'balancer1',
+    'balancer2',
+    'entry',
+    'grafana',
     'migrate',
     'postgres',
     'prometheus',
     'redis',
   ]);
-  assert.equal(serviceOf('balancer').depends_on?.migrate?.condition, 'service_completed_successfully');
+  for (const name of ['balancer1', 'balancer2'])
+    assert.equal(serviceOf(name).depends_on?.migrate?.condition, 'service_completed_successfully');
+  assert.deepEqual(Object.keys(serviceOf('entry').depends_on ?? {}), ['balancer1', 'balancer2']);
   assert.equal(serviceOf('migrate').depends_on?.postgres?.condition, 'service_healthy');
   assert.deepEqual(serviceOf('prometheus').secrets, ['admin-token']);
 });
@@ -78,14 +95,17 @@ test('the stack has the balancer, a migration that ends, stores, three backends 
 test('only the front door is published to other machines, and the stores to none', () => {
   const ports = Object.entries(compose.services).map(([name, service]) => [name, service.ports ?? []]);
   assert.deepEqual(Object.fromEntries(ports.filter(([, list]) => (list?.length ?? 0) > 0)), {
-    balancer: ['8080:8080', '127.0.0.1:9900:9900'],
+    entry: ['8080:8080'],
+    balancer1: ['127.0.0.1:9900:9900'],
+    balancer2: ['127.0.0.1:9901:9900'],
     prometheus: ['127.0.0.1:9090:9090'],
+    grafana: ['127.0.0.1:3000:3000'],
   });
 });
 
 test('our images run with a read-only file system and without capabilities', () => {
   const built = Object.entries(compose.services).filter(([, service]) => service.build !== undefined);
-  assert.equal(built.length, 5);
+  assert.equal(built.length, 7);
   for (const [name, service] of built) {
     assert.equal(service.read_only, true, name);
     assert.deepEqual(service.cap_drop, ['ALL'], name);
@@ -93,19 +113,21 @@ test('our images run with a read-only file system and without capabilities', () 
 });
 
 test('what the balancer knows of its backends outlives its container: `data` is a volume, owned by the user of the image', () => {
-  assert.deepEqual(serviceOf('balancer').volumes, ['balancer-data:/app/data']);
-  assert.deepEqual(compose.volumes['balancer-data'], {});
+  for (const name of ['balancer1', 'balancer2']) {
+    assert.deepEqual(serviceOf(name).volumes, [`${name}-data:/app/data`]);
+    assert.deepEqual(compose.volumes[`${name}-data`], {});
+  }
   const dockerfile = readFileSync(`${ROOT}Dockerfile`, 'utf8');
-  assert.match(dockerfile, /\nWORKDIR \/app\n/);
   // Else a new volume belongs to root.
-  assert.match(dockerfile, /\nRUN mkdir data && chown node:node data\nUSER node\n/);
+  assert.match(dockerfile, /\nCOPY --from=system --chown=1000:1000 \/system\/app\/data \.\/data\n/);
 });
 
 test('logs are bounded, and a drain has enough time', () => {
   for (const [name, { logging }] of Object.entries(compose.services)) {
     assert.deepEqual(logging?.options, { 'max-size': '10m', 'max-file': '5' }, name);
   }
-  assert.equal(serviceOf('balancer').stop_grace_period, '60s');
+  for (const name of ['entry', 'balancer1', 'balancer2'])
+    assert.equal(serviceOf(name).stop_grace_period, '60s', name);
 });
 
 test('no password is built in: each comes from the environment and is refused when empty', () => {
@@ -137,7 +159,7 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
   const completed = readFileSync(join(folder, '.env'), 'utf8');
   assert.match(
     completed,
-    /^REDIS_PASSWORD=b\n+SLUICE_KEY_SECRET=[0-9a-f]{48}\n$/m,
+    /^REDIS_PASSWORD=b\n+SLUICE_KEY_SECRET=[0-9a-f]{48}\n+GRAFANA_PASSWORD=[0-9a-f]{48}\n$/m,
     'a last line without an end',
   );
 });
@@ -171,6 +193,33 @@ test('docker-compose, if installed, accepts the file with .env and refuses it wi
   assert.match(refused.stderr.join('\n'), /make docker-up makes it/);
 });
 
+test('Grafana finds Prometheus and the dashboards of config/grafana where compose mounts them', () => {
+  const provisioned = <T>(name: string) =>
+    parse(readFileSync(`${ROOT}config/grafana/provisioning/${name}`, 'utf8')) as T;
+  const { datasources } = provisioned<{ datasources: { url: string; type: string; uid: string }[] }>(
+    'datasources/prometheus.yaml',
+  );
+  assert.deepEqual(
+    datasources.map(({ url, type }) => [url, type]),
+    [['http://prometheus:9090', 'prometheus']],
+  );
+  const [provider] = provisioned<{ providers: { options: { path: string } }[] }>(
+    'dashboards/sluice.yaml',
+  ).providers;
+  const volumes = serviceOf('grafana').volumes ?? [];
+  assert.ok(volumes.includes(`./config/grafana:${provider?.options.path}:ro`), volumes.join());
+  assert.ok(volumes.includes('./config/grafana/provisioning:/etc/grafana/provisioning:ro'), volumes.join());
+  const dashboards = readdirSync(`${ROOT}config/grafana`).filter((name) => name.endsWith('.json'));
+  assert.notEqual(dashboards.length, 0);
+  for (const name of dashboards) {
+    const text = readFileSync(`${ROOT}config/grafana/${name}`, 'utf8');
+    const { uid } = JSON.parse(text) as { uid: string };
+    assert.notEqual(uid, '', name);
+    // A dashboard that is provisioned is not asked for its inputs.
+    assert.equal(text.includes('__inputs'), false, name);
+  }
+});
+
 test('Prometheus scrapes the admin port with the token from the file that compose mounts', async (t) => {
   const folder = await withSecrets(t);
   const path = join(folder, 'config/prometheus.yml');
@@ -182,7 +231,7 @@ test('Prometheus scrapes the admin port with the token from the file that compos
     }[];
   };
   const [job] = config.scrape_configs;
-  assert.deepEqual(job?.static_configs, [{ targets: ['balancer:9900'] }]);
+  assert.deepEqual(job?.static_configs, [{ targets: ['balancer1:9900', 'balancer2:9900'] }]);
   assert.equal(job?.metrics_path, '/metrics');
   assert.deepEqual(job?.authorization, { type: 'Bearer', credentials_file: '/run/secrets/admin-token' });
   const found = await runToEnd('sh', ['-c', 'command -v promtool']);

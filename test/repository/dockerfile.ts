@@ -3,7 +3,7 @@
  * here. The base image is this machine with the pinned Node.js.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { runToEnd } from '../support/child.ts';
 
@@ -59,7 +59,7 @@ function startStage(rest: string, stages: Map<string, Stage>, into: string): Sta
   const root = join(into, name);
   mkdirSync(root, { recursive: true });
   const base = stages.get(from);
-  if (base === undefined) assert.match(from, /^node:/, `${from} is neither a stage nor the image of Node.js`);
+  if (base === undefined) assert.match(from, /^(node:|scratch$)/, `${from} is neither a stage nor an image`);
   else cpSync(base.root, root, { recursive: true });
   const stage = {
     root,
@@ -74,9 +74,7 @@ function startStage(rest: string, stages: Map<string, Stage>, into: string): Sta
 }
 
 async function runIn(stage: Stage, command: string, toolPath: string): Promise<void> {
-  // This machine has no user `node`. Root gives the files to nobody, the user of the tests; other users own them already.
-  const here = command.replace('chown node:node', process.getuid?.() === 0 ? 'chown 65534:65534' : 'true');
-  const ran = await runToEnd('sh', ['-c', here], {
+  const ran = await runToEnd('sh', ['-c', command], {
     cwd: join(stage.root, stage.workDir),
     env: { ...stage.env, PATH: toolPath, npm_config_prefer_offline: 'true' },
     timeoutMs: 120_000,
@@ -90,7 +88,12 @@ async function copyInto(
   { stages, contextFolder }: { stages: Map<string, Stage>; contextFolder: string },
 ): Promise<void> {
   const words = rest.split(/\s+/);
-  const fromStage = words[0]?.startsWith('--from=') ? stages.get(words.shift()?.slice(7) ?? '') : undefined;
+  const options = new Map<string, string>();
+  while (words[0]?.startsWith('--')) {
+    const [name = '', value = ''] = words.shift()!.split('=');
+    options.set(name, value);
+  }
+  const fromStage = stages.get(options.get('--from') ?? '');
   const target = words.pop() ?? '';
   const targetPath = join(stage.root, posix.resolve(stage.workDir, target));
   for (const source of words) {
@@ -98,13 +101,21 @@ async function copyInto(
       assert.ok(isInContext(contextFolder, source), `.dockerignore keeps ${source} out`);
     const sourcePath = join(fromStage?.root ?? contextFolder, source);
     assert.ok(existsSync(sourcePath), `COPY ${source}: not there`);
-    const goesInto = words.length > 1 || target.endsWith('/');
+    // Of a folder the contents are copied, whatever the target is.
+    const goesInto = !statSync(sourcePath).isDirectory() && (words.length > 1 || target.endsWith('/'));
     const to = goesInto ? join(targetPath, posix.basename(source)) : targetPath;
     mkdirSync(dirname(to), { recursive: true });
     if (fromStage === undefined) cpSync(sourcePath, to, { recursive: true, verbatimSymlinks: true });
     // Links: a stage that others copy from is complete, and copying its packages takes 6 s of CPU time.
-    else assert.equal((await runToEnd('cp', ['-al', sourcePath, to])).code, 0, sourcePath);
+    else await runInShell('cp -alT "$1" "$2"', sourcePath, to);
+    const owner = options.get('--chown');
+    if (owner !== undefined && process.getuid?.() === 0) await runInShell('chown -R "$2" "$1"', to, owner);
   }
+}
+
+async function runInShell(script: string, ...args: string[]): Promise<void> {
+  const ran = await runToEnd('sh', ['-c', script, 'sh', ...args]);
+  assert.equal(ran.code, 0, `${script} ${args.join(' ')}\n${ran.stderr.join('\n')}`);
 }
 
 /** Our .dockerignore is `*`, then exceptions. */
