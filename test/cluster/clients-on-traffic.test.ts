@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { changesOf } from '../support/event-stream.ts';
 import { startRedis } from '../support/redis.ts';
 import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
@@ -212,6 +213,10 @@ test('while Postgres is restarted or stopped, limits stay and admin writes answe
     },
   );
   assert.equal((await askJson(`${clients}/late`)).status, 404);
+  const told = (await changesOf(t, sluice.adminUrl)).filter((text) => /PostgreSQL|failed/.test(text));
+  assert.match(told[0] ?? '', /^PostgreSQL cannot be read: /);
+  assert.ok(told.includes('POST /api/v1/clients failed: the database cannot be reached'), told.join());
+  assert.equal(told.at(-1), 'PostgreSQL can be read again');
   assert.equal(
     (await askJson(`${clients}/192.0.2.1`, { method: 'PATCH', body: { mode: 'limit' } })).status,
     200,

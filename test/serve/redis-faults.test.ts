@@ -4,6 +4,7 @@ import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { ask, askJson, poolOf, startNamed, workersOf } from '../cluster/support.ts';
 import { connectTo } from '../redis/connect.ts';
+import { changesOf } from '../support/event-stream.ts';
 import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
@@ -52,6 +53,15 @@ test('B32: without Redis at the start each policy acts as configured, readyz say
   const denied = await ask(`${sluice.proxyUrl}/strict`);
   assert.deepEqual([denied.status, denied.headers['retry-after']], [503, '1']);
   for (let i = 0; i < 3; i++) assert.equal((await ask(`${sluice.proxyUrl}/free`)).status, 200);
+  const problems = async () =>
+    (await askJson(`${sluice.adminUrl}/api/v1/status`)).body.problems as { code: string; text: string }[];
+  const away = await waitFor('the problem', async () =>
+    (await problems()).find(({ code }) => code === 'redis_away'),
+  );
+  assert.match(
+    away.text,
+    /^Redis is away since \d\d:\d\d UTC: each worker grants the whole of each limit; requests under strict get 503; requests under free pass$/,
+  );
   await redis.start();
   await waitFor(
     'the strict policy to pass',
@@ -63,6 +73,12 @@ test('B32: without Redis at the start each policy acts as configured, readyz say
     {
       timeoutMs: 10_000,
     },
+  );
+  await waitFor('no problem', async () => JSON.stringify(await problems()) === '[]');
+  const told = (await changesOf(t, sluice.adminUrl)).filter((text) => text.includes('Redis'));
+  assert.deepEqual(
+    told.map((text) => text.replace(/ 127.*/, '')),
+    ['no connection to Redis: connection refused', 'connected to Redis'],
   );
 });
 

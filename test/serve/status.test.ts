@@ -44,7 +44,7 @@ test('the status, the history and the events of an instance follow its traffic, 
 
   const [victim = 0] = sluice.workerPids();
   process.kill(victim, 'SIGKILL');
-  await untilTold('the death', /^worker \d: worker died \(SIGKILL\)$/);
+  await untilTold('the death', /^worker \d died \(SIGKILL\)$/);
   await untilTold('the other one', /^worker \d serves \(pid \d+\)$/);
 
   await b.close();

@@ -1,6 +1,7 @@
 /** A reader of server-sent events. */
 import { type IncomingMessage, request } from 'node:http';
 import type { TestContext } from 'node:test';
+import { waitFor } from './wait.ts';
 
 export interface StreamedEvent {
   event: string;
@@ -49,6 +50,14 @@ export function readEvents(
     sent.on('error', reject);
     sent.end();
   });
+}
+
+/** changesOf are the texts of the event log of a running Sluice, the oldest first. */
+export async function changesOf(t: TestContext, adminUrl: string): Promise<string[]> {
+  const { events, close } = await readEvents(t, `${adminUrl}/api/v1/events`);
+  await waitFor('the first sample', () => events.some(({ event }) => event === 'sample'));
+  close();
+  return events.filter(({ event }) => event === 'change').map(({ data }) => String(data.text));
 }
 
 function take(block: string, { events, comments }: Pick<EventReader, 'events' | 'comments'>): void {

@@ -1,6 +1,12 @@
 /** The types of the framework as this folder uses them, and what every call gets: a description and a deadline. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault, RouteOptions } from 'fastify';
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyRequest,
+  RawServerDefault,
+  RouteOptions,
+} from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import * as z from 'zod';
 import { toError } from '../../contract/errors.ts';
@@ -44,27 +50,7 @@ export function done(description: string) {
   return { 204: z.null().meta({ description }) };
 }
 
-/** AdminChange is what a write has changed, for the event log. */
-export interface AdminChange {
-  /** A sentence without its end, such as `client acme was created`. */
-  text: string;
-  /** Such as `client acme`. */
-  subject: string;
-  /** As the admin API shows them; left out where they are not known. */
-  before?: unknown;
-  after?: unknown;
-}
-
-/** noteChange is called by the handler of a write. */
-export function noteChange(request: { change: AdminChange | null }, change: AdminChange): void {
-  request.change = change;
-}
-
 declare module 'fastify' {
-  interface FastifyRequest {
-    /** null: it has changed nothing, or has not said what. */
-    change: AdminChange | null;
-  }
   interface FastifyContextConfig {
     /** How long this route's handler may take, where the server's default is too short. */
     timeoutMs?: number;
@@ -79,16 +65,26 @@ const TOO_LATE = 'the answer took too long; whether the call took effect is not 
  * limitHandler makes a route answer 503 after its deadline; called for each route as it is added. The framework's own
  * `handlerTimeout` does not work here: the `close` event of the request clears it, and that event comes when the body is read,
  * long before the handler is done.
+ * @param onHandled called when the handler has ended, however late
  */
-export function limitHandler(route: RouteOptions, defaultMs: number): void {
+export function limitHandler(
+  route: RouteOptions,
+  defaultMs: number,
+  onHandled: (request: FastifyRequest, failure: Error | null) => void,
+): void {
   const { handler } = route;
   const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
     const work = (async (): Promise<unknown> => handler.call(this, request, reply))();
-    work.catch((thrown: unknown) => {
-      // The caller has the 503 already, so only the log can tell.
-      if (reply.sent) request.log.warn({ err: toError(thrown) }, 'an admin call failed after its deadline');
-    });
+    work.then(
+      () => onHandled(request, null),
+      (thrown: unknown) => {
+        const err = toError(thrown);
+        onHandled(request, err);
+        // The caller has the 503 already, so only the log can tell.
+        if (reply.sent) request.log.warn({ err }, 'an admin call failed after its deadline');
+      },
+    );
     return withDeadline(work, timeoutMs, () => new HttpProblem(503, TOO_LATE));
   };
 }

@@ -5,7 +5,7 @@ import { groupOf } from '../../contract/addresses.ts';
 import { type ClientMatch, matchOfClient, matchOfNobody } from '../../contract/clients.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { RateLimitSettings } from '../../contract/settings.ts';
-import { type AdminApp, call, done, noteChange } from './app.ts';
+import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import type { AdminParts } from './parts.ts';
 
@@ -55,10 +55,10 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
     async (request, reply) => {
       const { bucketName } = await matchOf(request.params.clientId);
       await buckets.reset(bucketName);
-      noteChange(request, {
+      request.change = {
         text: `the buckets of ${bucketName} were filled`,
         subject: `client ${bucketName}`,
-      });
+      };
       return reply.code(204).send(null);
     },
   );

@@ -1,9 +1,10 @@
 /** The calls on clients and their limits: list, create, read, replace, change, delete. */
+import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
 import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
-import { type AdminApp, type AdminChange, call, done, noteChange } from './app.ts';
+import { type AdminApp, call, done } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
@@ -89,7 +90,7 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
       const { clientId: id } = request.params;
       const before = knownView(parts, id);
       await clients.remove(id);
-      noteChange(request, changeOf(id, before, null));
+      request.change = changeOf(id, before, null);
       await whenTold();
       return reply.code(204).send(null);
     },
@@ -110,7 +111,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const { clientId: id, ...input } = request.body;
       checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
-      noteChange(request, changeOf(id, null, viewOf(record)));
+      request.change = changeOf(id, null, viewOf(record));
       await whenTold();
       return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
     },
@@ -129,7 +130,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       checkPolicies(input.limits, reloader);
       const before = knownView(parts, id);
       const { record, created } = await clients.put(id, input);
-      noteChange(request, changeOf(id, created ? null : before, viewOf(record)));
+      request.change = changeOf(id, created ? null : before, viewOf(record));
       await whenTold();
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(viewOf(record));
@@ -148,7 +149,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
       const before = knownView(parts, id);
       const record = await clients.patch(id, Object.fromEntries(given));
-      noteChange(request, changeOf(id, before, viewOf(record)));
+      request.change = changeOf(id, before, viewOf(record));
       await whenTold();
       return viewOf(record);
     },
@@ -205,7 +206,11 @@ function knownView({ directory }: AdminParts, id: string): ClientView | undefine
 }
 
 /** @param before null: there was none; undefined: it is not known @param after null: it was deleted */
-function changeOf(id: string, before: ClientView | null | undefined, after: ClientView | null): AdminChange {
+function changeOf(
+  id: string,
+  before: ClientView | null | undefined,
+  after: ClientView | null,
+): FastifyRequest['change'] {
   const subject = `client ${id}`;
   const about = { subject, ...(before !== undefined && { before }), after };
   if (after === null) return { ...about, text: `${subject} was deleted` };

@@ -1,7 +1,7 @@
 /** The calls that reload the configuration, show the running one, and compare it with the file. */
 import * as z from 'zod';
 import type { Problem } from '../../config/problems.ts';
-import { type AdminApp, call, noteChange } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
@@ -58,10 +58,10 @@ export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 're
       const outcome = await reloader.reload();
       if (outcome.ok) {
         const { revision, pendingWorkers } = outcome;
-        noteChange(request, {
+        request.change = {
           text: `a reload was asked for: revision ${revision}`,
           subject: 'configuration',
-        });
+        };
         return { revision, pendingWorkers };
       }
       const { problems } = outcome;

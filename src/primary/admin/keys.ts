@@ -1,6 +1,6 @@
 /** The calls that issue, list and revoke the API keys of a client. */
 import * as z from 'zod';
-import { type AdminApp, call, done, noteChange } from './app.ts';
+import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -38,7 +38,7 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
       const { keyId, name: keyName } = issued;
       const subject = `client ${params.clientId}`;
       const text = `API key ${keyId} of ${subject} was issued`;
-      noteChange(request, { text, subject, after: { keyId, name: keyName } });
+      request.change = { text, subject, after: { keyId, name: keyName } };
       await whenTold();
       return reply.code(201).send(issued);
     },
@@ -63,7 +63,7 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
       await apiKeys.revoke(clientId, keyId);
       const subject = `client ${clientId}`;
       const text = `API key ${keyId} of ${subject} was revoked`;
-      noteChange(request, { text, subject, before: { keyId } });
+      request.change = { text, subject, before: { keyId } };
       await whenTold();
       return reply.code(204).send(null);
     },

@@ -1,7 +1,7 @@
 /** The calls that show and change the level of the application log while Sluice runs. */
 import * as z from 'zod';
 import { LOG_LEVELS } from '../../contract/settings.ts';
-import { type AdminApp, call, noteChange } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 
 const PATH = '/api/v1/log-level';
@@ -27,7 +27,7 @@ export function registerLogLevel(app: AdminApp, { reloader }: AdminParts): void 
       const before = { level: reloader.current.settings.log.level };
       reloader.setLogLevel(body.level, { requestId: id, peer: ip });
       const text = `the log level was set to ${body.level} until the next reload`;
-      noteChange(request, { text, subject: 'log level', before, after: body });
+      request.change = { text, subject: 'log level', before, after: body };
       return body;
     },
   );

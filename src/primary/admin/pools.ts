@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
 import { BACKEND_STATES, backendKey, type ProbeResult } from '../../contract/health.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
-import { type AdminApp, call, noteChange } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
@@ -65,12 +65,12 @@ export function registerPools(app: AdminApp, parts: AdminParts): void {
         const { pool, id } = request.params;
         const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
         parts.registry.setEnabled(pool, id, operation === 'enable');
-        noteChange(request, {
+        request.change = {
           text: `${operation} of backend ${id} of pool ${pool}`,
           subject: `${pool}/${id}`,
           before: { enabled: isEnabled },
           after: { enabled: operation === 'enable' },
-        });
+        };
         const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
         const view = views?.find((each) => each.id === id);
         if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');

@@ -6,8 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import fastify, { type FastifyBaseLogger, type FastifyReply, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { EventActor } from '../../contract/events.ts';
-import { type AdminSettings, UNMATCHED_ROUTE } from '../../contract/settings.ts';
+import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { type AdminApp, limitHandler } from './app.ts';
 import { registerBuckets } from './buckets.ts';
@@ -24,6 +23,7 @@ import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
+import { pathOf, recordAnswers, writeRecorder } from './records.ts';
 import { registerRequests } from './requests.ts';
 import { type Access, AccessGuard } from './security.ts';
 import { registerStatus } from './status.ts';
@@ -61,8 +61,9 @@ export async function startAdminServer(
 ) {
   const { handlerMs, requestMs, closeMs } = { ...DEFAULTS, ...deadlines };
   const app = makeApp(parts.logger, requestMs);
-  watchRoutes(app, new AccessGuard(settings, parts.logger), handlerMs);
-  recordCalls(app, parts, settings.token === null ? 'none' : 'admin');
+  const onHandled = writeRecorder(parts, settings.token === null ? 'none' : 'admin');
+  watchRoutes(app, new AccessGuard(settings, parts.logger), { handlerMs, onHandled });
+  recordAnswers(app, parts);
   await registerDescription(app);
   registerOperation(app, parts);
   registerStatus(app, parts);
@@ -116,7 +117,11 @@ function makeApp(logger: Logger, requestMs: number): AdminApp {
 }
 
 /** Sets what holds for all routes; called before any route is added. */
-function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void {
+function watchRoutes(
+  app: AdminApp,
+  guard: AccessGuard,
+  { handlerMs, onHandled }: { handlerMs: number; onHandled: ReturnType<typeof writeRecorder> },
+): void {
   const routes: KnownRoute[] = [];
   app.server.on('checkExpectation', refuseExpectation);
   app.setValidatorCompiler(compileValidator);
@@ -124,11 +129,11 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
   app.addHook('onRoute', (route) => {
     const pattern = route.url.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]*');
     routes.push({ pattern: new RegExp(`^${pattern}$`), methods: [route.method].flat() });
-    limitHandler(route, handlerMs);
+    limitHandler(route, handlerMs, onHandled);
   });
   app.addHook('onRequest', async (request, reply) => {
     stamp(reply);
-    const path = pathOf(request.raw.url ?? '/');
+    const path = pathOf(request);
     request.access = guard.check(request.raw, path);
     if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
@@ -169,41 +174,6 @@ function noRoute(routes: KnownRoute[], method: string, path: string): HttpProble
   return new HttpProblem(405, `${method} is not allowed here`, { headers });
 }
 
-/**
- * Counts every answer. Logs writes and refused callers: who changed what, and who tried to. A write that took effect, or may have, is an
- * event.
- */
-function recordCalls(app: AdminApp, { gauges, events, logger }: AdminParts, who: EventActor['who']): void {
-  app.decorateRequest('change', null);
-  app.addHook('onResponse', async ({ method, id, ip, raw, routeOptions, change }, { statusCode: status }) => {
-    gauges.countAdminRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
-    const path = pathOf(raw.url ?? '/');
-    const facts = { requestId: id, peer: ip, method, path, status };
-    if (status === 401 || status === 403) logger.warn(facts, 'admin call refused');
-    // Of those with wrong tokens the first is logged, by security.ts.
-    else if (status !== 429 && method !== 'GET' && method !== 'HEAD' && routeOptions.config.isRead !== true) {
-      if (status >= 400 && status < 500) {
-        logger.info(facts, 'admin write');
-        return;
-      }
-      const { text: done = `${method} ${path}`, subject = null, before, after } = change ?? {};
-      const text = status < 400 ? done : `${method} ${path} failed with ${status}`;
-      const actor = { who, from: ip, requestId: id };
-      const data = {
-        method,
-        path,
-        status,
-        ...(before !== undefined && { before }),
-        ...(after !== undefined && { after }),
-      };
-      events.record(
-        { kind: 'admin', severity: status < 400 ? 'info' : 'warning', text, subject, actor, data },
-        { line: 'admin write', facts },
-      );
-    }
-  });
-}
-
 /** An empty body counts as none, whatever its Content-Type. */
 function acceptJsonOnly(app: AdminApp): void {
   const parse = app.getDefaultJsonParser('error', 'error');
@@ -226,9 +196,4 @@ function stamp(reply: FastifyReply): void {
 /** A request has a body when one of these two fields says so (RFC 9112 §6.3). */
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-}
-
-function pathOf(target: string): string {
-  const [path = ''] = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '').split('?', 1);
-  return path;
 }

@@ -2,13 +2,11 @@
 import * as z from 'zod';
 import { HISTORY_SEC, historyView, statusView } from '../../contract/status.ts';
 import { type AdminApp, call } from './app.ts';
+import { numberText } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 
 const historyQuery = z.strictObject({
-  seconds: z.preprocess(
-    (raw) => (typeof raw === 'string' && /^\d{1,10}$/.test(raw) ? Number(raw) : raw),
-    z.int().min(1).max(HISTORY_SEC).default(HISTORY_SEC),
-  ),
+  seconds: numberText(z.int().min(1).max(HISTORY_SEC).default(HISTORY_SEC)),
 });
 
 /** registerStatus adds the routes. */

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import { OVERLOAD_LEVELS } from '../../contract/overload.ts';
-import { type AdminApp, call, noteChange } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
@@ -52,10 +52,10 @@ export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: A
       await roll.begun.catch((error: unknown) => {
         throw new HttpProblem(500, toError(error).message);
       });
-      noteChange(request, {
+      request.change = {
         text: `the replacement of ${workers} workers was asked for`,
         subject: 'workers',
-      });
+      };
       return reply.code(202).send({ workers });
     },
   );

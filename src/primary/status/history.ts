@@ -62,11 +62,12 @@ export class HistoryRing {
   }
 
   #last(seconds: number, values: Float32Array): (number | null)[] {
-    return Array.from({ length: seconds }, (_, i) => {
-      const second = this.#second - seconds + 1 + i;
+    const last: (number | null)[] = [];
+    for (let second = this.#second - seconds + 1; second <= this.#second; second++) {
       const value = second < 0 ? Number.NaN : values[second % HISTORY_SEC]!;
-      return Number.isNaN(value) ? null : Math.round(value * DECIMALS) / DECIMALS;
-    });
+      last.push(Number.isNaN(value) ? null : Math.round(value * DECIMALS) / DECIMALS);
+    }
+    return last;
   }
 
   #write(second: number, sample: HistorySample | null, workers: readonly WorkerSample[]): void {

@@ -1,7 +1,7 @@
 /** Looks once a second for what is wrong. What costs more than a look, it asks less often. */
 import { expiresWithin, validityText } from '../../config/validity.ts';
 import type { Clock } from '../../contract/clock.ts';
-import type { Problem } from '../../contract/status.ts';
+import type { Live, Problem } from '../../contract/status.ts';
 import type { EventLog } from '../events/event-log.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
@@ -22,6 +22,7 @@ export interface ProblemWatchSources extends DegradedSources {
   storeWorkers: () => number | null;
   /** Brings the counter of the primary's own lost log lines up to date. */
   countLostLines: () => void;
+  phase: () => Live['phase'];
 }
 
 /** To look at all certificates takes a millisecond. */
@@ -60,7 +61,7 @@ export class ProblemWatch {
   }
 
   #facts(workers: ProblemFacts['workers']): ProblemFacts {
-    const { reloader, registry, directory, tls, storeWorkers } = this.#sources;
+    const { reloader, registry, directory, tls, storeWorkers, phase } = this.#sources;
     const { current, last } = reloader;
     const { failure, loaded } = directory.feed;
     return {
@@ -78,6 +79,7 @@ export class ProblemWatch {
       certificates: this.#endingCertificates(),
       certificatesCurrent: tls.isCurrent,
       lostLines: this.#takeLostLines(),
+      phase: phase(),
     };
   }
 

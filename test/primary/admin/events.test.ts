@@ -67,13 +67,21 @@ test('a reader that comes back gets what it has missed, and nothing twice', asyn
 
 test('hostile names arrive as they are, in one event', async (t) => {
   const admin = await startAdmin(t);
+  const { settings, registry } = admin.parts;
   const name = `</script><img src=x onerror=alert(1)>\r\n\r\nevent: change\ndata: {}\n\n\u2028\u0000\ud800`;
+  const [pool] = settings.pools.map((each) => ({
+    ...each,
+    backends: each.backends.map((backend) => ({ ...backend, id: name })),
+  }));
+  admin.parts.settings = { ...settings, pools: [pool!] };
+  registry.configure(admin.parts.settings.pools);
   const { events } = await readEvents(t, `${admin.url}${PATH}`);
   await waitFor('a sample', () => events.length === 1);
   record(admin, name);
   sample(admin);
   await waitFor('the entry', () => events.length === 3);
   assert.deepEqual([events[1]?.event, events[1]?.data.text], ['change', name]);
+  assert.equal((events[2]!.data.pools as (typeof pool)[])[0]?.backends[0]?.id, name);
 });
 
 test('a reader that does not read is cut, and the others get everything', async (t) => {

@@ -6,7 +6,7 @@ import { settingsOf } from '../admin/harness.ts';
 
 const SETTINGS = settingsOf(`
 pools: { app: { backends: [{ url: "http://10.0.0.12" }, { url: "http://10.0.0.13", id: two }] } }
-rateLimit: { policies: { default: {}, strict: { onStoreFailure: deny } } }
+rateLimit: { policies: { default: {}, strict: { onStoreFailure: deny }, free: { onStoreFailure: allow } } }
 `);
 const NOW_MS = Date.UTC(2026, 0, 2, 14, 3, 59);
 const SERVING = { index: 0, wanted: true, state: 'serving', report: null };
@@ -34,6 +34,7 @@ function factsOf({
     certificates: [],
     certificatesCurrent: true,
     lostLines: 0,
+    phase: 'ready',
     ...more,
   };
 }
@@ -88,7 +89,7 @@ test('stores that are away are told with what it costs', () => {
   assert.deepEqual(
     textsOf({ degraded: ['redis', 'postgres'], storeWorkers: 8, databaseFailure: 'connect ECONNREFUSED' }),
     [
-      'error Redis is away since 14:03 UTC: each worker grants an eighth of each limit; requests under strict get 503',
+      'error Redis is away since 14:03 UTC: each worker grants an eighth of each limit; requests under strict get 503; requests under free pass',
       'error the embedded database is away since 14:03 UTC: clients and keys stay as they were read last; connection refused',
     ],
   );
@@ -132,10 +133,9 @@ test('workers, reloads, certificates and lost lines', () => {
     'warning changed certificate files cannot be used since 14:03 UTC: the old ones stay',
     'warning lines of the log are lost since 14:03 UTC: 12 in the last minute: their reader stalls, or the disk is full',
   ]);
-  assert.match(
-    textsOf({ workers: [{ ...SERVING, state: 'dead' }] })[0] ?? '',
-    /^error no worker serves since/,
-  );
+  const workers = [{ ...SERVING, state: 'dead' }];
+  assert.match(textsOf({ workers })[0] ?? '', /^error no worker serves since/);
+  assert.deepEqual(textsOf({ workers, phase: 'starting' }), []);
 });
 
 test('a problem keeps the time at which it was first seen until it is over', () => {
