@@ -21,7 +21,7 @@ async function run(argv: string[]): Promise<void> {
   // The log of serve needs the descriptor as it is, and the first use of process.stdout would change it.
   if (command !== 'serve') process.stdout.on('error', outputFailed);
   try {
-    const program = await makeProgram(argv);
+    const program = await makeProgram(argv, command);
     await program.parseAsync(argv, { from: 'user' });
   } catch (thrown) {
     // Commander has written the help or the mistake itself.
@@ -35,7 +35,10 @@ function fail(sentence: string): void {
   process.exitCode = FAILED;
 }
 
-async function makeProgram(argv: string[]): Promise<Command> {
+/** These start without what the other commands need. */
+const LEAN = ['serve', 'check', 'migrate', 'version'];
+
+async function makeProgram(argv: string[], word = ''): Promise<Command> {
   const { Argument, Command, InvalidArgumentError } = await import('commander');
   const { sluiceVersion } = await import('./infra/build-info.ts');
   const version = sluiceVersion();
@@ -71,24 +74,30 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
       process.exitCode = await migrateCommand(configPath(), action, yes);
     });
+  const isLean = LEAN.includes(word) && !argv.includes('--help') && !argv.includes('-h');
+  if (!isLean) await addOthers(program, argv, configPath);
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => void say(version));
+  if (!isLean) {
+    const { giveExamples } = await import('./cli/examples.ts');
+    giveExamples(program, 'sluice');
+  }
+  guide(program, 'sluice');
+  return program;
+}
+
+async function addOthers(program: Command, argv: string[], configPath: () => string): Promise<void> {
   const { COMMANDS } = await import('./cli/commands.ts');
   const isCompleting = argv[0] === 'complete';
   for (const [name, description, load] of COMMANDS) {
     const command = program.command(name).description(description);
     if (isCompleting || argv.includes(name)) (await load())(command, configPath);
   }
-  if (isCompleting) {
-    const { addComplete } = await import('./cli/complete.ts');
-    addComplete(program.command('complete', { hidden: true }), configPath);
-  }
-  program
-    .command('version')
-    .description('print the version')
-    .action(() => void say(version));
-  const { giveExamples } = await import('./cli/examples.ts');
-  giveExamples(program, 'sluice');
-  guide(program, 'sluice');
-  return program;
+  if (!isCompleting) return;
+  const { addComplete } = await import('./cli/complete.ts');
+  addComplete(program.command('complete', { hidden: true }), configPath);
 }
 
 /** After a mistake, each command names its own help. Help for an unknown command is a mistake too. */
@@ -159,7 +168,7 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   try {
     if (storage.isUnused) return say('no database yet');
     // A new embedded database takes seconds, and so may a step on a large table.
-    const { begin: onStep, stop } = startProgress(0);
+    const { begin: onStep, stop } = startProgress(1, 'opening the database');
     const work = () => migrate(storage.database, isRefused ? 'status' : action, { logger, onStep });
     const result = await storage.ready.then(work).finally(stop);
     const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);

@@ -15,8 +15,11 @@ const FORMAT = '{bar} {value} of {total} done, {duration_formatted}  {what}';
 /** The time goes on while a step lasts. */
 const DRAWS_PER_SEC = 2;
 
-/** startProgress shows a bar of `total` steps; 0: not known yet. The caller stops it, also after a failure; twice does no harm. */
-export function startProgress(total: number): Progress {
+/**
+ * startProgress shows a bar of `total` steps. The caller stops it, also after a failure; twice does no harm.
+ * @param what is done before the first step
+ */
+export function startProgress(total: number, what = ''): Progress {
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   if (!process.stderr.isTTY) return { begin: () => undefined, say, stop: () => undefined };
   const options = {
@@ -27,13 +30,13 @@ export function startProgress(total: number): Progress {
     gracefulExit: false,
   };
   const bars = new MultiBar({ ...options, stream: process.stderr, barsize: 24 }, Presets.shades_classic);
-  const bar = bars.create(total, 0, { what: '' });
+  const bar = bars.create(total, 0, { what });
   let begun = 0;
   let isStopped = false;
   return {
-    begin: (what, newTotal) => {
+    begin: (step, newTotal) => {
       if (newTotal !== undefined) bar.setTotal(newTotal);
-      bar.update(begun++, { what });
+      bar.update(begun++, { what: step });
     },
     // To the terminal by the library, so that the bar stays below; elsewhere it cannot be in the way.
     say: process.stdout.isTTY ? (line) => bars.log(`${line}\n`) : say,

@@ -2,8 +2,9 @@
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { printable } from './output.ts';
-import { duration, linesOf, poolsSchema, sampleSchema, sectionsOf } from './screen.ts';
+import { poolsSchema, sampleSchema, sectionsOf } from './screen.ts';
 import { addTarget, type ConfigPath, fitting, type Session } from './session.ts';
+import { duration, linesOf } from './table.ts';
 
 const connection = z.looseObject({ kind: z.string(), connected: z.boolean() });
 const statusSchema = sampleSchema.extend({

@@ -99,3 +99,15 @@ test('before it forks, the primary loads no package that only the database, migr
     'the names are those of packages',
   );
 });
+
+test('what draws the screen of `sluice top` is loaded on a terminal alone', async () => {
+  assert.ok(!(await packagesOf('src/cli/top/top.ts')).includes('log-update'));
+  assert.ok(
+    (await packagesOf('src/cli/top/view.ts')).includes('log-update'),
+    'the name is that of the package',
+  );
+  assert.deepEqual(
+    (await packagesOf('src/cli/commands.ts')).filter((name) => name !== ''),
+    [],
+  );
+});

@@ -1,8 +1,9 @@
 /** `sluice top`: a running Sluice, live in a terminal, or as plain blocks or lines of JSON where there is none. */
 import type { Command } from 'commander';
 import { printable } from '../output.ts';
-import { linesOf, sectionsOf } from '../screen.ts';
+import { sectionsOf } from '../screen.ts';
 import { addTarget, type ConfigPath, type Session } from '../session.ts';
+import { linesOf } from '../table.ts';
 import { follow, type Look } from './follow.ts';
 
 /** addTop gives the command `top` its options and its action; for cli.ts. */

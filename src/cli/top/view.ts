@@ -4,7 +4,8 @@ import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
 import type { AdminTarget } from '../admin-client.ts';
 import { printable } from '../output.ts';
-import { type Line, linesOf, type Section, sectionsOf } from '../screen.ts';
+import { sectionsOf } from '../screen.ts';
+import { type Line, linesOf, type Section } from '../table.ts';
 import { follow, type Look } from './follow.ts';
 
 /** Rows of each table on the first screen, where all are shown; a tab shows one of them whole. */
