@@ -154,6 +154,7 @@ Sluice is ready: ${workers} workers over ${values.ports.split(',').length} backe
   curl -v ${proxy}/
   for i in 1 2 3 4 5 6; do curl -s ${proxy}/ && echo; done
   curl -v -H "X-Forwarded-For: 203.0.113.7" ${proxy}/
+  bin/sluice top --admin ${admin}
 `;
 }
 
