@@ -48,3 +48,18 @@ test('messages are the same after JSON', () => {
   };
   assert.deepEqual(parsePrimaryMessage(JSON.parse(JSON.stringify(clients))), clients);
 });
+
+test('what workers answer to questions of the admin port is checked to the last field', () => {
+  const caller = { name: 'acme', isClient: true, requestsPerSec: 1.5, limitedPerSec: 0 };
+  const top = { type: 'top-callers', id: 1, items: [caller], totalPerSec: 2, errorPerSec: 0 };
+  assert.deepEqual(parseWorkerMessage(top), top);
+  assert.equal(parseWorkerMessage({ ...top, items: [{ ...caller, limitedPerSec: '0' }] }), null);
+  const seen = { type: 'watched-requests', id: 1, lines: ['{}'], dropped: 3 };
+  assert.deepEqual(parseWorkerMessage(seen), seen);
+  assert.equal(parseWorkerMessage({ ...seen, lines: [{}] }), null);
+  assert.equal(parseWorkerMessage({ type: 'explained', id: 1, explanation: { route: 'api' } }), null);
+  const filter = { client: null, route: 'api', status: { from: 500, to: 599 }, slowerThanMs: null };
+  const watch = { type: 'watch-requests', id: 1, filter };
+  assert.deepEqual(parsePrimaryMessage(watch), watch);
+  assert.equal(parsePrimaryMessage({ ...watch, filter: { ...filter, status: 500 } }), null);
+});
