@@ -46,6 +46,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
     log: config.log,
     tracing: config.tracing ?? null,
     watch: config.watch,
+    audit: { adminChanges: config.audit.adminChanges, retentionMs: config.audit.retention },
     secrets: { apiKeys: config.secrets.apiKeys },
   });
 }

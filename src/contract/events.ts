@@ -1,15 +1,17 @@
 /** What has happened in an instance, as the event log keeps it and the admin port tells it. */
 
-export type EventKind =
-  | 'backend_state'
-  | 'panic'
-  | 'reload'
-  | 'worker'
-  | 'store'
-  | 'database'
-  | 'certificate'
-  | 'instance'
-  | 'admin';
+export const EVENT_KINDS = [
+  'backend_state',
+  'panic',
+  'reload',
+  'worker',
+  'store',
+  'database',
+  'certificate',
+  'instance',
+  'admin',
+] as const;
+export type EventKind = (typeof EVENT_KINDS)[number];
 
 export type Severity = 'info' | 'warning' | 'error';
 

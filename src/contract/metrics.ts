@@ -100,6 +100,8 @@ const ROWS = {
     'Spans of traces: exported; dropped, because the collector did not take them or too many waited.',
   'gauge sluice_workers state': 'Worker processes by state (starting, serving, draining).',
   'counter sluice_worker_restarts_total': 'Workers that died and were replaced.',
+  'counter sluice_audit_dropped_rows_total kind':
+    'Events that the database was away for too long to take into the audit, or that it refused.',
   'counter sluice_admin_requests_total route code':
     'Answers of the admin port; route is the pattern of the path, _none where none matched.',
   'gauge sluice_config_last_reload_success': '1 when the last load of the configuration succeeded.',

@@ -204,6 +204,8 @@ export interface Settings {
   tracing: TracingSettings | null;
   /** Whether a change of the configuration file is a reload. */
   watch: boolean;
+  /** adminChanges: whether events become rows in the database. */
+  audit: { adminChanges: boolean; retentionMs: number };
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };
 }
@@ -211,7 +213,7 @@ export interface Settings {
 /** WorkerSettings is the part that workers need; it has no admin token, no database address and no authority. */
 export type WorkerSettings = Omit<
   Settings,
-  'workers' | 'acme' | 'admin' | 'database' | 'secrets' | 'watch'
+  'workers' | 'acme' | 'admin' | 'database' | 'secrets' | 'watch' | 'audit'
 > & {
   /** How many there are. */
   workers: number;

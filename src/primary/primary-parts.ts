@@ -13,6 +13,7 @@ import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { AcmeService } from './acme/acme-service.ts';
 import { AdminPort } from './admin/admin-port.ts';
 import type { AdminParts, Phase } from './admin/parts.ts';
+import { AuditWriter } from './audit/audit-writer.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryStore } from './buckets/primary-store.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
@@ -23,7 +24,7 @@ import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader, type ReloaderOptions } from './reloader.ts';
 import { orphanFolder, StartupSockets } from './startup-sockets.ts';
 import { type BoardSources, StatusBoard } from './status/status-board.ts';
-import { openStorage } from './storage.ts';
+import { openStorage, type Storage } from './storage.ts';
 import { Succession } from './succession.ts';
 import { warnOfPoolsDaily } from './tls/pool-certificates.ts';
 import { TlsKeeper } from './tls/tls-keeper.ts';
@@ -114,7 +115,7 @@ export class PrimaryParts {
    */
   async start(): Promise<{ addresses: string[]; admin: string }> {
     const state = await this.#openState();
-    const { startupSockets, storage, directory, health, briefing, tls, acme } = state;
+    const { startupSockets, storage, directory, health, briefing, tls, acme, audit } = state;
     const { settings } = this.#options;
     const { lifecycle, log } = this.#process;
     const sockets = await startupSockets.bind();
@@ -137,7 +138,7 @@ export class PrimaryParts {
     const store = await this.#openStore(briefing);
     const buckets = this.#openBuckets(store, storage.database);
     const { registry } = health;
-    const shown = { directory, registry, supervisor, reloader, store, buckets, tls, acme, briefing };
+    const shown = { directory, registry, supervisor, reloader, store, buckets, tls, acme, briefing, audit };
     const admin = await this.#openAdmin(shown);
     const revision = () => reloader.current.number;
     this.succession = new Succession({ sockets, storage, admin, health: file, revision, logger: log.logger });
@@ -161,6 +162,7 @@ export class PrimaryParts {
     await this.#unlessStopped(startupSockets.claim(env, () => this.#process.phase() === 'draining'));
     const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
+    const audit = this.#openAudit(storage);
     const policyVersionUs = await this.#unlessStopped(storage.nowUs());
     const initial = { number: 1, settings, workerCount: this.#firstWorkerCount, policyVersionUs };
 
@@ -176,7 +178,17 @@ export class PrimaryParts {
     const briefing = new WorkerBriefing({ registry: health.registry, directory, initial, logger });
     const tls = this.#openTls(briefing);
     const acme = this.#openAcme(storage.database, briefing, tls);
-    return { startupSockets, storage, initial, directory, health, briefing, tls, acme };
+    return { startupSockets, storage, initial, directory, health, briefing, tls, acme, audit };
+  }
+
+  #openAudit(storage: Storage): AuditWriter {
+    const { events, log, lifecycle } = this.#process;
+    const audit = new AuditWriter({
+      ...{ storage, events, collector: this.#collector, logger: log.logger },
+      settings: () => this.settings.audit,
+    });
+    lifecycle.onClose('the audit', () => audit.close());
+    return audit;
   }
 
   #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {

@@ -110,8 +110,8 @@ test('a wrong command line gets a message and a hint on standard error, and exit
   const cases: [string[], string][] = [
     [['start'], "unknown command 'start'"],
     [['serv'], "unknown command 'serv'\n(Did you mean serve?)"],
-    [['reload', '--help'], "unknown command 'reload'"],
-    [['help', 'reload'], "unknown command 'reload'"],
+    [['deploy', '--help'], "unknown command 'deploy'"],
+    [['help', 'deploy'], "unknown command 'deploy'"],
     [['check', '--port', '1'], "unknown option '--port'"],
     [['check', 'config.yaml'], "too many arguments for 'check'"],
     [['check', '--config'], "option '--config <file>' argument missing"],
@@ -193,7 +193,10 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.match(migrate('status').stdout, /^(\d{4}_\w+: applied \d{4}-\S+Z\n)+$/);
   const refused = migrate('down');
   assert.deepEqual([refused.code, refused.stdout], [2, '']);
-  assert.match(refused.stderr, /undoes 0003_acme and drops what its tables hold for good: ACME.*--yes/s);
+  assert.match(
+    refused.stderr,
+    /undoes 0004_audit and drops what its tables hold for good: The audit.*--yes/s,
+  );
   assert.equal(migrate('up').stdout, 'up to date\n', 'nothing was undone');
   assert.match(migrate('down', '--yes').stdout, /^undone \d{4}_\w+\n$/);
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);

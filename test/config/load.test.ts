@@ -102,6 +102,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
     tracing: null,
     log: { level: 'info', format: 'json', file: null, access: { enabled: true, sample: 1 } },
     watch: false,
+    audit: { adminChanges: true, retentionMs: 30 * 86_400_000 },
     secrets: { apiKeys: null },
   });
 });
@@ -504,7 +505,7 @@ test('unsupported keys with the value of the actual behaviour are accepted', () 
   settingsOf(`listen: [{ address: ":8080", http2: false, proxyProtocol: false }]
 pools: { app: { backends: [{ url: "http://a" }], slowStart: 0s, panicThresholdPercent: 0 } }
 rateLimit: { leases: false, headers: draft, policies: { default: { onStoreFailure: local } } }
-audit: { requests: off, adminChanges: false }
+audit: { requests: off, adminChanges: false, retention: 24h }
 `);
 });
 

@@ -9,6 +9,7 @@ import { ClientRepository } from '../../src/clients/client-repository.ts';
 import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
 import { assertSchema, migrate } from '../../src/infra/postgres/migrations.ts';
 import type { Database } from '../../src/infra/postgres/postgres.ts';
+import { AuditTable } from '../../src/primary/audit/audit-table.ts';
 import { type Child, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
@@ -41,6 +42,27 @@ async function assertKeysBounded(database: Database, store: ApiKeyStore): Promis
     ['too_many_keys', 'too_many_keys'],
   );
   await assert.rejects(store.issue('nobody', null), { code: 'client_not_found' });
+}
+
+/** Partitions come and go as they do on a server. */
+async function assertAudited(database: Database): Promise<void> {
+  const table = new AuditTable(database);
+  const about = {
+    kind: 'instance',
+    severity: 'info',
+    text: 'ready',
+    subject: null,
+    actor: null,
+    data: {},
+  } as const;
+  const entry = { ...about, number: 1, instance: 'here' };
+  const [old, now] = ['2026-01-02T03:04:05.006Z', new Date().toISOString()].map((at) => ({ ...entry, at }));
+  assert.ok(old && now);
+  for (const _ of ['the first time', 'again']) await table.write([old, now]);
+  assert.deepEqual((await table.page({ limit: 1, after: null })).items, [now]);
+  assert.deepEqual((await table.page({ limit: 9, after: null })).items, [now, old]);
+  assert.deepEqual(await table.dropBefore(86_400_000), ['audit_20260102']);
+  assert.deepEqual((await table.page({ limit: 9, after: null })).items, [now]);
 }
 
 test('the embedded database migrates itself, works like a real one, and keeps its clients', async (t) => {
@@ -77,6 +99,7 @@ test('the embedded database migrates itself, works like a real one, and keeps it
   await database.query("update clients set mode = 'blocked'");
   await waitFor('the poll', () => feed.table.get('acme')?.client?.mode === 'blocked', { timeoutMs: 1_000 });
   await assertKeysBounded(database, service);
+  await assertAudited(database);
   await feed.close();
   await embedded.close();
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });
@@ -86,7 +109,7 @@ test('the embedded database migrates itself, works like a real one, and keeps it
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).mode, 'blocked');
   const { changed } = await migrate(later.database, 'down', { logger: silent });
-  assert.deepEqual(changed, ['0003_acme']);
+  assert.deepEqual(changed, ['0004_audit']);
 });
 
 test('kill -9 loses no acknowledged write and does not leave the folder locked', async (t) => {

@@ -69,7 +69,7 @@ type Range<Bound> = readonly [min: Bound, max: Bound];
 const DURATION = {
   type: 'duration',
   form: 'written like 250ms, 2s, 1m or 1h',
-  units: { ms: 1, s: 1000, m: 60_000, h: 3_600_000 },
+  units: { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 },
 };
 const SIZE = {
   type: 'size',
@@ -77,7 +77,7 @@ const SIZE = {
   units: { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 },
 };
 
-/** duration makes a key in milliseconds, written `250ms`, `2s`, `1m`, `1h` or 0. */
+/** duration makes a key in milliseconds, written `250ms`, `2s`, `1m`, `1h`, `1d` or 0. */
 export function duration(fallback: string, range: Range<string>, meaning: string, since?: string) {
   return quantity(DURATION, range, { meaning, since }).prefault(fallback);
 }

@@ -213,10 +213,18 @@ export const configSchema = Key.block('', {
     '0.7',
   ).prefault({}),
   tracing: tracingSchema.optional(),
-  audit: Key.block('', {
-    adminChanges: Key.later('A row in PostgreSQL per admin write', false),
-    requests: Key.later('Rows in PostgreSQL about requests', 'off'),
-  }).optional(),
+  audit: Key.block(
+    'Rows in the database about what happens ([how they are written and read](operating.md#the-audit)).',
+    {
+      adminChanges: Key.flag(
+        true,
+        'Keep who changed what through the admin port, and beside it states of backends, reloads, starts and stops of workers, and all else that `GET /api/v1/events` tells.',
+      ),
+      requests: Key.later('Rows in PostgreSQL about requests', 'off'),
+      retention: Key.duration('30d', ['1d', '3650d'], 'Days that ended this long ago are dropped.'),
+    },
+    '0.8',
+  ).prefault({}),
 });
 
 /** FileConfig is a file that passed the schema, defaults filled in. */

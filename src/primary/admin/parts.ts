@@ -1,5 +1,6 @@
 /** The parts of the primary that the calls of the admin port read and change; primary/primary-parts.ts passes them. */
 import type { Logger } from '../../infra/logging/logger.ts';
+import type { AuditWriter } from '../audit/audit-writer.ts';
 import type { OperatorBuckets } from '../buckets/operator-buckets.ts';
 import type { PrimaryDirectory } from '../clients/primary-directory.ts';
 import type { EventLog } from '../events/event-log.ts';
@@ -39,5 +40,6 @@ export interface AdminParts {
   explainer: Pick<Explainer, 'explain'>;
   topCallers: Pick<TopCallers, 'top'>;
   requestWatch: Pick<RequestWatch, 'open'>;
+  audit: Pick<AuditWriter, 'whenWritten'> & { table: Pick<AuditWriter['table'], 'page'> };
   phase: () => Phase;
 }

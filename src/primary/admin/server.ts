@@ -9,6 +9,7 @@ import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-
 import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { type AdminApp, limitHandler } from './app.ts';
+import { registerAudit } from './audit.ts';
 import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
@@ -76,6 +77,7 @@ export async function startAdminServer(
   registerTunnels(app, parts);
   registerTop(app, parts);
   registerRequests(app, parts);
+  registerAudit(app, parts);
   registerConfig(app, parts);
   registerExplain(app, parts);
   registerDashboard(app, settings.token !== null);
@@ -162,11 +164,8 @@ declare module 'fastify' {
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-const LATER_CALLS = /^GET \/api\/v1\/audit$/;
-
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {
-  if (LATER_CALLS.test(`${method} ${path}`)) return new HttpProblem(501, 'not supported in this version');
   const allowed = routes.flatMap(({ pattern, methods }) => (pattern.test(path) ? methods : []));
   if (allowed.length === 0)
     return new HttpProblem(404, 'there is nothing at this path (a slash inside an id is written %2F)');

@@ -268,6 +268,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
       },
     },
     requestWatch: { open: () => () => undefined },
+    audit: { whenWritten: async () => undefined, table: { page: async () => ({ items: [], next: null }) } },
     phase: () => now.phase,
   };
   const board = new StatusBoard({

@@ -62,11 +62,12 @@ interface StartOptions {
   options?: Partial<AdminDeadlines>;
   /** Replace the in-memory parts. */
   clients?: AdminParts['directory']['clients'];
+  audit?: AdminParts['audit'];
 }
 
 export async function startAdmin(
   t: TestContext,
-  { settings = {}, options = {}, clients }: StartOptions = {},
+  { settings = {}, options = {}, clients, audit }: StartOptions = {},
 ): Promise<Admin> {
   const parts = makeFakeParts(settingsOf(CONFIG));
   const defaults = {
@@ -78,6 +79,7 @@ export async function startAdmin(
     hosts: [],
   };
   if (clients !== undefined) parts.directory.clients = clients;
+  if (audit !== undefined) parts.audit = audit;
   const server = await startAdminServer({ ...defaults, ...settings }, parts, options);
   t.after(() => server.close());
   const port = Number(new URL(server.url).port);

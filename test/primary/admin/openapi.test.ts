@@ -11,6 +11,7 @@ const ROUTES = [
   'GET /metrics',
   'GET /openapi.json',
   'GET /api/v1/session',
+  'GET /api/v1/audit',
   'GET /api/v1/clients',
   'POST /api/v1/clients',
   'GET /api/v1/clients/{clientId}',

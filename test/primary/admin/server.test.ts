@@ -73,13 +73,6 @@ test('HEAD answers like GET without a body', async (t) => {
   }
 });
 
-test('a call of a later version gets 501', async (t) => {
-  const { call } = await startAdmin(t);
-  const answer = await call({ path: '/api/v1/audit' });
-  assertProblem(answer, 501);
-  assert.match(answer.text, /not supported in this version/);
-});
-
 test('B34: every answer of the admin port carries its own X-Request-Id, errors included', async (t) => {
   const { call, port } = await startAdmin(t);
   const seen = new Set<string>();

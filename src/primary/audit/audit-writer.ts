@@ -1,0 +1,221 @@
+/**
+ * Writes the events of this machine to the audit in the database. Nobody waits for it: events wait in a bounded queue, and go out in
+ * batches, one at a time. While the database is away they stay there; beyond the bound the oldest are dropped and counted, those that no
+ * operator caused first.
+ *
+ * An embedded database that nobody has used is not started for events: they wait until something else, or a reader of the audit, starts
+ * it.
+ */
+import { hostname } from 'node:os';
+import { LbError, toError } from '../../contract/errors.ts';
+import { EVENT_KINDS } from '../../contract/events.ts';
+import type { Settings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import { atMost } from '../../infra/with-deadline.ts';
+import type { EventLog } from '../events/event-log.ts';
+import type { MetricsCollector } from '../metrics/metrics-collector.ts';
+import type { Storage } from '../storage.ts';
+import { type AuditEntry, AuditTable } from './audit-table.ts';
+
+interface AuditWriterOptions {
+  storage: Pick<Storage, 'database' | 'isUnused'>;
+  events: Pick<EventLog, 'entries' | 'onEvent'>;
+  /** Those in force. */
+  settings: () => Settings['audit'];
+  collector: Pick<MetricsCollector, 'count'>;
+  logger: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>;
+  /** Default: the name of this machine. */
+  instance?: string;
+  /** For tests; default 1 s. */
+  minRetryMs?: number;
+}
+
+/** An entry has some kilobytes at most, most have 300 bytes. */
+const MAX_WAITING = 2_000;
+const BATCH_ROWS = 100;
+/** What happens in one moment goes out together. */
+const GATHER_MS = 100;
+const MIN_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 30_000;
+const SWEEP_EVERY_MS = 3_600_000;
+/** A reader waits this long for what is on its way. */
+const READER_MS = 1_000;
+const CLOSE_MS = 3_000;
+
+/** AuditWriter is made once by PrimaryParts, and closed before the database is. */
+export class AuditWriter {
+  /** For readers. */
+  readonly table: AuditTable;
+  readonly #options: Required<AuditWriterOptions>;
+  #waiting: AuditEntry[] = [];
+  /** Never rejects; null: nothing is on its way. */
+  #work: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  readonly #sweepTimer: NodeJS.Timeout;
+  #isSweepDue = true;
+  /** null: the last try succeeded. */
+  #failure: { code: string; retryMs: number; droppedRows: number } | null = null;
+  #refusedRows = 0;
+  #isClosed = false;
+  readonly #stops: (() => void)[];
+
+  constructor(options: AuditWriterOptions) {
+    this.#options = { instance: hostname(), minRetryMs: MIN_RETRY_MS, ...options };
+    const { storage, events, collector } = this.#options;
+    this.table = new AuditTable(storage.database);
+    for (const kind of EVENT_KINDS) collector.count('sluice_audit_dropped_rows_total', [kind], 0);
+    for (const entry of events.entries) this.#add(entry);
+    this.#stops = [
+      events.onEvent((entry) => this.#add(entry)),
+      // An embedded database may be in use from here on.
+      storage.database.onActivity(() => this.#schedule()),
+    ];
+    this.#sweepTimer = setInterval(() => {
+      this.#isSweepDue = true;
+      this.#schedule();
+    }, SWEEP_EVERY_MS).unref();
+  }
+
+  /** whenWritten resolves once what waits is written, or cannot be, or after a second. It starts an embedded database. */
+  async whenWritten(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#begin();
+    await atMost(this.#work ?? undefined, READER_MS);
+  }
+
+  /** close makes a last try, unless the database is away, and says how many rows were lost. Takes 3 s at most. */
+  async close(): Promise<void> {
+    for (const stop of this.#stops.splice(0)) stop();
+    clearInterval(this.#sweepTimer);
+    this.#isSweepDue = false;
+    const { storage, logger } = this.#options;
+    if (!storage.isUnused) {
+      const last = async (): Promise<void> => {
+        await this.#work;
+        if (this.#failure === null) this.#begin();
+        await this.#work;
+      };
+      await atMost(last(), CLOSE_MS);
+      if (this.#waiting.length > 0)
+        logger.warn({ rows: this.#waiting.length }, 'events at the end were not written to the audit');
+    }
+    this.#isClosed = true;
+    this.#clearTimer();
+  }
+
+  #add(entry: Omit<AuditEntry, 'instance'>): void {
+    if (!this.#options.settings().adminChanges) return;
+    this.#waiting.push({ ...entry, instance: this.#options.instance });
+    this.#keepBound();
+    this.#schedule();
+  }
+
+  #keepBound(): void {
+    while (this.#waiting.length > MAX_WAITING) {
+      const index = Math.max(
+        0,
+        this.#waiting.findIndex(({ kind }) => kind !== 'admin'),
+      );
+      for (const dropped of this.#waiting.splice(index, 1)) this.#countDropped(dropped);
+    }
+  }
+
+  #countDropped({ kind }: AuditEntry): void {
+    this.#options.collector.count('sluice_audit_dropped_rows_total', [kind]);
+    if (this.#failure !== null) this.#failure.droppedRows++;
+  }
+
+  /** Begins after a while, unless that is under way. */
+  #schedule(): void {
+    const { storage, settings } = this.#options;
+    if (this.#timer !== null || this.#work !== null || this.#isClosed || storage.isUnused) return;
+    if (this.#waiting.length === 0 && !(this.#isSweepDue && settings().adminChanges)) return;
+    const waitMs = this.#failure?.retryMs ?? GATHER_MS;
+    this.#timer = setTimeout(() => this.#begin(), waitMs).unref();
+  }
+
+  #begin(): void {
+    this.#clearTimer();
+    if (this.#work !== null || this.#isClosed) return;
+    this.#work = this.#writeAll().finally(() => {
+      this.#work = null;
+      this.#schedule();
+    });
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  async #writeAll(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) await this.#writeBatch();
+      await this.#sweep();
+      this.#succeeded();
+    } catch (thrown) {
+      this.#failed(thrown);
+    }
+  }
+
+  async #writeBatch(): Promise<void> {
+    const batch = this.#waiting.splice(0, BATCH_ROWS);
+    try {
+      await this.#write(batch);
+    } catch (error) {
+      this.#waiting.unshift(...batch);
+      this.#keepBound();
+      throw error;
+    }
+  }
+
+  /** Throws where the database is away or its schema is too old. A row that it refuses is dropped alone. */
+  async #write(entries: AuditEntry[]): Promise<void> {
+    try {
+      await this.table.write(entries);
+    } catch (error) {
+      if (!(error instanceof LbError) || error.code !== 'internal_error') throw error;
+      const [first] = entries;
+      if (entries.length > 1) {
+        const half = Math.ceil(entries.length / 2);
+        await this.#write(entries.slice(0, half));
+        await this.#write(entries.slice(half));
+      } else if (first !== undefined) {
+        this.#countDropped(first);
+        const level = this.#refusedRows++ === 0 ? 'error' : 'debug';
+        this.#options.logger[level](
+          { err: error, kind: first.kind },
+          'the database refuses a row of the audit',
+        );
+      }
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { adminChanges, retentionMs } = this.#options.settings();
+    if (!this.#isSweepDue || !adminChanges) return;
+    // Also where it fails: the next one is early enough, and rows are more important.
+    this.#isSweepDue = false;
+    const partitions = await this.table.dropBefore(retentionMs);
+    if (partitions.length > 0)
+      this.#options.logger.info({ partitions }, 'old days of the audit were dropped');
+  }
+
+  #succeeded(): void {
+    if (this.#failure === null) return;
+    const { droppedRows } = this.#failure;
+    this.#failure = null;
+    this.#options.logger.info({ droppedRows }, 'the audit is written again');
+  }
+
+  #failed(thrown: unknown): void {
+    const code = thrown instanceof LbError ? thrown.code : 'internal_error';
+    const { minRetryMs, logger } = this.#options;
+    const before = this.#failure;
+    const retryMs = before === null ? minRetryMs : Math.min(before.retryMs * 2, MAX_RETRY_MS);
+    this.#failure = { code, retryMs, droppedRows: before?.droppedRows ?? 0 };
+    const isNews = code !== before?.code && code !== 'database_starting';
+    const text = `the audit cannot be written; up to ${MAX_WAITING} events wait`;
+    logger[isNews ? 'warn' : 'debug']({ err: toError(thrown) }, text);
+  }
+}

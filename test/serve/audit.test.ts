@@ -1,0 +1,43 @@
+/** The audit of whole processes that share a PostgreSQL. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { askJson, poolOf, startMigrated, startNamed } from '../cluster/support.ts';
+import { startSluice } from '../support/sluice.ts';
+
+interface Entry {
+  kind: string;
+  text: string;
+  actor: { who: string; from: string } | null;
+  data: Record<string, unknown>;
+}
+
+test('what an operator changes, and what happens, is in the audit, also after a restart', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const { url } = await startMigrated(t);
+  const config = { workers: 1, pools: poolOf([backend]), database: { url } };
+  const first = await startSluice({ config });
+  t.after(() => first.stop());
+  const acme = `${first.adminUrl}/api/v1/clients/acme`;
+  for (const mode of ['unlimited', 'blocked'])
+    assert.ok((await askJson(acme, { method: 'PUT', body: { mode } })).status < 300);
+  await first.stop('SIGTERM');
+
+  const second = await startSluice({ config });
+  t.after(() => second.stop());
+  const list = async (query: string): Promise<Entry[]> => {
+    const { status, body } = await askJson(`${second.adminUrl}/api/v1/audit?${query}`);
+    assert.equal(status, 200, JSON.stringify(body));
+    return body.items as Entry[];
+  };
+  const [change] = await list('kind=admin&subject=client%20acme');
+  assert.match(change?.text ?? '', /^client acme: mode "unlimited" → "blocked"$/);
+  const { who, from } = change?.actor ?? {};
+  assert.deepEqual([who, from], ['none', '127.0.0.1']);
+  const { before, after } = (change?.data ?? {}) as Record<'before' | 'after', { mode: string }>;
+  assert.deepEqual([before.mode, after.mode], ['unlimited', 'blocked']);
+  const texts = (await list('kind=instance')).map(({ text }) => text.replace(/ \d+\.\d+\.\d+\S*/, ''));
+  const start = ['Sluice starts', 'Sluice is ready: serving 1 addresses with 1 workers, revision 1'];
+  assert.deepEqual(texts.toReversed(), [...start, 'Sluice drains (SIGTERM)', ...start]);
+  assert.ok((await list('kind=worker')).length >= 2);
+});
