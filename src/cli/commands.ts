@@ -51,6 +51,11 @@ export const COMMANDS: readonly [name: string, description: string, load: () => 
     async () => (await import('./config.ts')).addConfig,
   ],
   [
+    'audit',
+    'list who changed what, and what has happened, the newest first',
+    async () => (await import('./audit.ts')).addAudit,
+  ],
+  [
     'init',
     'write a commented configuration for the case at hand',
     async () => (await import('./init.ts')).addInit,

@@ -1,8 +1,12 @@
 /** The audit of whole processes that share a PostgreSQL. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { askJson, poolOf, startMigrated, startNamed } from '../cluster/support.ts';
+import { runToEnd } from '../support/child.ts';
 import { startSluice } from '../support/sluice.ts';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 interface Entry {
   kind: string;
@@ -40,4 +44,17 @@ test('what an operator changes, and what happens, is in the audit, also after a 
   const start = ['Sluice starts', 'Sluice is ready: serving 1 addresses with 1 workers, revision 1'];
   assert.deepEqual(texts.toReversed(), [...start, 'Sluice drains (SIGTERM)', ...start]);
   assert.ok((await list('kind=worker')).length >= 2);
+
+  const audit = (...more: string[]) => {
+    const words = ['audit', '--admin', second.adminUrl, '--subject', 'client acme', ...more];
+    return runToEnd(process.execPath, [CLI, ...words]);
+  };
+  const table = await audit();
+  assert.equal(table.stdout.length, 3, table.stderr.join('\n'));
+  assert.match(table.stdout[1] ?? '', /^\S+Z +\S+ +admin +none 127\.0\.0\.1 +client acme: mode/);
+  const json = await audit('--json', '--limit', '1');
+  assert.deepEqual(JSON.parse(json.stdout.join('')).items, [change]);
+  const refused = await audit('--since', 'yesterday');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr.join('\n'), /since/);
 });
