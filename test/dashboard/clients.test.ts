@@ -73,9 +73,9 @@ test('a key is shown once, with a name that runs no script, and is revoked', asy
   await keys.getByRole('button', { name: 'Issue a key' }).click();
   const secret = await keys.getByLabel('The new API key').inputValue();
   assert.ok(secret.length > 20, secret);
-  await keys.getByRole('cell', { name: HOSTILE }).waitFor();
+  await keys.getByRole('cell', { name: HOSTILE, exact: true }).waitFor();
   await page.reload();
-  await keys.getByRole('cell', { name: HOSTILE }).waitFor();
+  await keys.getByRole('cell', { name: HOSTILE, exact: true }).waitFor();
   assert.equal((await page.content()).includes(secret), false, 'it is shown once');
   await keys.getByRole('button', { name: 'Revoke' }).click();
   await page.getByRole('dialog', { name: 'Revoke' }).getByRole('button', { name: 'Revoke' }).click();

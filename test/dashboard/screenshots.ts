@@ -63,7 +63,7 @@ async function start(t: import('node:test').TestContext): Promise<SluiceProcess>
         },
         {
           name: 'api',
-          match: { host: '*.example.com', methods: ['GET', 'POST'] },
+          match: { path: '/api/', methods: ['GET', 'POST'] },
           pool: 'app',
           rateLimit: { policy: ['default', 'trial'], cost: 1 },
         },
@@ -86,8 +86,8 @@ const PATHS = [
   '/assets/app.js',
   '/assets/logo.svg',
   '/',
-  '/orders/17',
-  '/orders',
+  '/api/orders/17',
+  '/api/orders',
   '/reports/2026',
   '/search?q=pump',
   '/cart',
@@ -140,7 +140,7 @@ async function makeClients({ adminUrl }: SluiceProcess): Promise<void> {
 /** What a page shows once somebody uses it. */
 async function use(page: Page, title: string): Promise<void> {
   if (title === 'Routes') {
-    await page.getByLabel('URL').fill('http://shop.example.com/orders/17');
+    await page.getByLabel('URL').fill('http://shop.example.com/api/orders/17');
     await page.getByLabel('From address').fill('203.0.113.7');
     await page.getByRole('button', { name: 'Explain' }).click();
     await page.getByRole('region', { name: 'Explanation' }).waitFor();
@@ -153,7 +153,8 @@ async function shoot(page: Page, kind: string): Promise<void> {
   for (const title of PAGES) {
     await goTo(page, title);
     await use(page, title);
-    await page.screenshot({ path: `${FOLDER}/${title.toLowerCase()}-${kind}.png` });
+    const fullPage = title === 'Overview';
+    await page.screenshot({ path: `${FOLDER}/${title.toLowerCase()}-${kind}.png`, fullPage });
   }
   await goTo(page, 'Clients');
   await page.getByRole('button', { name: 'acme', exact: true }).click();

@@ -96,7 +96,7 @@ function take({ type, data }: ServerEvent): void {
   if (type === 'sample') {
     const next = JSON.parse(data) as Sample;
     sample.set(next);
-    addSample(next, Date.now());
+    addSample(next);
   } else if (type === 'change') {
     const change = JSON.parse(data) as Change;
     // After a lost connection the newest come once more; after a restart the numbers begin anew.

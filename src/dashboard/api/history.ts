@@ -37,17 +37,30 @@ export async function loadHistory(): Promise<void> {
 }
 
 function columnsOf({ stepSec, endsAt, series, workers }: History): Columns {
-  const count = series.requestsPerSec.length;
-  const endSec = Date.parse(endsAt) / 1_000;
+  const all = series.requestsPerSec ?? [];
+  // Of a primary that is younger than an hour nothing comes first.
+  const first = Math.max(
+    0,
+    all.findIndex((value) => value !== null),
+  );
+  const count = all.length - first;
+  const endSec = Math.floor(Date.parse(endsAt) / 1_000);
   const times = Array.from({ length: count }, (_, index) => endSec - (count - 1 - index) * stepSec);
-  const byWorker = workers.map(({ id, ...curves }) => [id, curves] as const);
-  return { times, curves: series, workers: new Map(byWorker) };
+  const cut = <Name extends string>(names: readonly Name[], from: Partial<Record<Name, Curve>>) =>
+    Object.fromEntries(
+      names.map((name) => [name, from[name]?.slice(first) ?? new Array<null>(count).fill(null)]),
+    ) as Record<Name, Curve>;
+  const byWorker = workers.map(({ id, ...curves }) => [id, cut(WORKER_CURVES, curves)] as const);
+  return { times, curves: cut(CURVES, series), workers: new Map(byWorker) };
 }
 
-/** addSample appends a row. The columns are changed in place, in a new object, so that who compares objects sees the change. */
-export function addSample({ now, workers: current }: Sample, nowMs: number): void {
+/**
+ * addSample appends a row, at the time of the sample: the clock of this machine may be another one. The columns are changed in place,
+ * in a new object, so that who compares objects sees the change.
+ */
+export function addSample({ at, now, workers: current }: Sample): void {
   const { times, curves, workers } = history.value;
-  const timeSec = Math.floor(nowMs / 1_000);
+  const timeSec = Math.floor(Date.parse(at) / 1_000);
   if (timeSec <= (times.at(-1) ?? 0)) return;
   const lengthBefore = times.length;
   times.push(timeSec);

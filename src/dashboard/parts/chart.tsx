@@ -94,6 +94,7 @@ function optionsOf(
     width,
     height: HEIGHT,
     legend: { show: false },
+    padding: [8, 8, 0, 0],
     cursor: { sync: { key: 'sluice' }, drag: { x: false, y: false }, points: { size: 5 } },
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
     series: [
@@ -106,9 +107,24 @@ function optionsOf(
       })),
     ],
     axes: [
-      { ...axis, space: 70, values: (_, splits) => splits.map((sec) => clockOf(sec * 1_000).slice(-8, -3)) },
-      { ...axis, size: 58, space: 32, values: (_, splits) => splits.map((value) => format(value)) },
+      {
+        ...axis,
+        space: 70,
+        size: 26,
+        values: timesOf,
+      },
+      {
+        ...axis,
+        size: 58,
+        space: 32,
+        values: (_, splits) => splits.map((value) => format(value).replace(/\.0+(?!\d)/, '')),
+      },
     ],
     hooks: { setCursor: [({ cursor: { idx } }) => onHover(idx ?? null)] },
   };
+}
+
+/** With seconds only where the labels would be the same without. */
+function timesOf(_plot: uPlot, splits: number[], _axis: number, _space: number, stepSec: number): string[] {
+  return splits.map((sec) => clockOf(sec * 1_000).slice(-8, stepSec < 60 ? undefined : -3));
 }

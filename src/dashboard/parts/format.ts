@@ -25,11 +25,11 @@ export function numberOf(value: Maybe): string {
   return value == null ? NONE : exact.format(value);
 }
 
-/** msOf: 0.42 ms, 12 ms, 1.5 s */
+/** msOf: 0 ms, 0.42 ms, 12 ms, 1.5 s */
 export function msOf(value: Maybe): string {
   if (value == null) return NONE;
   if (value >= 10_000) return `${tenths.format(value / 1_000)} s`;
-  if (value >= 10) return `${whole.format(value)} ms`;
+  if (value >= 10 || value === 0) return `${whole.format(value)} ms`;
   return `${value.toFixed(value < 1 ? 2 : 1)} ms`;
 }
 
@@ -60,9 +60,14 @@ export function spanOf(sec: Maybe): string {
   return hours < 24 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** agoOf: how long before now; of an ISO time. */
+/** spanSince: until now. @param at an ISO time */
+export function spanSince(at: string): string {
+  return spanOf((Date.now() - Date.parse(at)) / 1_000);
+}
+
+/** agoOf: 12 min ago; of an ISO time. */
 export function agoOf(at: string | null | undefined): string {
-  return at == null ? NONE : `${spanOf((Date.now() - Date.parse(at)) / 1_000)} ago`;
+  return at == null ? NONE : `${spanSince(at)} ago`;
 }
 
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });

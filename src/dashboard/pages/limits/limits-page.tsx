@@ -1,7 +1,7 @@
 /** Who sends most and who is limited most now, the policies, and live buckets. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { ConfigAnswer, PolicyRates, Top } from '../../api/answers.ts';
+import type { ConfigAnswer, PolicyTraffic, Top } from '../../api/answers.ts';
 import { sample } from '../../api/feed.ts';
 import { useStore } from '../../api/store.ts';
 import { Answer, useAnswer } from '../../parts/answer.tsx';
@@ -67,7 +67,7 @@ const SEC_PER_MIN = 60;
 function Policies(): JSX.Element {
   const config = useAnswer<ConfigAnswer>('/api/v1/config');
   const rates = useStore(sample)?.policies ?? [];
-  const rateBy = (name: string): PolicyRates | undefined => rates.find(({ policy }) => policy === name);
+  const rateBy = (name: string): PolicyTraffic | undefined => rates.find(({ policy }) => policy === name);
   return (
     <Answer of={config}>
       {({ rateLimit }) => (
@@ -95,7 +95,7 @@ function Policies(): JSX.Element {
   );
 }
 
-function modeOf(enabled: boolean, shadow: boolean, rates: PolicyRates | undefined): JSX.Element {
+function modeOf(enabled: boolean, shadow: boolean, rates: PolicyTraffic | undefined): JSX.Element {
   if (!enabled) return <Status tone="quiet" word="off" />;
   if (!shadow) return <Status tone="ok" word="enforced" />;
   const perMin = (rates?.shadowPerSec ?? 0) * SEC_PER_MIN;

@@ -39,8 +39,10 @@ export function TopTable({ by, top, onOpen }: TopTableProps): JSX.Element {
       />
       {top.items.length > 0 && (
         <p class="hint">
-          Over the last {top.windowSec} s, {rateOf(top.totalPerSec)}/s in all; a rate is too high by{' '}
-          {rateOf(top.errorBoundPerSec)}/s at most.
+          Means over {top.windowSec} s, of {rateOf(top.totalPerSec)}/s in all. A rate may be higher than
+          shown, by {rateOf(top.errorBoundPerSec)}/s at most.
+          {top.silentWorkers > 0 &&
+            ` ${top.silentWorkers} workers did not answer: their requests are missing.`}
         </p>
       )}
     </>

@@ -5,7 +5,7 @@ import type { Sample } from '../../api/answers.ts';
 import { sample } from '../../api/feed.ts';
 import { useStatus } from '../../api/status.ts';
 import { useStore } from '../../api/store.ts';
-import { bytesOf, countOf, msOf, rateOf, spanOf } from '../../parts/format.ts';
+import { bytesOf, countOf, msOf, rateOf, spanSince } from '../../parts/format.ts';
 import { Table } from '../../parts/table.tsx';
 import { ProblemList } from './problem-list.tsx';
 import { TrafficCharts, WorkerCharts } from './traffic-charts.tsx';
@@ -51,7 +51,7 @@ export function OverviewPage(): JSX.Element {
   );
 }
 
-function Figures({ current: { now, slowestRoute } }: { current: Sample }): JSX.Element {
+function Figures({ current: { now, slowestRoute, revision } }: { current: Sample }): JSX.Element {
   const status = useStatus();
   const figures: [title: string, value: string, more?: string][] = [
     ['Requests/s', rateOf(now.requestsPerSec)],
@@ -67,8 +67,9 @@ function Figures({ current: { now, slowestRoute } }: { current: Sample }): JSX.E
       countOf(now.connections),
       now.tunnels > 0 ? `${countOf(now.tunnels)} tunnels` : undefined,
     ],
-    ['In / out per s', bytesOf(now.bytesInPerSec), bytesOf(now.bytesOutPerSec)],
-    ['Up for', spanOf(status?.uptimeSec), status === null ? undefined : `revision ${status.revision}`],
+    ['In per s', bytesOf(now.bytesInPerSec)],
+    ['Out per s', bytesOf(now.bytesOutPerSec)],
+    ['Up for', status === null ? '–' : spanSince(status.startedAt), `revision ${revision}`],
   ].map(([title = '', value = '', more]) => [title, value, more] as [string, string, string?]);
   return (
     <dl class="figures">
@@ -86,9 +87,12 @@ function Figures({ current: { now, slowestRoute } }: { current: Sample }): JSX.E
 }
 
 const MOST_ROUTES = 20;
+/** The label of requests that no route takes; UNMATCHED_ROUTE in src/contract/settings.ts. */
+const UNMATCHED = '_none';
 
 function RouteTable({ routes }: { routes: Sample['routes'] }): JSX.Element {
-  const busiest = routes.toSorted((a, b) => b.requestsPerSec - a.requestsPerSec);
+  const shown = routes.filter(({ route, requestsPerSec }) => route !== UNMATCHED || requestsPerSec > 0);
+  const busiest = shown.toSorted((a, b) => b.requestsPerSec - a.requestsPerSec);
   return (
     <>
       <Table
@@ -97,7 +101,7 @@ function RouteTable({ routes }: { routes: Sample['routes'] }): JSX.Element {
         keyOf={({ route }) => route}
         empty="No route has had a request yet."
         columns={[
-          { title: 'Route', wide: true, cell: ({ route }) => route },
+          { title: 'Route', wide: true, cell: ({ route }) => (route === UNMATCHED ? 'none matches' : route) },
           { title: 'Requests/s', number: true, cell: (row) => rateOf(row.requestsPerSec) },
           { title: 'Errors/s', number: true, cell: (row) => rateOf(row.errorsPerSec) },
           { title: 'Limited/s', number: true, cell: (row) => rateOf(row.limitedPerSec) },
@@ -106,9 +110,9 @@ function RouteTable({ routes }: { routes: Sample['routes'] }): JSX.Element {
           { title: 'p99', number: true, cell: (row) => msOf(row.p99Ms) },
         ]}
       />
-      {routes.length > MOST_ROUTES && (
+      {shown.length > MOST_ROUTES && (
         <p class="hint">
-          The {MOST_ROUTES} busiest of {routes.length}; <a href="#/routes">Routes</a> lists all.
+          The {MOST_ROUTES} busiest of {shown.length}; <a href="#/routes">Routes</a> lists all.
         </p>
       )}
     </>

@@ -1,12 +1,12 @@
 import type { JSX } from 'preact';
-import type { Worker } from '../../api/answers.ts';
+import type { WorkerLoad } from '../../api/answers.ts';
 import { bytesOf, countOf, msOf, percentOf, rateOf, spanOf } from '../../parts/format.ts';
 import { Status, type Tone } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
 
 const TONES: Record<string, Tone> = { serving: 'ok', starting: 'quiet', draining: 'warn' };
 
-export function WorkerTable({ workers }: { workers: readonly Worker[] }): JSX.Element {
+export function WorkerTable({ workers }: { workers: readonly WorkerLoad[] }): JSX.Element {
   return (
     <Table
       caption="Worker processes"
@@ -29,7 +29,7 @@ export function WorkerTable({ workers }: { workers: readonly Worker[] }): JSX.El
   );
 }
 
-function stateOf({ state, overload }: Worker): JSX.Element {
+function stateOf({ state, overload }: WorkerLoad): JSX.Element {
   const isOverloaded = overload !== undefined && overload !== 'none';
   return (
     <Status tone={isOverloaded ? 'bad' : (TONES[state] ?? 'quiet')} word={isOverloaded ? overload : state} />

@@ -81,7 +81,7 @@ interface TextProps {
 
 function Text({ label, value, onInput, placeholder, required = false }: TextProps): JSX.Element {
   return (
-    <label class="field">
+    <label class={required ? 'field long' : 'field'}>
       {label}
       <input
         value={value}

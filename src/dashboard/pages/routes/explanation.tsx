@@ -30,7 +30,7 @@ export function ExplanationView({ of }: { of: Explanation }): JSX.Element {
               cell: ({ policy, shadow }) => `${policy}${shadow ? ' (shadow)' : ''}`,
             },
             { title: 'Cost', number: true, cell: ({ cost }) => numberOf(cost) },
-            { title: 'Level now', number: true, cell: ({ level }) => numberOf(level) },
+            { title: 'Level now', number: true, cell: ({ level }) => numberOf(level && Math.floor(level)) },
             { title: 'Capacity', number: true, cell: ({ capacity }) => numberOf(capacity) },
             { title: 'Refill per s', number: true, cell: ({ refillPerSecond }) => numberOf(refillPerSecond) },
           ]}

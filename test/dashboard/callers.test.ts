@@ -1,0 +1,94 @@
+/** Who sends, who is limited, and what happens to a request: Limits, Live, Routes, Config. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Dashboards, goTo } from '../support/dashboard.ts';
+import { waitFor } from '../support/wait.ts';
+import { startScene, TOKEN } from './scene.ts';
+
+const CALLER = '203.0.113.7';
+
+test('an operator finds who is limited, why, and gives it more', async (t) => {
+  const { adminUrl, proxyUrl } = await startScene(t, {
+    rateLimit: {
+      policies: {
+        default: { capacity: 3, refillPerSecond: 0.01 },
+        trial: { capacity: 5, refillPerSecond: 1, shadow: true },
+      },
+    },
+  });
+  const dashboards = await Dashboards.start(t);
+  const page = await dashboards.open(adminUrl, { token: TOKEN });
+  const main = page.getByRole('main');
+  const dialog = page.getByRole('dialog');
+  const ask = async (path = '/'): Promise<number> => {
+    const answer = await fetch(`${proxyUrl}${path}`, { headers: { 'x-forwarded-for': CALLER } });
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  // It ends before Sluice does: a test that fails leaves it to the end of the process.
+  const ended = new AbortController();
+  const traffic = (async () => {
+    while (!ended.signal.aborted) {
+      await ask('/orders').catch(() => ended.abort());
+      await sleep(50);
+    }
+  })();
+
+  await waitFor('a request that is limited', async () => (await ask()) === 429);
+  await t.test('the explanation names the policy that is empty', async () => {
+    await goTo(page, 'Routes');
+    await main.getByLabel('URL').fill('http://example.com/orders');
+    await main.getByLabel('From address').fill(CALLER);
+    await main.getByRole('button', { name: 'Explain' }).click();
+    const explanation = main.getByRole('region', { name: 'Explanation' });
+    await explanation
+      .getByText(/429 limited: policy default has 0 tokens left/)
+      .first()
+      .waitFor();
+    await main.getByLabel('URL').fill('nonsense');
+    await main.getByRole('button', { name: 'Explain' }).click();
+    await main.getByRole('alert').getByText('must begin with http://').waitFor();
+  });
+
+  await t.test('it is the first of the list, and gets limits of its own there', async () => {
+    await goTo(page, 'Limits');
+    await main.getByRole('region', { name: 'Limited most' }).getByRole('button', { name: CALLER }).click();
+    await dialog.getByText('It has no limits of its own yet.').waitFor();
+    await dialog.getByLabel('Capacity of policy default').fill('100000');
+    await dialog.getByLabel('Refill per second of policy default').fill('1000');
+    await dialog.getByRole('button', { name: 'Create' }).click();
+    await dialog.getByText('Saved: every worker knows it.').waitFor();
+    assert.equal(await ask(), 200);
+    await dialog.getByRole('button', { name: 'Fill the buckets' }).click();
+    await dialog.getByText('Filled.').waitFor();
+    await page.keyboard.press('Escape');
+    await main.getByRole('row').filter({ hasText: 'trial' }).getByText('would have refused').waitFor();
+  });
+
+  await t.test('the configuration is checked and reloaded', async () => {
+    await goTo(page, 'Config');
+    await main.getByText('Sluice runs what the file says.').waitFor();
+    await main.getByText('refillPerSecond: 0.01').waitFor();
+    await main.getByRole('button', { name: 'Check the file' }).click();
+    await main.getByText('The file has no mistakes.').waitFor();
+    await main.getByRole('button', { name: 'Reload', exact: true }).click();
+    await dialog.getByRole('button', { name: 'Reload' }).click();
+    await main.getByText('Revision 2 runs.').waitFor();
+  });
+
+  await t.test('the events name who did it', async () => {
+    await goTo(page, 'Events');
+    await main
+      .getByRole('row')
+      .filter({ hasText: `client ${CALLER}` })
+      .filter({ hasText: 'admin from 127.0.0.1' })
+      .first()
+      .waitFor();
+    await main.getByLabel('Kind').selectOption('reload');
+    await main.getByRole('row').filter({ hasText: 'reload' }).first().waitFor();
+  });
+  ended.abort();
+  await traffic;
+  dashboards.assertNoFaults();
+});

@@ -1,0 +1,69 @@
+/** What a large installation shows: 200 backends, 500 routes, more clients than fit on a page. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Dashboards, goTo } from '../support/dashboard.ts';
+import { startSluice } from '../support/sluice.ts';
+
+const BACKENDS = 200;
+const ROUTES = 500;
+const CLIENTS = 105;
+/** A turn of the page's event loop that a person notices as a halt; on a busy machine it takes several times as long as on a free one. */
+const MAX_TURN_MS = 1_000;
+const WATCH = `new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) window.longestMs = Math.max(window.longestMs ?? 0, duration);
+}).observe({ type: 'longtask', buffered: true })`;
+
+const numbers = (count: number) =>
+  Array.from({ length: count }, (_, index) => String(index).padStart(3, '0'));
+
+test(`${BACKENDS} backends, ${ROUTES} routes and pages of clients are usable`, async (t) => {
+  const backends = numbers(BACKENDS).map((number) => ({
+    id: `backend-${number}`,
+    url: `http://127.0.0.1:9/`,
+  }));
+  const routes = numbers(ROUTES).map((number) => ({
+    name: `route-${number}`,
+    pool: 'app',
+    match: { path: `/${number}/` },
+  }));
+  const { adminUrl, stop } = await startSluice({
+    data: 'made',
+    config: { pools: { app: { backends } }, routes },
+  });
+  t.after(() => stop());
+  for (const number of numbers(CLIENTS))
+    await fetch(`${adminUrl}/api/v1/clients/client-${number}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: '{"mode":"blocked"}',
+    });
+  const dashboards = await Dashboards.start(t);
+  const page = await dashboards.open(adminUrl);
+  await page.evaluate(WATCH);
+  const main = page.getByRole('main');
+  const rows = main.locator('tbody tr');
+
+  await goTo(page, 'Pools');
+  await main.getByText('backend-199').waitFor();
+  assert.equal(await rows.count(), BACKENDS);
+  await main.getByLabel('Show backends with').fill('backend-19');
+  await main.getByText('backend-001').waitFor({ state: 'detached' });
+  assert.equal(await rows.count(), 10);
+
+  await goTo(page, 'Routes');
+  await main.getByText('route-499').waitFor();
+  assert.equal(await rows.count(), ROUTES);
+
+  await goTo(page, 'Overview');
+  await main.getByText(`busiest of ${ROUTES}`).waitFor();
+
+  await goTo(page, 'Clients');
+  await main.getByText('client-099').waitFor();
+  await main.getByRole('button', { name: 'Show 100 more' }).click();
+  await main.getByText('client-104').waitFor();
+  assert.equal(await rows.count(), CLIENTS);
+  const longestMs = Number(await page.evaluate('window.longestMs ?? 0'));
+  t.diagnostic(`the longest turn took ${longestMs} ms`);
+  assert.ok(longestMs <= MAX_TURN_MS, `${longestMs} ms`);
+  dashboards.assertNoFaults();
+});
