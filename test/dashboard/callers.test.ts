@@ -35,6 +35,17 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     }
   })();
 
+  await t.test('live, only what was limited', async () => {
+    await goTo(page, 'Live');
+    await main.getByLabel('Status').selectOption('429');
+    await main.getByRole('cell', { name: 'GET 127.0.0.1' }).first().waitFor();
+    const statuses = await main.getByRole('cell', { name: '429 limited' }).count();
+    assert.ok(statuses > 0);
+    assert.equal(await main.getByRole('cell', { name: '200 ok' }).count(), 0);
+    await main.getByRole('button', { name: 'Pause' }).click();
+    await main.getByText('paused').waitFor();
+  });
+
   await waitFor('a request that is limited', async () => (await ask()) === 429);
   await t.test('the explanation names the policy that is empty', async () => {
     await goTo(page, 'Routes');

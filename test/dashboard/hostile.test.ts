@@ -1,9 +1,10 @@
 /** Names that are markup, wherever they come from: between the browser and the admin port each name is replaced by one. */
 import assert from 'node:assert/strict';
-import { createServer, request as httpRequest } from 'node:http';
+import { createServer, get, request as httpRequest } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { listen } from '../../test_backs/server.ts';
 import { Dashboards, goTo } from '../support/dashboard.ts';
+import { waitFor } from '../support/wait.ts';
 import { startScene, TOKEN } from './scene.ts';
 
 const HOSTILE = `</td></script><img src=x onerror="window.hacked=1">"'><script>window.hacked=2</script>`;
@@ -56,6 +57,11 @@ test('no name of a backend, pool, route, policy, client or request runs a script
     await page.keyboard.press('Escape');
     await page.getByRole('dialog').waitFor({ state: 'detached' });
   }
+  await goTo(page, 'Live');
+  await waitFor('a request whose path is markup', async () => {
+    get(`${proxyUrl}/`, { path: `/${HOSTILE.replaceAll(' ', '/')}` }, (answer) => void answer.resume()).end();
+    return page.getByRole('cell', { name: 'window.hacked=2' }).first().isVisible();
+  });
   assert.equal(await page.evaluate('window.hacked'), undefined);
   assert.equal(await page.locator('img').count(), 0);
   dashboards.assertNoFaults();
