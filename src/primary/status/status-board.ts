@@ -25,8 +25,6 @@ const LATEST_MS = 1_500;
 export class StatusBoard {
   readonly #sources: BoardSources;
   readonly #clock: Clock;
-  readonly #startedAtMs: number;
-  readonly #startMs: number;
   readonly #traffic: Traffic;
   readonly #history: HistoryRing;
   readonly #watch: ProblemWatch;
@@ -40,10 +38,9 @@ export class StatusBoard {
   constructor(sources: BoardSources, clock: Clock = systemClock) {
     this.#sources = sources;
     this.#clock = clock;
-    this.#startedAtMs = clock.wallMs();
-    this.#startMs = clock.monotonicMs();
-    this.#traffic = new Traffic(sources.collector, this.#startMs);
-    this.#history = new HistoryRing(this.#startMs);
+    const startMs = clock.monotonicMs();
+    this.#traffic = new Traffic(sources.collector, startMs);
+    this.#history = new HistoryRing(startMs);
     this.#watch = new ProblemWatch(sources, clock);
     this.#timer = setTimeout(() => this.#sample(), LATEST_MS).unref();
   }
@@ -83,8 +80,8 @@ export class StatusBoard {
       node: process.version,
       instance: hostname(),
       pid: process.pid,
-      startedAt: new Date(this.#startedAtMs).toISOString(),
-      uptimeSec: Math.floor((this.#clock.monotonicMs() - this.#startMs) / 1_000),
+      startedAt: new Date(performance.timeOrigin).toISOString(),
+      uptimeSec: Math.floor(process.uptime()),
       ...this.live(),
     };
   }

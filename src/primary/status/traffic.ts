@@ -11,6 +11,8 @@ import { quantileMs } from './quantile.ts';
 import { RateWindow } from './rate-window.ts';
 
 const WINDOW_SAMPLES = 10;
+/** Of rates: a text per second is made of them. */
+const DECIMALS = 1_000;
 const { bucketsSec: BOUNDS_SEC } = METRICS.sluice_request_duration_seconds;
 const { bucketsSec: BACKEND_BOUNDS_SEC } = METRICS.sluice_upstream_duration_seconds;
 
@@ -202,5 +204,5 @@ function trafficOf(window: RateWindow, key: string, samples: number): RequestTra
 
 function perSecondOf(window: RateWindow, samples: number): (growth: number | undefined) => number {
   const seconds = window.seconds(samples);
-  return (growth = 0) => (seconds > 0 ? growth / seconds : 0);
+  return (growth = 0) => (seconds > 0 ? Math.round((growth / seconds) * DECIMALS) / DECIMALS : 0);
 }
