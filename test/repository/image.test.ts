@@ -219,7 +219,8 @@ test('the migration, two balancers behind one address and the health check run a
     }),
   });
   const entry = front.start(serviceOf('entry').command, { SLUICE_ADMIN_TOKEN: TOKEN });
-  const [url = ''] = (await readyLineOf(entry)).addresses;
+  const entryReady = await readyLineOf(entry);
+  const [url = ''] = entryReady.addresses;
   const authorization = `Bearer ${TOKEN}`;
   const servedBy = async ({ admin }: Ready) => {
     const text = await (await fetch(`${admin}/metrics`, { headers: { authorization } })).text();
@@ -237,7 +238,14 @@ test('the migration, two balancers behind one address and the health check run a
   assert.equal(stage.env.SLUICE_ADMIN_URL, 'http://127.0.0.1:9900');
   const health = () => first.run(stage.healthCommand, { SLUICE_ADMIN_URL: admin });
   assert.equal((await health()).code, 0);
+  const firstIsDown = async () => {
+    const answer = await fetch(`${entryReady.admin}/api/v1/pools`, { headers: { authorization } });
+    const [pool] = ((await answer.json()) as { items: { backends: { state: string }[] }[] }).items;
+    return pool?.backends[0]?.state === 'down';
+  };
   balancer1.signal('SIGTERM');
+  await waitFor('the entry to send nothing more to a balancer that stops, which still serves', firstIsDown);
+  assert.equal(balancer1.exitStatus, null);
   let requests = 0;
   while (balancer1.exitStatus === null) {
     const { status } = await fetch(url);
