@@ -37,6 +37,15 @@ export class RateWindow {
     this.#cellsOf(key)[this.#column * this.#width + at]! += value;
   }
 
+  /** addElder adds to a total that is older than the window: what it was at its first sample is no growth. */
+  addElder(key: string, at: number, value: number): void {
+    const isNew = !this.#rows.has(key);
+    const cells = this.#cellsOf(key);
+    if (isNew)
+      for (let column = 0; column < this.#columns; column++) cells[column * this.#width + at] = value;
+    else cells[this.#column * this.#width + at]! += value;
+  }
+
   /** addAll adds the first `count` values to totals from `at` on. */
   addAll(key: string, at: number, values: ArrayLike<number>, count: number): void {
     const cells = this.#cellsOf(key);

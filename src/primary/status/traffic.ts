@@ -182,8 +182,9 @@ export class Traffic {
       this.#load.inFlight += report.inFlight;
       this.#load.connections += report.connections;
       this.#load.tunnels += report.tunnels;
+      // The start of a process takes seconds of CPU time, and its first report comes a moment after it.
+      this.#processes.addElder(String(pid), CPU_SEC, report.cpuSec);
       this.#processes.add(String(pid), BEGUN, report.requestsTotal);
-      this.#processes.add(String(pid), CPU_SEC, report.cpuSec);
     }
   }
 }

@@ -178,8 +178,9 @@ test('the history of a slot goes on with the worker that replaces another, whose
     worker.report = reportOf({ cpuSec });
     report(0, []);
   }
-  assert.deepEqual(board.history(3).workers, [
-    { id: 0, cpuRatio: [0.5, 0.25, 0.25], residentBytes: [0, 0, 0], loopDelayMs: [0, 0, 0] },
+  const zeros = [0, 0, 0, 0];
+  assert.deepEqual(board.history(4).workers, [
+    { id: 0, cpuRatio: [0, 0.5, 0, 0.25], residentBytes: zeros, loopDelayMs: zeros },
   ]);
 });
 
