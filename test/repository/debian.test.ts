@@ -15,6 +15,8 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
 /** Elsewhere the package cannot be made; without root it cannot be installed. */
 const hasDpkg = existsSync('/usr/bin/dpkg-deb');
+/** Of Debian; that of the tests may be another one. */
+const USUAL_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 let deb = '';
 
@@ -35,7 +37,7 @@ async function machine(t: TestContext) {
   const jail = await Jail.make(t, COPY_OF_MACHINE, [join(folder, 'jail')]);
   const run = async (line: string, user?: number) => {
     const ran = await runToEnd(...jail.command(['sh', '-euc', line], user), {
-      env: { CONFIG_PATH: undefined },
+      env: { CONFIG_PATH: undefined, PATH: USUAL_PATH },
     });
     assert.equal(ran.code, 0, `${line}\n${[...ran.stdout, ...ran.stderr].join('\n')}`);
     return ran.stdout;
@@ -118,7 +120,7 @@ test('dpkg installs it without starting anything, it serves as its own user, and
     'no database yet',
   ]);
   const start = 'cd /var/lib/sluice && exec sluice serve --config /etc/sluice/sluice.yaml';
-  const child = spawnChild(...jail.command(['sh', '-c', start], Number(user)));
+  const child = spawnChild(...jail.command(['sh', '-c', start], Number(user)), { env: { PATH: USUAL_PATH } });
   t.after(() => child.kill());
   const { addresses } = JSON.parse(await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 })) as {
     addresses: string[];
