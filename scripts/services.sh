@@ -5,7 +5,8 @@
 #
 #   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, chromium,
 #                                  nginx and haproxy
-#   scripts/services.sh --tools    docker-compose and Prometheus with promtool too; without them their checks are skipped
+#   scripts/services.sh --tools    docker-compose, Prometheus with promtool, fish and zsh too; without them their
+#                                  checks are skipped
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh
@@ -73,6 +74,7 @@ optional=()
 if [ "${1:-}" = --tools ]; then
   command -v docker-compose >/dev/null 2>&1 || optional+=(docker-compose)
   command -v promtool >/dev/null 2>&1 || optional+=(prometheus)
+  for shell in fish zsh; do command -v "$shell" >/dev/null 2>&1 || optional+=("$shell"); done
 fi
 
 say_how() {

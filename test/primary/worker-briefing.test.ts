@@ -99,7 +99,7 @@ test('workers are told nothing that secretsOf names', async () => {
   const healthCheck = healthCheckSettings({ path: '/live?key=path-secret', headers });
   const settings = {
     ...revision(2).settings,
-    admin: { token: 'token-secret' },
+    admin: { token: 'token-secret', readToken: 'read-secret' },
     database: { url: 'postgres://app:database-secret@db/app' },
     secrets: { apiKeys: 'key-secret' },
     pools: [makePool({ healthCheck })],
@@ -107,7 +107,7 @@ test('workers are told nothing that secretsOf names', async () => {
   await briefing.apply({ ...revision(2), settings });
   assert.ok(!JSON.stringify(sent).includes('secret'));
   const named = secretsOf(settings).filter((each) => each.includes('secret'));
-  assert.equal(named.length, 5);
+  assert.equal(named.length, 6);
 });
 
 test('B32: workers that a reload adds share the store at once, also while it is away; that there are fewer, the heartbeat says', async () => {
