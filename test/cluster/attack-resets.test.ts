@@ -17,7 +17,6 @@ const openFiles = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
 
 test('B39: thousands of resets by clients and backends end no worker, leak nothing, and each request is counted once', async (t) => {
   const seed = randomInt(2 ** 32);
-  t.diagnostic(`seed ${seed}`);
   const attack = makeAttack(new Random(seed));
   const backends = [await startRawBackend(attack.backend), await startRawBackend(attack.backend)];
   t.after(() => Promise.all(backends.map((backend) => backend.close())));
@@ -56,9 +55,10 @@ test('B39: thousands of resets by clients and backends end no worker, leak nothi
   );
   // Closing the backends also closes the connections that Sluice has parked.
   await Promise.all(backends.map((backend) => backend.close()));
-  await waitFor('file descriptors as before', () =>
-    pids.every((pid, i) => openFiles(pid) <= (filesBefore[i] ?? 0)),
-  );
+  const filesNow = () => pids.map(openFiles);
+  await waitFor(`file descriptors as before, ${filesBefore} (seed ${seed})`, () =>
+    filesNow().every((count, i) => count <= (filesBefore[i] ?? 0)),
+  ).catch((error: Error) => assert.fail(`${error.message}: ${filesNow()}`));
   const logged = () => sluice.jsonLines((line) => 'bytesOut' in line);
   const counted = await metricOf(sluice.adminUrl, 'sluice_requests_total');
   await waitFor(`${counted} access lines`, () => logged().length >= (counted ?? 0));

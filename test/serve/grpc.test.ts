@@ -48,8 +48,12 @@ test('the example for gRPC in docs/protocols.md works, and a service that is not
   await waitFor('the backend to be down', async () =>
     JSON.stringify((await pools()).body).includes('NOT_SERVING'),
   );
-  const metrics = await ask(`${sluice.adminUrl}/metrics`);
-  assert.match(metrics.text, /sluice_requests_total\{route="default",method="POST",code="grpc_0"\} 1/);
+  // A worker reports its counts once a second.
+  await waitFor('the call to be counted', async () =>
+    (await ask(`${sluice.adminUrl}/metrics`)).text.includes(
+      'sluice_requests_total{route="default",method="POST",code="grpc_0"} 1',
+    ),
+  );
 });
 
 test('a reload and a drain drop no call', async (t) => {
