@@ -53,7 +53,8 @@ export function addExplain(command: Command, configPath: ConfigPath): void {
 function fieldOf(text: string, others: Fields): Fields {
   const [, name = '', value = ''] = /^([^:]+):\s*(.*?)\s*$/.exec(text) ?? [];
   if (name === '') throw new InvalidArgumentError('It must be like name:value.');
-  return { ...others, [name]: [...(others[name] ?? []), value] };
+  const before = Object.hasOwn(others, name) ? others[name] : undefined;
+  return { ...others, [name]: [...(before ?? []), value] };
 }
 
 function explanationText(view: Explanation): string {

@@ -76,9 +76,14 @@ async function ask(options: InitOptions): Promise<InitOptions> {
   }
 }
 
+/** Names or files as people type them: with commas, blanks or both between. */
+function wordsOf(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '');
+}
+
 /** Two paths; a host name has no slash and does not end in the usual endings of such files. */
 function isFiles(tls: string): boolean {
-  const parts = tls.split(',');
+  const parts = wordsOf(tls);
   return parts.length === 2 && parts.every((part) => /\/|\.(pem|crt|cer|key)$/i.test(part));
 }
 
@@ -95,8 +100,8 @@ function write(file: string, options: InitOptions): string[] {
   const answers: InitAnswers = {
     backends: backend.map((url) => (/^[a-z]+:\/\//i.test(url) ? url : `http://${url}`)),
     listen: listen ?? (tls === undefined ? ':8080' : ':443'),
-    names: isNamed ? tls.split(',') : [],
-    files: tls !== undefined && !isNamed ? tls.split(',') : [],
+    names: isNamed ? wordsOf(tls) : [],
+    files: tls !== undefined && !isNamed ? wordsOf(tls) : [],
     limit: capacity === undefined || refillPerSecond === undefined ? null : { capacity, refillPerSecond },
     redis: redis ?? null,
     postgres: postgres ?? null,
@@ -119,6 +124,8 @@ function writeChecked(file: string, text: string, mode: number): string[] {
     return [...formatProblems(file, loaded.problems), 'sluice: nothing was written'];
   }
   const lines = formatProblems(file, loaded.warnings, 'warning: ');
-  process.stdout.write(`${[...lines, `wrote ${file}`, `next: sluice serve --config ${file}`].join('\n')}\n`);
+  const isReal = loaded.settings.database.url !== null;
+  const next = `next: sluice ${isReal ? 'migrate up' : 'serve'} --config ${file}${isReal ? ', then serve' : ''}`;
+  process.stdout.write(`${[...lines, `wrote ${file}`, next].join('\n')}\n`);
   return [];
 }

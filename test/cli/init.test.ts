@@ -40,9 +40,10 @@ test('stores and names for TLS are written, a file with a password for its owner
     '--postgres',
     'postgres://u:p@127.0.0.1/sluice',
   ];
-  const tls = ['--tls', 'a.example,b.example', '--agree-to-terms'];
+  const tls = ['--tls', 'a.example, b.example', '--agree-to-terms'];
   const { path, run } = await init(t, '--backend', 'http://127.0.0.1:1', ...stores, ...tls);
   assert.equal(run.code, 0, run.err);
+  assert.match(run.out, /^next: sluice migrate up --config \S+, then serve$/m);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const loaded = loadConfig(path, {});
   assert.ok('settings' in loaded, JSON.stringify(loaded));

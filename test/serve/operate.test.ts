@@ -50,6 +50,7 @@ test('an operator compares, reloads, drains and restarts from the command line',
   assert.equal(JSON.parse((await run(...words, '--json')).out).route, 'default');
   assert.match((await run('explain', 'GET', 'x y')).err, /^sluice: url: /);
   assert.equal((await run('explain', 'GET', '/', '-H', 'x')).code, 2);
+  assert.match((await run('explain', 'GET', 'http://a.example/', '-H', 'constructor: x')).out, /route/);
 
   const [before] = await workersOf(sluice.adminUrl);
   assert.match((await run('restart')).out, /^the first of 1 workers is replaced/);
