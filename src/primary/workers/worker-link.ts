@@ -1,7 +1,7 @@
 /** The primary's end of the IPC channel to one worker process: typed messages out, checked messages in. */
 import type { ChildProcess, SendHandle } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { LbError, toError } from '../../contract/errors.ts';
+import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../../infra/with-deadline.ts';
@@ -101,8 +101,10 @@ export class WorkerLink {
       (error: Error | null) => {
         this.#unsentCount--;
         this.#unsentBytes -= bytes;
-        if (error !== null && this.#alive)
-          this.#logger.warn({ err: error, type: message.type }, 'send failed');
+        if (error === null || !this.#alive) return;
+        // EPIPE: the worker has ended, and its exit is told in a moment.
+        const level = systemCodeOf(error) === 'EPIPE' ? 'debug' : 'warn';
+        this.#logger[level]({ err: error, type: message.type }, 'send failed');
       },
     );
     // Measured only then, because node does not tell the size, and to make the text a second time costs as much as to send it.
