@@ -3,6 +3,7 @@ import { withoutQuery } from '../contract/normal-path.ts';
 import type { Reason } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import type { LogSettings } from '../contract/settings.ts';
+import { LINE_BYTES } from '../infra/logging/line-sink.ts';
 
 /** AccessRecord is the content of a line, filled while the request goes on. It must not change once the line is made. */
 export class AccessRecord {
@@ -58,4 +59,25 @@ export function isSampled({ enabled, sample }: LogSettings['access']): boolean {
 /** loggedPath is the path as it came, without its query; null for an absolute-form, which may hold a password. */
 export function loggedPath(target: string): string | null {
   return target === '*' || target.startsWith('/') ? withoutQuery(target) : null;
+}
+
+/**
+ * keepTexts is called for a record that outlives its request: that of a tunnel, or of a span. Texts cut out of a head keep all of
+ * it in memory.
+ */
+export function keepTexts(record: AccessRecord): void {
+  record.host = kept(record.host);
+  record.path = kept(record.path);
+  record.userAgent = kept(record.userAgent);
+  record.traceId = kept(record.traceId);
+  record.requestId = kept(record.requestId) ?? '';
+}
+
+function kept(text: string | null): string | null {
+  return text === null ? null : ownText(text.slice(0, LINE_BYTES));
+}
+
+/** ownText is the same text in memory of its own. */
+export function ownText(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1');
 }

@@ -7,7 +7,7 @@ import type { Reason } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import { fieldValues } from '../http1/field-lines.ts';
 import type { UpstreamRequest } from '../upstream/upstream-request.ts';
-import type { AccessRecord } from './access-record.ts';
+import { type AccessRecord, keepTexts, ownText } from './access-record.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import type { RequestIds } from './request-id.ts';
 import { type Trace, traceOf } from './trace.ts';
@@ -77,12 +77,15 @@ export class RequestSpan {
   readonly #ids: RequestIds;
 
   constructor(trace: Trace, { head, scheme }: Origin, ids: RequestIds) {
-    this.traceId = trace.traceId;
+    // Spans wait for the collector: none of their texts may keep a whole head in memory.
+    this.traceId = ownText(trace.traceId);
     this.spanId = ids.nextSpanId();
-    this.parentId = trace.continued ? head.traceparent.slice(...SPAN_ID) : null;
-    this.traceState = trace.continued ? fieldValues(head.tracestateLines, 'tracestate').join(',') : '';
+    this.parentId = trace.continued ? ownText(head.traceparent.slice(...SPAN_ID)) : null;
+    this.traceState = trace.continued
+      ? ownText(fieldValues(head.tracestateLines, 'tracestate').join(','))
+      : '';
     this.scheme = scheme;
-    this.#traceparent = trace.traceparent;
+    this.#traceparent = ownText(trace.traceparent);
     this.#ids = ids;
   }
 
@@ -99,6 +102,7 @@ export class RequestSpan {
 
   /** end is called once. @param record complete */
   end(record: AccessRecord): this {
+    keepTexts(record);
     this.record = record;
     this.status = record.status;
     this.reason = record.reason;

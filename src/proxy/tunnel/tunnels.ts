@@ -3,10 +3,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { SwitchedClient, TunnelEnd } from '../../contract/downstream.ts';
 import type { TunnelView } from '../../contract/messages.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
-import { LINE_BYTES } from '../../infra/logging/line-sink.ts';
 import { PlacedList } from '../../infra/placed-list.ts';
 import { processBodyBuffers } from '../../memory/body-buffers.ts';
-import type { AccessRecord } from '../access-record.ts';
+import { type AccessRecord, keepTexts } from '../access-record.ts';
 import type { Plan } from '../plan.ts';
 import type { TrafficStats } from '../request-stats.ts';
 import { Tunnel, type TunnelOwner, type TunnelStart } from './tunnel.ts';
@@ -113,17 +112,4 @@ export class Tunnels implements TunnelOwner {
     const { bytesIn, bytesOut } = tunnel.takeCounts();
     this.#deps.traffic.addBytes(bytesIn, bytesOut);
   }
-}
-
-/** Texts cut out of a head keep all of it in memory, and a tunnel keeps them for long. */
-function keepTexts(record: AccessRecord): void {
-  record.host = kept(record.host);
-  record.path = kept(record.path);
-  record.userAgent = kept(record.userAgent);
-  record.traceId = kept(record.traceId);
-  record.requestId = kept(record.requestId) ?? '';
-}
-
-function kept(text: string | null): string | null {
-  return text === null ? null : Buffer.from(text.slice(0, LINE_BYTES), 'latin1').toString('latin1');
 }
