@@ -65,22 +65,24 @@ interface StartOptions {
   audit?: AdminParts['audit'];
 }
 
+/** An admin port on any free port, open to everybody on this machine. */
+export const SETTINGS = {
+  host: '127.0.0.1',
+  port: 0,
+  token: null,
+  readToken: null,
+  publicMetrics: false,
+  hosts: [],
+};
+
 export async function startAdmin(
   t: TestContext,
   { settings = {}, options = {}, clients, audit }: StartOptions = {},
 ): Promise<Admin> {
   const parts = makeFakeParts(settingsOf(CONFIG));
-  const defaults = {
-    host: '127.0.0.1',
-    port: 0,
-    token: null,
-    readToken: null,
-    publicMetrics: false,
-    hosts: [],
-  };
   if (clients !== undefined) parts.directory.clients = clients;
   if (audit !== undefined) parts.audit = audit;
-  const server = await startAdminServer({ ...defaults, ...settings }, parts, options);
+  const server = await startAdminServer({ ...SETTINGS, ...settings }, parts, options);
   t.after(() => server.close());
   const port = Number(new URL(server.url).port);
   return {

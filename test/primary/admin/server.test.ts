@@ -7,16 +7,7 @@ import { startAdminServer } from '../../../src/primary/admin/server.ts';
 import { connectRaw, exchangeRaw } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';
 import { makeFakeParts } from './fake-parts.ts';
-import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harness.ts';
-
-const SETTINGS = {
-  host: '127.0.0.1',
-  port: 0,
-  token: null,
-  readToken: null,
-  publicMetrics: false,
-  hosts: [],
-};
+import { assertProblem, CONFIG, callPort, SETTINGS, settingsOf, startAdmin } from './harness.ts';
 
 test('an unknown path gets 404, a known one with another method 405 with Allow', async (t) => {
   const { call } = await startAdmin(t);
