@@ -15,7 +15,7 @@ import { ProblemWatch, type ProblemWatchSources } from './problem-watch.ts';
 import { type BackendTraffic, Traffic } from './traffic.ts';
 
 export interface BoardSources extends ProblemWatchSources {
-  supervisor: Pick<Supervisor, 'workers' | 'counts'>;
+  supervisor: Pick<Supervisor, 'workers'>;
 }
 
 /** After the last sample, where a worker that serves does not report. */
@@ -55,7 +55,10 @@ export class StatusBoard {
   reported(pid: number): void {
     if (this.#closed) return;
     this.#heard.add(pid);
-    if (this.#heard.size >= this.#sources.supervisor.counts().serving) this.#sample();
+    // Those that drain report, too, and are nothing to wait for.
+    const serving = this.#sources.supervisor.workers().filter(({ state }) => state === 'serving');
+    const isWhole = serving.every((worker) => worker.pid !== null && this.#heard.has(worker.pid));
+    if (isWhole && serving.length > 0) this.#sample();
   }
 
   /** onSample calls back after each sample, about once a second. Returns how to stop. */

@@ -6,6 +6,7 @@ import { EventLog } from '../../../src/primary/events/event-log.ts';
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import { MetricsCollector } from '../../../src/primary/metrics/metrics-collector.ts';
 import { StatusBoard } from '../../../src/primary/status/status-board.ts';
+import type { WorkerState } from '../../../src/primary/workers/worker-slot.ts';
 import { FakeTime } from '../../support/fake-time.ts';
 import { settingsOf } from '../admin/harness.ts';
 import { keepLog } from '../workers/fixtures/harness.ts';
@@ -29,16 +30,13 @@ function start(t: TestContext, workerCount = 2) {
   const registry = new HealthRegistry();
   registry.configure(SETTINGS.pools);
   const workers = Array.from({ length: workerCount }, (_, index) => ({
-    ...{ index, wanted: true, state: 'serving' as const, pid: 100 + index, startedAtMs: 0, revision: 1 },
+    ...{ index, wanted: true, state: 'serving' as WorkerState, pid: 100 + index, startedAtMs: 0, revision: 1 },
     report: reportOf({}),
   }));
   const board = new StatusBoard(
     {
       ...{ collector, events, registry },
-      supervisor: {
-        workers: () => workers,
-        counts: () => ({ starting: 0, serving: workers.length, draining: 0, dead: 0 }),
-      },
+      supervisor: { workers: () => workers },
       directory: { feed: { degraded: false, loaded: true, failure: null } },
       reloader: {
         current: { number: 1, settings: SETTINGS, workerCount, policyVersionUs: 1 },
@@ -162,6 +160,21 @@ test('a worker that hangs delays a sample, and does not prevent it', (t) => {
   t.mock.timers.tick(1_500);
   assert.equal(samples, 1);
   assert.deepEqual(board.history(1).series.errorsPerSec, [10]);
+});
+
+test('in a roll the workers that drain make no samples of their own', (t) => {
+  const { board, report, workers } = start(t, 4);
+  let samples = 0;
+  board.onSample(() => samples++);
+  for (const slot of [2, 3]) workers[slot]!.state = 'draining';
+  const told = [2, 3, 0, 1].map((slot) => {
+    report(slot, ROUND);
+    return samples;
+  });
+  assert.deepEqual(told, [0, 0, 0, 1]);
+  for (const worker of workers) worker.state = 'draining';
+  report(0, ROUND);
+  assert.equal(samples, 1, 'none serves: the clock makes the samples');
 });
 
 test('the history of a slot goes on with the worker that replaces another, whose CPU time begins anew', (t) => {
