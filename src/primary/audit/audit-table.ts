@@ -1,7 +1,8 @@
 /** The table of migrations/0004_audit.sql, and its partitions. All methods throw what Database throws. */
+import { toError } from '../../contract/errors.ts';
 import type { EventEntry } from '../../contract/events.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
-import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
+import { constraintOf, isConnectionLost, sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
 
 /** AuditEntry is an event and the name of the machine where it happened. */
 export interface AuditEntry extends EventEntry {
@@ -61,8 +62,15 @@ export class AuditTable {
     }
   }
 
-  /** dropBefore drops the partitions of days that ended this long ago, on the clock of the database. Returns their names. */
-  async dropBefore(ageMs: number): Promise<string[]> {
+  /**
+   * dropBefore drops the partitions of days that ended this long ago, on the clock of the database. One that cannot be dropped stays, and
+   * the others go.
+   * @param isOver asked before each: the others wait for the next time
+   */
+  async dropBefore(
+    ageMs: number,
+    isOver: () => boolean = () => false,
+  ): Promise<{ dropped: string[]; kept: { partition: string; error: Error }[] }> {
     const old = await this.#database.read(
       `select relname from pg_inherits join pg_class on pg_class.oid = inhrelid
          where inhparent = 'audit'::regclass and relname ~ '^audit_[0-9]{8}$' and right(relname::text, 8) <
@@ -70,14 +78,28 @@ export class AuditTable {
          order by relname`,
       [ageMs],
     );
-    const names = old.map(({ relname }) => String(relname));
-    for (const name of names)
-      await this.#database.transaction(PARTITION_MS, async (query) => {
-        // Whoever reads or writes the table waits behind this one, which waits for those who read it already.
-        await query("set local lock_timeout = '1s'");
-        await query(`drop table if exists ${name}`);
-      });
-    return names;
+    const dropped: string[] = [];
+    const kept: { partition: string; error: Error }[] = [];
+    for (const { relname } of old) {
+      if (isOver()) break;
+      const partition = String(relname);
+      try {
+        await this.#drop(partition);
+        dropped.push(partition);
+      } catch (thrown) {
+        if (isConnectionLost(thrown)) throw thrown;
+        kept.push({ partition, error: toError(thrown) });
+      }
+    }
+    return { dropped, kept };
+  }
+
+  #drop(partition: string): Promise<void> {
+    return this.#database.transaction(PARTITION_MS, async (query) => {
+      // Whoever reads or writes the table waits behind this one, which waits for those who read it already.
+      await query("set local lock_timeout = '1s'");
+      await query(`drop table if exists ${partition}`);
+    });
   }
 
   /** page reads the newest rows first. `next`: the place of its last row; null: there are no more. */
@@ -153,6 +175,16 @@ export class AuditTable {
       [jsonOf(rows)],
     );
   }
+}
+
+/** SQLSTATE classes of what is wrong with a row: its values, a constraint, its size, what a trigger says. */
+const ROW_CLASSES = new Set(['22', '23', '54', 'P0']);
+
+/** isOfRow tells whether a write failed for one of its rows; false: other rows would fail, too. */
+export function isOfRow(error: unknown): boolean {
+  const state = sqlStateOf(error) ?? '';
+  const hasNoPartition = state === CHECK_VIOLATION && constraintOf(error) === null;
+  return ROW_CLASSES.has(state.slice(0, 2)) && !hasNoPartition;
 }
 
 /** PostgreSQL's text has neither NUL nor lone surrogates; both become U+FFFD. */

@@ -15,7 +15,7 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { EventLog } from '../events/event-log.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { Storage } from '../storage.ts';
-import { type AuditEntry, AuditTable } from './audit-table.ts';
+import { type AuditEntry, AuditTable, isOfRow } from './audit-table.ts';
 
 interface AuditWriterOptions {
   storage: Pick<Storage, 'database' | 'isUnused'>;
@@ -41,6 +41,7 @@ const SWEEP_EVERY_MS = 3_600_000;
 /** A reader waits this long for what is on its way. */
 const READER_MS = 1_000;
 const CLOSE_MS = 3_000;
+const CANNOT_DROP = 'old days of the audit cannot be dropped; the next try is in an hour';
 
 /** AuditWriter is made once by PrimaryParts, and closed before the database is. */
 export class AuditWriter {
@@ -56,6 +57,8 @@ export class AuditWriter {
   /** null: the last try succeeded. */
   #failure: { code: string; retryMs: number; droppedRows: number } | null = null;
   #refusedRows = 0;
+  /** Between the call of close and its end there is no sweep, and what waits is written. */
+  #isClosing = false;
   #isClosed = false;
   readonly #stops: (() => void)[];
 
@@ -87,7 +90,7 @@ export class AuditWriter {
   async close(): Promise<void> {
     for (const stop of this.#stops.splice(0)) stop();
     clearInterval(this.#sweepTimer);
-    this.#isSweepDue = false;
+    this.#isClosing = true;
     const { storage, logger } = this.#options;
     if (!storage.isUnused) {
       const last = async (): Promise<void> => {
@@ -151,11 +154,11 @@ export class AuditWriter {
   async #writeAll(): Promise<void> {
     try {
       while (this.#waiting.length > 0) await this.#writeBatch();
-      await this.#sweep();
       this.#succeeded();
     } catch (thrown) {
       this.#failed(thrown);
     }
+    await this.#sweep();
   }
 
   async #writeBatch(): Promise<void> {
@@ -169,12 +172,12 @@ export class AuditWriter {
     }
   }
 
-  /** Throws where the database is away or its schema is too old. A row that it refuses is dropped alone. */
+  /** Throws where the database is away, or would take no row as the table is. A row that it refuses is dropped alone. */
   async #write(entries: AuditEntry[]): Promise<void> {
     try {
       await this.table.write(entries);
     } catch (error) {
-      if (!(error instanceof LbError) || error.code !== 'internal_error') throw error;
+      if (!isOfRow(error)) throw error;
       const [first] = entries;
       if (entries.length > 1) {
         const half = Math.ceil(entries.length / 2);
@@ -192,13 +195,19 @@ export class AuditWriter {
   }
 
   async #sweep(): Promise<void> {
-    const { adminChanges, retentionMs } = this.#options.settings();
-    if (!this.#isSweepDue || !adminChanges) return;
-    // Also where it fails: the next one is early enough, and rows are more important.
+    const { logger, settings } = this.#options;
+    const { adminChanges, retentionMs } = settings();
+    if (!this.#isSweepDue || this.#isClosing || !adminChanges || this.#failure !== null) return;
+    // Also where it fails: the next one is early enough.
     this.#isSweepDue = false;
-    const partitions = await this.table.dropBefore(retentionMs);
-    if (partitions.length > 0)
-      this.#options.logger.info({ partitions }, 'old days of the audit were dropped');
+    try {
+      const { dropped, kept } = await this.table.dropBefore(retentionMs, () => this.#isClosing);
+      if (dropped.length > 0) logger.info({ partitions: dropped }, 'old days of the audit were dropped');
+      const partitions = kept.map(({ partition }) => partition);
+      if (partitions.length > 0) logger.warn({ partitions, err: kept[0]?.error }, CANNOT_DROP);
+    } catch (thrown) {
+      logger.warn({ err: toError(thrown) }, CANNOT_DROP);
+    }
   }
 
   #succeeded(): void {

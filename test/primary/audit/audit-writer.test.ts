@@ -91,9 +91,13 @@ test('a partition that somebody drops is made again; those older than the retent
   const dates = [29, 31, 400].map((days) => new Date(Date.now() - days * DAY_MS).toISOString());
   await audit.table.write(dates.map((at) => ({ ...entry, at, text: at })));
   const old = dates.slice(1).map((at) => `audit_${at.slice(0, 10).replaceAll('-', '')}`);
-  assert.deepEqual(await audit.table.dropBefore(30 * DAY_MS), old.toReversed());
+  const [newer = '', older = ''] = old;
+  await database.query(`create view reports as select * from ${older}`);
+  const { dropped, kept } = await audit.table.dropBefore(30 * DAY_MS);
+  assert.deepEqual([dropped, kept.map(({ partition }) => partition)], [[newer], [older]], 'one stays');
+  await database.query('drop view reports');
+  assert.deepEqual(await audit.table.dropBefore(30 * DAY_MS), { dropped: [older], kept: [] });
   assert.deepEqual(await texts(), ['two', dates[0]]);
-  assert.deepEqual(await audit.table.dropBefore(30 * DAY_MS), []);
 });
 
 test('texts that PostgreSQL cannot hold are changed, and a row that it refuses is dropped alone', async (t) => {
@@ -110,6 +114,40 @@ test('texts that PostgreSQL cannot hold are changed, and a row that it refuses i
   assert.deepEqual({ text, subject, data }, { text: stored, subject: stored, data: { [stored]: stored } });
   assert.equal(dropped('backend_state'), 1);
   assert.match(JSON.stringify(lines), /refuses a row/);
+});
+
+test('a table that takes no row at all loses none: they wait until it does', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  await database.query('alter table audit alter column severity type int using 0');
+  const { audit, events, lines, dropped, texts } = startAudit(t, { database, isUnused: false });
+  for (const text of ['one', 'two']) events.record({ ...STATE, text });
+  await waitFor(
+    'two tries',
+    () => lines.filter(({ msg }) => /cannot be written/.test(String(msg))).length > 1,
+  );
+  await database.query('alter table audit alter column severity type text');
+  await audit.whenWritten();
+  assert.deepEqual([await texts(), dropped('backend_state')], [['two', 'one'], 0]);
+});
+
+test('old days that cannot be dropped are told, and weaken nothing else', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  // More than an interval of PostgreSQL can be.
+  const settings = { retentionMs: Number.MAX_VALUE };
+  const { audit, events, lines } = startAudit(t, { database, isUnused: false }, { settings });
+  events.record({ ...STATE, text: 'one' });
+  await waitFor('the sweep', () => lines.length > 0);
+  assert.deepEqual(
+    lines.map(({ msg, level }) => [level, String(msg).split(';')[0]]),
+    [[40, 'old days of the audit cannot be dropped']],
+  );
+  events.record({ ...STATE, text: 'at the end' });
+  await audit.close();
+  const rows = await database.query('select text from audit order by number');
+  assert.deepEqual(
+    rows.map(({ text }) => text),
+    ['one', 'at the end'],
+  );
 });
 
 test('a schema that is too old is told once, and rows come as soon as it fits', async (t) => {
