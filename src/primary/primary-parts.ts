@@ -141,7 +141,9 @@ export class PrimaryParts {
     const shown = { directory, registry, supervisor, reloader, store, buckets, tls, acme, briefing, audit };
     const admin = await this.#openAdmin(shown);
     const revision = () => reloader.current.number;
-    this.succession = new Succession({ sockets, storage, admin, health: file, revision, logger: log.logger });
+    this.succession = new Succession({
+      ...{ sockets, storage, admin, audit, revision, health: file, logger: log.logger },
+    });
 
     await this.#unlessStopped(workersServe);
     acme.start();

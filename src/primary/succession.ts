@@ -14,6 +14,7 @@ import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../infra/with-deadline.ts';
 import type { AdminPort } from './admin/admin-port.ts';
+import type { AuditWriter } from './audit/audit-writer.ts';
 import type { HealthFile } from './health/health-file.ts';
 import type { Storage } from './storage.ts';
 import { PASSED_SOCKETS } from './systemd/activation.ts';
@@ -36,6 +37,8 @@ interface SuccessionOptions {
   admin: AdminPort;
   /** One primary at a time writes it. */
   health: HealthFile;
+  /** Writes to the database before that is given away. */
+  audit: Pick<AuditWriter, 'flush'>;
   /** The number of the revision in force. */
   revision: () => number;
   logger: Logger;
@@ -166,9 +169,10 @@ export class Succession {
   }
 
   async #release(): Promise<void> {
-    const { admin, health, storage } = this.#options;
+    const { admin, health, audit, storage } = this.#options;
     await admin.close();
     await health.lend();
+    await audit.flush();
     await storage.lend();
   }
 

@@ -32,6 +32,7 @@ function scene(t: TestContext, steps: Record<string, () => unknown>) {
     sockets: { fds: () => [] },
     admin: partOf('admin', ['open', 'close']),
     health: partOf('health', ['lend', 'takeBack']),
+    audit: partOf('audit', ['flush']),
     storage: partOf('storage', ['lend', 'takeBack']),
     revision: () => 1,
     logger,
@@ -40,7 +41,7 @@ function scene(t: TestContext, steps: Record<string, () => unknown>) {
 }
 
 const GOES_ON = 'the new primary does not serve; this one goes on';
-const RELEASED = ['admin.close', 'health.lend', 'storage.lend'];
+const RELEASED = ['admin.close', 'health.lend', 'audit.flush', 'storage.lend'];
 
 test('nothing is taken back before all of it has been released', async (t) => {
   const { succession, calls, lines } = scene(t, {

@@ -40,7 +40,7 @@ const MAX_RETRY_MS = 30_000;
 const SWEEP_EVERY_MS = 3_600_000;
 /** A reader waits this long for what is on its way. */
 const READER_MS = 1_000;
-const CLOSE_MS = 3_000;
+const FLUSH_MS = 3_000;
 const CANNOT_DROP = 'old days of the audit cannot be dropped; the next try is in an hour';
 
 /** AuditWriter is made once by PrimaryParts, and closed before the database is. */
@@ -86,22 +86,26 @@ export class AuditWriter {
     await atMost(this.#work ?? undefined, READER_MS);
   }
 
-  /** close makes a last try, unless the database is away, and says how many rows were lost. Takes 3 s at most. */
+  /** flush makes a last try, unless the database is away, before it is given away. Takes 3 s at most. */
+  async flush(): Promise<void> {
+    if (this.#options.storage.isUnused) return;
+    const last = async (): Promise<void> => {
+      await this.#work;
+      if (this.#failure === null) this.#begin();
+      await this.#work;
+    };
+    await atMost(last(), FLUSH_MS);
+  }
+
+  /** close is flush for ever, and says how many rows were lost. */
   async close(): Promise<void> {
     for (const stop of this.#stops.splice(0)) stop();
     clearInterval(this.#sweepTimer);
     this.#isClosing = true;
     const { storage, logger } = this.#options;
-    if (!storage.isUnused) {
-      const last = async (): Promise<void> => {
-        await this.#work;
-        if (this.#failure === null) this.#begin();
-        await this.#work;
-      };
-      await atMost(last(), CLOSE_MS);
-      if (this.#waiting.length > 0)
-        logger.warn({ rows: this.#waiting.length }, 'events at the end were not written to the audit');
-    }
+    await this.flush();
+    if (this.#waiting.length > 0 && !storage.isUnused)
+      logger.warn({ rows: this.#waiting.length }, 'events at the end were not written to the audit');
     this.#isClosed = true;
     this.#clearTimer();
   }

@@ -30,7 +30,14 @@ function start(t: TestContext, workerCount = 2) {
   const registry = new HealthRegistry();
   registry.configure(SETTINGS.pools);
   const workers = Array.from({ length: workerCount }, (_, index) => ({
-    ...{ index, wanted: true, state: 'serving' as WorkerState, pid: 100 + index, startedAtMs: 0, revision: 1 },
+    ...{
+      index,
+      wanted: true,
+      state: 'serving' as WorkerState,
+      pid: 100 + index,
+      startedAtMs: 0,
+      revision: 1,
+    },
     report: reportOf({}),
   }));
   const board = new StatusBoard(
