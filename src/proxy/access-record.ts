@@ -62,19 +62,19 @@ export function loggedPath(target: string): string | null {
 }
 
 /**
- * keepTexts is called for a record that outlives its request: that of a tunnel, or of a span. Texts cut out of a head keep all of
- * it in memory.
+ * keepTexts is called for a record that outlives its request: that of a tunnel. Texts cut out of a head keep all of it in memory.
  */
 export function keepTexts(record: AccessRecord): void {
-  record.host = kept(record.host);
-  record.path = kept(record.path);
-  record.userAgent = kept(record.userAgent);
-  record.traceId = kept(record.traceId);
-  record.requestId = kept(record.requestId) ?? '';
+  record.host = keptText(record.host, LINE_BYTES);
+  record.path = keptText(record.path, LINE_BYTES);
+  record.userAgent = keptText(record.userAgent, LINE_BYTES);
+  record.traceId = keptText(record.traceId, LINE_BYTES);
+  record.requestId = keptText(record.requestId, LINE_BYTES) ?? '';
 }
 
-function kept(text: string | null): string | null {
-  return text === null ? null : ownText(text.slice(0, LINE_BYTES));
+/** keptText is the beginning of a text, in memory of its own. @param maxLength in characters */
+export function keptText(text: string | null, maxLength: number): string | null {
+  return text === null ? null : ownText(text.slice(0, maxLength));
 }
 
 /** ownText is the same text in memory of its own. */

@@ -108,7 +108,7 @@ export class Attempts implements QueuedRequest {
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
     const named = lines === '' ? request : { ...request, headerLines: lines };
     const span = this.#owner.span === null ? null : this.#owner.span.attempt(target);
-    const sent = span === null ? named : span.parentOf(named);
+    const sent = span === null ? named : span.continuedBy(named);
     this.current = new Attempt(target, sent, this.#owner, { fresh, span });
     if (this.count === 1) this.#firstMs = this.current.startMs;
     // A parked connection is open already.

@@ -16,6 +16,7 @@ import {
   text,
   USER_AGENT_BYTES,
 } from './access-text.ts';
+import { failureOf } from './request-failure.ts';
 
 /** ecsAccessLine makes one line with its newline, as accessLine does. */
 export function ecsAccessLine(record: AccessRecord): string {
@@ -34,7 +35,6 @@ export function ecsAccessLine(record: AccessRecord): string {
 /** As `protocol` of the other format. */
 const HTTP_VERSIONS: Readonly<Record<string, string>> = { 'http/1.0': '1.0', 'http/1.1': '1.1', h2: '2' };
 const NAME_AND_PORT = /^(.*?)(?::(\d{1,5}))?$/s;
-const FIRST_FAILURE_STATUS = 400;
 
 const caller = new SteadyPart(sameCaller, ({ clientIp, clientId, method, protocol, host }) => {
   const [, domain = '', port] = NAME_AND_PORT.exec(host ?? '') ?? [];
@@ -50,11 +50,15 @@ const caller = new SteadyPart(sameCaller, ({ clientIp, clientId, method, protoco
 
 const outcome = new SteadyPart(
   (a, b) => a.method === b.method && sameOutcome(a, b),
-  ({ method, status, grpcStatus, reason, bytesIn, bytesOut }) =>
-    `,"message":${text(`${method ?? '-'} ${status} ${reason}`)},"http.response.status_code":${status},` +
-    `"sluice.grpc_status":${grpcStatus},"event.reason":"${reason}",` +
-    `"event.outcome":"${status < FIRST_FAILURE_STATUS ? 'success' : 'failure'}",` +
-    `"http.request.body.bytes":${bytesIn},"http.response.body.bytes":${bytesOut},"event.duration":`,
+  (record) => {
+    const { method, status, grpcStatus, reason, bytesIn, bytesOut } = record;
+    return (
+      `,"message":${text(`${method ?? '-'} ${status} ${reason}`)},"http.response.status_code":${status},` +
+      `"sluice.grpc_status":${grpcStatus},"event.reason":"${reason}",` +
+      `"event.outcome":"${failureOf(record) === 'none' ? 'success' : 'failure'}",` +
+      `"http.request.body.bytes":${bytesIn},"http.response.body.bytes":${bytesOut},"event.duration":`
+    );
+  },
 );
 
 const origin = new SteadyPart(

@@ -3,11 +3,10 @@
  * have none of this.
  */
 import { systemClock } from '../contract/clock.ts';
-import type { Reason } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import { fieldValues } from '../http1/field-lines.ts';
 import type { UpstreamRequest } from '../upstream/upstream-request.ts';
-import { type AccessRecord, keepTexts, ownText } from './access-record.ts';
+import { AccessRecord, keptText, ownText } from './access-record.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import type { RequestIds } from './request-id.ts';
 import { type Trace, traceOf } from './trace.ts';
@@ -22,6 +21,31 @@ export interface Tracing {
 
 /** Places in a traceparent (W3C Trace Context §3.2). */
 const SPAN_ID = [36, 52] as const;
+/** Characters of a text. With these bounds a span has 3.5 KB at most, and 0.4 KB per further attempt. */
+const PATH_MAX = 1_024;
+const TEXT_MAX = 256;
+/** A longer one is dropped, as the SDK does: its end may be the middle of a value (W3C Trace Context §3.3.1.5). */
+const TRACE_STATE_MAX = 512;
+
+/** What a span needs of the record of its request. */
+type SpanRecord = Readonly<
+  Pick<
+    AccessRecord,
+    | 'clientIp'
+    | 'grpcStatus'
+    | 'host'
+    | 'method'
+    | 'path'
+    | 'protocol'
+    | 'reason'
+    | 'route'
+    | 'status'
+    | 'totalMs'
+    | 'userAgent'
+  >
+>;
+
+const NO_RECORD: SpanRecord = new AccessRecord('', null);
 
 /** What a span needs of an Admission. */
 interface Origin {
@@ -29,8 +53,8 @@ interface Origin {
   readonly scheme: string;
 }
 
-/** spanOf is the span of a request that is sampled, else null; called by the transaction of a request that it forwards. */
-export function spanOf(
+/** beginSpan is the span of a request that is sampled, else null; called by the transaction of a request that it forwards. */
+export function beginSpan(
   trace: Trace,
   tracing: Tracing | null,
   origin: Origin,
@@ -51,7 +75,7 @@ export function noteSpan(
   if (record.traceId === null) {
     const trace = traceOf(origin.head, ids, tracing);
     record.traceId = trace.traceId;
-    noted = spanOf(trace, tracing, origin, ids);
+    noted = beginSpan(trace, tracing, origin, ids);
   }
   if (noted !== null) tracing.note(noted.end(record));
 }
@@ -65,10 +89,8 @@ export class RequestSpan {
   readonly traceState: string;
   readonly scheme: string;
   readonly attempts: AttemptSpan[] = [];
-  /** null until the request is over. A tunnel goes on to change its status and its reason, which are below. */
-  record: AccessRecord | null = null;
-  status = 0;
-  reason: Reason = 'ok';
+  /** As it was at the end of the request: a tunnel goes on to change its own. */
+  record = NO_RECORD;
   /** Monotonic, as all times. */
   endMs = 0;
   /** Adds to a time of the monotonic clock to make it one of the wall clock. */
@@ -81,9 +103,8 @@ export class RequestSpan {
     this.traceId = ownText(trace.traceId);
     this.spanId = ids.nextSpanId();
     this.parentId = trace.continued ? ownText(head.traceparent.slice(...SPAN_ID)) : null;
-    this.traceState = trace.continued
-      ? ownText(fieldValues(head.tracestateLines, 'tracestate').join(','))
-      : '';
+    const state = trace.continued ? fieldValues(head.tracestateLines, 'tracestate').join(',') : '';
+    this.traceState = state.length > TRACE_STATE_MAX ? '' : ownText(state);
     this.scheme = scheme;
     this.#traceparent = ownText(trace.traceparent);
     this.#ids = ids;
@@ -102,10 +123,15 @@ export class RequestSpan {
 
   /** end is called once. @param record complete */
   end(record: AccessRecord): this {
-    keepTexts(record);
-    this.record = record;
-    this.status = record.status;
-    this.reason = record.reason;
+    const { grpcStatus, protocol, reason, route, status, totalMs } = record;
+    this.record = {
+      ...{ grpcStatus, protocol, reason, route, status, totalMs },
+      clientIp: ownText(record.clientIp),
+      host: keptText(record.host, TEXT_MAX),
+      method: keptText(record.method, TEXT_MAX),
+      path: keptText(record.path, PATH_MAX),
+      userAgent: keptText(record.userAgent, TEXT_MAX),
+    };
     this.endMs = systemClock.monotonicMs();
     this.wallOffsetMs = systemClock.wallMs() - this.endMs;
     for (const attempt of this.attempts) attempt.end();
@@ -130,8 +156,8 @@ export class AttemptSpan {
     this.#traceparent = traceparent;
   }
 
-  /** parentOf makes the request whose trace goes on with this attempt. */
-  parentOf(request: UpstreamRequest): UpstreamRequest {
+  /** continuedBy makes the request whose trace goes on with this attempt. */
+  continuedBy(request: UpstreamRequest): UpstreamRequest {
     const { before, now } = this.#traceparent;
     if (before === now) return request;
     return { ...request, headerLines: request.headerLines.replace(before, now) };

@@ -30,7 +30,7 @@ import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
 import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
-import { noteSpan, type RequestSpan, spanOf } from './request-span.ts';
+import { beginSpan, noteSpan, type RequestSpan } from './request-span.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
 import { traceOf } from './trace.ts';
@@ -150,7 +150,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
     const trace = traceOf(head, requestIds, this.#plan.tracing);
-    this.span = spanOf(trace, this.#plan.tracing, this.#admission, requestIds);
+    this.span = beginSpan(trace, this.#plan.tracing, this.#admission, requestIds);
     const request = backendRequestOf(this.#admission, pool, this.#downstream, this.#record, trace);
     const { kept = null } = request;
     if (head.hasBody) this.body = new RequestBody(this.#downstream, kept, this.#plan, this);

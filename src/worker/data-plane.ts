@@ -83,7 +83,7 @@ export class DataPlane {
   readonly #planDeps: Omit<PlanDeps, 'limiter' | 'tracing'>;
   readonly #primaryStore: PrimaryBucketStore;
   #store: StoreLimiter;
-  /** null: there are no traces. */
+  /** null: there are no traces, or they cannot be sent. */
   #tracing: TraceExport | null;
   /** Those of older plans, to which their requests still go. */
   readonly #formerTracing: TraceExport[] = [];
@@ -303,7 +303,7 @@ export class DataPlane {
     await this.#server.drain(times);
     this.#plan.close();
     await this.#store.close();
-    await this.#tracing?.close();
+    await Promise.all([...this.#formerTracing, this.#tracing].map((tracing) => tracing?.close()));
   }
 
   /** cut ends every request at once; their access lines say `shutdown`. */

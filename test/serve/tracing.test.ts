@@ -125,15 +125,33 @@ test('without a collector no request fails, spans are counted as lost, and a col
   assert.ok(!collector.spans.slice(before).some(({ attributes }) => attributes['url.path'] === '/after'));
 });
 
-test('the end of a worker sends the spans that wait', async (t) => {
-  const collector = await startCollector();
-  t.after(() => collector.close());
-  const backend = await startNamed('a');
+test('the end of a worker sends the spans that wait, also those of the collector before a reload', async (t) => {
+  const [former, collector] = [await startCollector(), await startCollector()];
+  for (const each of [former, collector]) t.after(() => each.close());
+  const held: (() => void)[] = [];
+  const backend = await startBackend((req, res) => {
+    if (req.url === '/held') held.push(() => res.end());
+    else res.end();
+  });
   t.after(() => backend.close());
-  const config = { pools: poolOf([backend]), tracing: { endpoint: collector.url, sample: 1 } };
+  const config = { pools: poolOf([backend]), tracing: { endpoint: former.url, sample: 1 } };
   const sluice = await startSluice({ config });
   t.after(() => sluice.stop());
+  const answer = ask(`${sluice.proxyUrl}/held`);
+  await waitFor('the request at the backend', () => held.length === 1);
+  sluice.configure({ ...config, tracing: { endpoint: collector.url, sample: 1 } });
+  assert.equal((await ask(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
   await ask(sluice.proxyUrl);
+  held[0]?.();
+  await answer;
   await sluice.stop();
-  assert.equal(collector.spans.length, 2);
+  const pathsAt = ({ spans }: typeof former) =>
+    spans.map(({ attributes }) => attributes['url.path'] ?? 'attempt');
+  assert.deepEqual(
+    [pathsAt(former), pathsAt(collector)],
+    [
+      ['/held', 'attempt'],
+      ['/', 'attempt'],
+    ],
+  );
 });

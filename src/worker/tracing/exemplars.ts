@@ -10,7 +10,6 @@ export class Exemplars {
   readonly #byBucket = new Map<string, Exemplar>();
 
   note({ record, traceId, endMs, wallOffsetMs }: RequestSpan): void {
-    if (record === null) return;
     const { route, totalMs } = record;
     const seconds = totalMs / MS_PER_SEC;
     const exemplar = { route: route ?? UNMATCHED_ROUTE, traceId, seconds, atMs: endMs + wallOffsetMs };

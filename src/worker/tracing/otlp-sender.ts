@@ -17,10 +17,10 @@ import { detectResources, envDetector, resourceFromAttributes } from '@opentelem
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import { hostPort } from '../../contract/addresses.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
+import { failureOf } from '../../proxy/request-failure.ts';
 import type { AttemptSpan, RequestSpan } from '../../proxy/request-span.ts';
 import { SEND_MAX_MS, type SpanSender } from './span-sender.ts';
 
-const FIRST_SERVER_ERROR = 500;
 const FIRST_CLIENT_ERROR = 400;
 /** As `protocol` of the access log. */
 const VERSIONS: Readonly<Record<string, string>> = { 'http/1.0': '1.0', 'http/1.1': '1.1', h2: '2' };
@@ -65,15 +65,15 @@ export class OtlpSender implements SpanSender {
 }
 
 function serverSpan(request: RequestSpan): ReadableSpan {
-  const { record, status, reason, spanId, parentId, endMs, scheme } = request;
-  const { method, route, path, host, clientIp, protocol, userAgent, grpcStatus, totalMs = 0 } = record ?? {};
+  const { record, spanId, parentId, endMs, scheme } = request;
+  const { method, route, path, host, clientIp, protocol, userAgent, status, reason, grpcStatus } = record;
   const [, domain = '', port] = NAME_AND_PORT.exec(host ?? '') ?? [];
-  const isError = status >= FIRST_SERVER_ERROR;
-  return spanOf(request, spanId, {
+  const isError = failureOf(record) === 'server';
+  return readableSpan(request, spanId, {
     name: [method ?? 'HTTP', route].filter(Boolean).join(' '),
     kind: SpanKind.SERVER,
     parentId,
-    startMs: endMs - totalMs,
+    startMs: endMs - record.totalMs,
     endMs,
     isError,
     attributes: {
@@ -88,7 +88,7 @@ function serverSpan(request: RequestSpan): ReadableSpan {
       'network.protocol.version': VERSIONS[protocol ?? ''],
       'user_agent.original': userAgent ?? undefined,
       'rpc.grpc.status_code': grpcStatus ?? undefined,
-      'error.type': isError || reason === 'client_abort' ? errorType(reason, status) : undefined,
+      'error.type': isError || reason === 'client_abort' ? errorType(record) : undefined,
       'sluice.reason': reason,
     },
   });
@@ -101,23 +101,25 @@ function clientSpan(request: RequestSpan, attempt: AttemptSpan, index: number): 
   const { backend, poolName, transport } = target;
   const { host, port } = backend;
   const scheme = transport.tls === null ? 'http' : 'https';
-  const isError = error !== null || status === 0 || status >= FIRST_CLIENT_ERROR;
-  const type = error ?? (status === 0 ? 'cancelled' : String(status));
-  return spanOf(request, attempt.spanId, {
-    name: record?.method ?? 'HTTP',
+  const grpcStatus = grpcStatusOf(request, attempt);
+  const isError = error !== null || status === 0 || status >= FIRST_CLIENT_ERROR || (grpcStatus ?? 0) !== 0;
+  const type = error ?? (status === 0 ? 'cancelled' : errorType({ reason: 'ok', status, grpcStatus }));
+  return readableSpan(request, attempt.spanId, {
+    name: record.method ?? 'HTTP',
     kind: SpanKind.CLIENT,
     parentId,
     startMs,
     endMs,
     isError,
     attributes: {
-      'http.request.method': record?.method ?? undefined,
+      'http.request.method': record.method ?? undefined,
       'http.response.status_code': status === 0 ? undefined : status,
       'http.request.resend_count': index === 0 ? undefined : index,
-      'url.full': `${scheme}://${hostPort(host, port)}${record?.path ?? '/'}`,
+      'url.full': `${scheme}://${hostPort(host, port)}${record.path ?? '/'}`,
       'server.address': host,
       'server.port': port,
       'network.protocol.version': transport.protocol === 'h2' ? '2' : '1.1',
+      'rpc.grpc.status_code': grpcStatus ?? undefined,
       'error.type': isError ? type : undefined,
       'sluice.pool': poolName,
       'sluice.backend': backend.id,
@@ -125,8 +127,16 @@ function clientSpan(request: RequestSpan, attempt: AttemptSpan, index: number): 
   });
 }
 
-function errorType(reason: string, status: number): string {
-  return reason === 'ok' ? String(status) : reason;
+type Ended = Pick<RequestSpan['record'], 'reason' | 'status' | 'grpcStatus'>;
+
+function errorType({ reason, status, grpcStatus }: Ended): string {
+  if (reason !== 'ok') return reason;
+  return (grpcStatus ?? 0) === 0 ? String(status) : `grpc_${grpcStatus}`;
+}
+
+/** The status of a gRPC call is that of its last attempt, unless it is of our own. */
+function grpcStatusOf({ record, attempts }: RequestSpan, attempt: AttemptSpan): number | null {
+  return record.reason === 'ok' && attempt === attempts.at(-1) ? record.grpcStatus : null;
 }
 
 interface SpanParts {
@@ -139,7 +149,7 @@ interface SpanParts {
   attributes: Attributes;
 }
 
-function spanOf(request: RequestSpan, spanId: string, parts: SpanParts): ReadableSpan {
+function readableSpan(request: RequestSpan, spanId: string, parts: SpanParts): ReadableSpan {
   const { traceId, traceState, wallOffsetMs } = request;
   const { name, kind, parentId, startMs, endMs, isError, attributes } = parts;
   const state = traceState === '' ? {} : { traceState: createTraceState(traceState) };

@@ -189,4 +189,21 @@ test('B36: log.format ecs: every field has its name of the Elastic Common Schema
     ],
   );
   assert.deepEqual([lines[0]['event.outcome'], lines[0]['event.duration']], ['failure', 0]);
+  const outcomes = (
+    [
+      ['ok', 200, null],
+      ['ok', 404, null],
+      ['upstream_reset', 200, null],
+      ['ok', 200, 0],
+      ['ok', 200, 5],
+      ['limited', 200, 8],
+      ['client_abort', 499, 0],
+    ] as const
+  ).map(([reason, status, grpcStatus]) =>
+    JSON.parse(ecsAccessLine({ ...RECORD, reason, status, grpcStatus })),
+  );
+  assert.deepEqual(
+    outcomes.map((line) => line['event.outcome'] === 'success'),
+    [true, false, false, true, false, false, false],
+  );
 });

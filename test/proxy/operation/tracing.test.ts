@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
+import { WebSocket as WsClient } from 'ws';
 import type { RequestSpan } from '../../../src/proxy/request-span.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, type ProxyOptions, startProxy } from '../support.ts';
+import { wsBackend } from '../tunnels/support.ts';
 
 const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
 const PARENT = '00f067aa0ba902b7';
@@ -102,7 +105,8 @@ test('a request that is refused, and one whose client leaves, have spans without
   const backend = await startCapturingBackend(t, () => null);
   const { proxy, spans, ask } = await startTraced(t, { backends: [{ port: backend.port }] }, 1);
   assert.equal((await ask('GET /%00 HTTP/1.1\n')).status, 400);
-  assert.deepEqual([spans[0]?.status, spans[0]?.reason, spans[0]?.attempts.length], [400, 'bad_request', 0]);
+  const { record: refused, attempts } = spans[0] ?? assert.fail('no span');
+  assert.deepEqual([refused.status, refused.reason, attempts.length], [400, 'bad_request', 0]);
   const { traceId } = await accessLineOf(proxy, () => true);
   assert.equal(traceId, spans[0]?.traceId, 'its access line has the trace');
   const client = await proxy.connect();
@@ -110,6 +114,21 @@ test('a request that is refused, and one whose client leaves, have spans without
   await waitFor('the request at the backend', () => backend.requests.length === 1);
   client.close();
   const span = await waitFor('its span', () => spans[1]);
-  assert.deepEqual([span.status, span.reason], [499, 'client_abort']);
+  assert.deepEqual([span.record.status, span.record.reason], [499, 'client_abort']);
   assert.ok((span.attempts[0]?.endMs ?? 0) > 0);
+});
+
+test('the span of a request that becomes a tunnel ends with it, whatever becomes of the tunnel', async (t) => {
+  const { port } = await wsBackend(t);
+  const { proxy, spans } = await startTraced(t, { backends: [{ port }] }, 1);
+  const ws = new WsClient(`ws://127.0.0.1:${proxy.port}/chat`);
+  t.after(() => ws.terminate());
+  await once(ws, 'open');
+  const [span] = spans;
+  const { totalMs } = span?.record ?? assert.fail('no span');
+  ws.close();
+  const line = await accessLineOf(proxy, () => true);
+  assert.ok(line.totalMs > totalMs);
+  const { record } = span ?? assert.fail('no span');
+  assert.deepEqual([record.status, record.protocol, record.totalMs], [101, 'http/1.1', totalMs]);
 });

@@ -96,6 +96,16 @@ test('a collector that refuses is asked less and less often, and gets what comes
   assert.ok(exported > 0);
 });
 
+test('an export that cannot be made is logged once, and the worker serves without traces', async () => {
+  const { logger, lines } = keepLog();
+  const settings = { endpoint: 'http://[::1', sample: 1 };
+  assert.equal(await TraceExport.open(settings, { metrics: new WorkerMetrics(), logger }), null);
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ['traces cannot be sent: serving without them'],
+  );
+});
+
 test('the end sends what waits, and takes no more', async (t) => {
   const { traces, batches, counts, note } = makeExport(t);
   note(300);

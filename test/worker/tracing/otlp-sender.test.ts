@@ -1,0 +1,83 @@
+/** What a collector gets of requests, by the SDK. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { RequestHead } from '../../../src/contract/request-head.ts';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { RequestIds } from '../../../src/proxy/request-id.ts';
+import { RequestSpan } from '../../../src/proxy/request-span.ts';
+import { traceOf } from '../../../src/proxy/trace.ts';
+import { OtlpSender } from '../../../src/worker/tracing/otlp-sender.ts';
+import { pool, startProxy } from '../../proxy/support.ts';
+import { startCollector } from '../../support/otlp-collector.ts';
+
+const ids = new RequestIds();
+const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+
+function spanOf(facts: Partial<AccessRecord>, tracestate = ''): RequestSpan {
+  const head = Object.assign(new RequestHead(), { traceparent: TRACEPARENT, traceparentCount: 1 });
+  head.tracestateLines = tracestate === '' ? '' : `tracestate: ${tracestate}\r\n`;
+  const span = new RequestSpan(traceOf(head, ids, { sample: 1 }), { head, scheme: 'http' }, ids);
+  return span.end(Object.assign(new AccessRecord('::1', 'GET'), facts));
+}
+
+async function collected(t: TestContext, ...batch: RequestSpan[]) {
+  const collector = await startCollector();
+  t.after(() => collector.close());
+  const sender = new OtlpSender(collector.url);
+  t.after(() => sender.close());
+  await sender.send(batch);
+  return collector.spans;
+}
+
+test('texts of clients are cut, and a trace state that is too long is left out', async (t) => {
+  const long = 'x'.repeat(8_000);
+  const facts = { path: `/${long}`, host: long, userAgent: long, method: long };
+  const [span, other] = await collected(t, spanOf(facts, `a=${long}`), spanOf({}, 'a=1'));
+  const { traceState, attributes, name } = span ?? assert.fail('no span');
+  assert.equal(traceState, '');
+  assert.equal(other?.traceState, 'a=1');
+  assert.equal(attributes['url.path'], `/${long}`.slice(0, 1_024));
+  for (const attribute of ['server.address', 'user_agent.original', 'http.request.method'])
+    assert.equal(attributes[attribute], long.slice(0, 256), attribute);
+  assert.equal(name.length, 256);
+});
+
+test('an answer that is cut, a refused call of gRPC and one that fails are errors, although their status is 200', async (t) => {
+  const ends = [
+    [{ reason: 'ok', status: 200, grpcStatus: null }, 0, undefined],
+    [{ reason: 'ok', status: 200, grpcStatus: 0 }, 0, undefined],
+    [{ reason: 'upstream_reset', status: 200, grpcStatus: null }, 2, 'upstream_reset'],
+    [{ reason: 'connect_failed', status: 200, grpcStatus: 14 }, 2, 'connect_failed'],
+    [{ reason: 'ok', status: 200, grpcStatus: 13 }, 2, 'grpc_13'],
+    [{ reason: 'ok', status: 503, grpcStatus: null }, 2, '503'],
+    // Of the client's making: no error of a server.
+    [{ reason: 'ok', status: 200, grpcStatus: 5 }, 0, undefined],
+    [{ reason: 'limited', status: 200, grpcStatus: 8 }, 0, undefined],
+    [{ reason: 'client_abort', status: 499, grpcStatus: null }, 0, 'client_abort'],
+  ] as const;
+  const spans = await collected(t, ...ends.map(([facts]) => spanOf(facts)));
+  assert.deepEqual(
+    spans.map(({ status, attributes }) => [status, attributes['error.type']]),
+    ends.map(([, ...expected]) => expected),
+  );
+});
+
+test('the last attempt of a call has its status of gRPC', async (t) => {
+  const proxy = await startProxy(t, { pools: [pool('app', [1, 2], { protocol: 'h2' })] });
+  const [first, second] = [...proxy.plan().backends()];
+  const span = spanOf({ reason: 'ok', status: 200, grpcStatus: 5 });
+  Object.assign(span.attempt(first!), { status: 503 });
+  Object.assign(span.attempt(second!), { status: 200 });
+  const [, ...attempts] = await collected(t, span);
+  assert.deepEqual(
+    attempts.map(({ status, attributes }) => [
+      status,
+      attributes['error.type'],
+      attributes['rpc.grpc.status_code'],
+    ]),
+    [
+      [2, '503', undefined],
+      [2, 'grpc_5', 5],
+    ],
+  );
+});
