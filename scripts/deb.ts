@@ -76,8 +76,15 @@ function fillSystem(folder: string): void {
   put(folder, `${DOC}/copyright`, textOf('scripts/debian/copyright').replace('@LICENSE@', licence));
   put(folder, `${DOC}/changelog.gz`, gzipSync(textOf('CHANGELOG.md'), { level: 9 }));
   put(folder, `${DOC}/example.yaml`, textOf('config/example.yaml'));
-  for (const name of readdirSync(join(ROOT, 'docs')).filter((each) => each.endsWith('.md')))
-    put(folder, `${DOC}/docs/${name}`, textOf(`docs/${name}`));
+  const pages = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' });
+  for (const name of pages.filter((each) => each.endsWith('.md')).map((each) => `docs/${each}`)) {
+    const text = textOf(name);
+    put(folder, `${DOC}/${name}`, text);
+    for (const [, image = ''] of text.matchAll(/!\[[^\]]*\]\(([^):]+)\)/g)) {
+      const path = join(dirname(name), image);
+      put(folder, `${DOC}/${path}`, readFileSync(join(ROOT, path)));
+    }
+  }
 }
 
 /** Where Debian's shells look for completions. */

@@ -84,6 +84,8 @@ interface FileResult {
   path: string;
   passed: number;
   failures: string[];
+  /** What was not tried, and why: this machine lacks a program or a right. */
+  notTried: string[];
   output: string[];
   durationMs: number;
 }
@@ -151,9 +153,10 @@ function readReport(path: string): TestLine[] {
 }
 
 function resultOf(path: string, lines: TestLine[]): FileResult {
-  const result: FileResult = { path, passed: 0, failures: [], output: [], durationMs: 0 };
-  for (const { name, passed, skipped, suite, line, failure } of lines) {
-    if (skipped) result.failures.push(`✖ ${name}\n  at ${path}:${line}\n  skipped`);
+  const result: FileResult = { path, passed: 0, failures: [], notTried: [], output: [], durationMs: 0 };
+  for (const { name, passed, skipped, suite, line, failure, notTried } of lines) {
+    if (notTried !== '') result.notTried.push(`${path}:${line}: ${notTried}`);
+    else if (skipped) result.failures.push(`✖ ${name}\n  at ${path}:${line}\n  skipped`);
     else if (failure !== '') {
       result.failures.push(`✖ ${name}\n  at ${path}:${line}\n${failure.replace(/^/gm, '  ')}`);
     } else if (passed && !suite) result.passed += 1;
@@ -210,6 +213,7 @@ function summarize(results: FileResult[]): number {
     for (const failure of failures) console.log(failure);
     if (output.length > 0) console.log(`── end of its output\n${output.join('\n')}`);
   }
+  for (const line of results.flatMap(({ notTried }) => notTried)) console.log(line);
   const slowest = results.toSorted((a, b) => b.durationMs - a.durationMs).slice(0, SLOWEST_COUNT);
   console.log('\nslowest files:');
   for (const { path, durationMs } of slowest) console.log(`  ${(durationMs / 1000).toFixed(1)} s  ${path}`);

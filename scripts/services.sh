@@ -5,8 +5,8 @@
 #
 #   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, chromium,
 #                                  nginx and haproxy
-#   scripts/services.sh --tools    docker-compose, Prometheus with promtool, fish and zsh too; without them their
-#                                  checks are skipped
+#   scripts/services.sh --tools    docker-compose, Prometheus with promtool, systemd-analyze, fish and zsh too; without them their
+#                                  checks are not tried, which the end of a run says
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh
@@ -74,6 +74,7 @@ optional=()
 if [ "${1:-}" = --tools ]; then
   command -v docker-compose >/dev/null 2>&1 || optional+=(docker-compose)
   command -v promtool >/dev/null 2>&1 || optional+=(prometheus)
+  command -v systemd-analyze >/dev/null 2>&1 || optional+=(systemd)
   for shell in fish zsh; do command -v "$shell" >/dev/null 2>&1 || optional+=("$shell"); done
 fi
 
@@ -110,7 +111,7 @@ for package in "${optional[@]}"; do
   if install_packages "$package"; then
     if [ "$package" = prometheus ]; then disable_services prometheus; fi
   else
-    echo "could not install $package; its checks are skipped" >&2
+    echo "could not install $package; its checks cannot be tried" >&2
   fi
 done
 if ! has_redis || ! has_postgres; then say_how; fi

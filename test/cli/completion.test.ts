@@ -1,6 +1,5 @@
 /** Completion in real shells: the script is sourced, a line is typed, TAB is pressed by the shell's own means. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { dirname } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,9 +8,9 @@ import { runToEnd } from '../support/child.ts';
 import { runSluice } from '../support/run-sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { startTerminal } from '../support/terminal.ts';
+import { hasTool } from '../support/tools.ts';
 
 const SLUICE = fileURLToPath(new URL('../../bin/sluice', import.meta.url));
-const isInstalled = (shell: string) => spawnSync(shell, ['-c', 'exit 0']).status === 0;
 
 /** The candidates of `sluice complete`, without their descriptions. */
 async function candidates(t: TestContext, ...words: string[]): Promise<string[]> {
@@ -64,7 +63,8 @@ test('names of pools, backends and clients come from a running Sluice, and nothi
   );
 });
 
-test('bash completes words, also those with a colon', { skip: !isInstalled('bash') }, async (t) => {
+test('bash completes words, also those with a colon', async (t) => {
+  if (!hasTool(t, 'bash')) return;
   const { url } = await startAdmin(t);
   const script = `source <("$0" completion bash)
     for COMP_LINE; do
@@ -80,7 +80,7 @@ test('bash completes words, also those with a colon', { skip: !isInstalled('bash
 
 // scripts/services.sh installs these two for CI alone.
 test('fish completes words with their descriptions', async (t) => {
-  if (!isInstalled('fish')) return;
+  if (!hasTool(t, 'fish')) return;
   const { url } = await startAdmin(t);
   const folder = tempFolder(t, 'sluice-fish-');
   const press = async (words: string): Promise<string[]> => {
@@ -98,7 +98,7 @@ test('fish completes words with their descriptions', async (t) => {
 });
 
 test('zsh completes words in a terminal', async (t) => {
-  if (!isInstalled('zsh')) return;
+  if (!hasTool(t, 'zsh')) return;
   const { url } = await startAdmin(t);
   const env = { PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
   const terminal = startTerminal(t, "env PS1='next> ' zsh -f -i", { columns: 200, env });

@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { hasTool } from '../support/tools.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -183,8 +184,7 @@ test('docker-compose, if installed, accepts the file with .env and refuses it wi
       assert.ok(compose.services[needed], `${name}: ${needed}`);
     for (const secret of service.secrets ?? []) assert.ok(compose.secrets[secret], `${name}: ${secret}`);
   }
-  const found = await runToEnd('sh', ['-c', 'command -v docker-compose']);
-  if (found.code !== 0) return;
+  if (!hasTool(t, 'docker-compose')) return;
   const accepted = await runToEnd('docker-compose', ['config', '-q'], { cwd: folder });
   assert.equal(accepted.code, 0, accepted.stderr.join('\n'));
   writeFileSync(join(folder, '.env'), '');
@@ -234,8 +234,7 @@ test('Prometheus scrapes the admin port with the token from the file that compos
   assert.deepEqual(job?.static_configs, [{ targets: ['balancer1:9900', 'balancer2:9900'] }]);
   assert.equal(job?.metrics_path, '/metrics');
   assert.deepEqual(job?.authorization, { type: 'Bearer', credentials_file: '/run/secrets/admin-token' });
-  const found = await runToEnd('sh', ['-c', 'command -v promtool']);
-  if (found.code !== 0) return;
+  if (!hasTool(t, 'promtool')) return;
   const here = readFileSync(path, 'utf8').replace('/run/secrets/', `${folder}/.secrets/`);
   writeFileSync(path, here);
   const checked = await runToEnd('promtool', ['check', 'config', path]);

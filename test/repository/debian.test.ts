@@ -10,18 +10,17 @@ import { runToEnd, spawnChild } from '../support/child.ts';
 import { docCommands } from '../support/doc-example.ts';
 import { COPY_OF_MACHINE, canJail, Jail } from '../support/jail.ts';
 import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
+import { hasTool } from '../support/tools.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
-/** Elsewhere the package cannot be made; without root it cannot be installed. */
-const hasDpkg = existsSync('/usr/bin/dpkg-deb');
 /** Of Debian; that of the tests may be another one. */
 const USUAL_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 let deb = '';
 
 before(async () => {
-  if (!hasDpkg) return;
+  if (!existsSync('/usr/bin/dpkg-deb')) return;
   const into = makeTempFolder('sluice-debian-');
   // Uncompressed: xz takes a minute.
   const words = [`--dist=${await builtDist()}`, `--into=${into}`, '--compression=none'];
@@ -44,7 +43,7 @@ async function machine(t: TestContext) {
   };
   await run(`
     mkdir -p /run/systemd/system /usr/local/bin
-    printf '#!/bin/sh\\necho "$@" >> /asked-systemd\\n' > /usr/local/bin/systemctl
+    printf '#!/bin/sh\\ncase "$*" in *MainPID*) exec cat /main-pid;; esac\\necho "$@" >> /asked-systemd\\n' > /usr/local/bin/systemctl
     printf '#!/bin/sh\\necho "$@" >> /asked-policy; exit 101\\n' > /usr/sbin/policy-rc.d
     chmod 755 /usr/local/bin/systemctl /usr/sbin/policy-rc.d; : > /asked-systemd; : > /asked-policy`);
   return { jail, run, asked: () => run('cat /asked-systemd; : > /asked-systemd') };
@@ -52,8 +51,8 @@ async function machine(t: TestContext) {
 
 const QUESTION = /^(is-active|is-enabled|show|daemon-reload)\b/;
 
-test('the package has what it needs, its configuration as a conffile, and belongs to root', async () => {
-  if (!hasDpkg) return;
+test('the package has what it needs, its configuration as a conffile, and belongs to root', async (t) => {
+  if (!hasTool(t, 'dpkg-deb')) return;
   const listed = (await runToEnd('dpkg-deb', ['--contents', deb])).stdout;
   const modes = new Map(
     listed.map((line) => {
@@ -72,12 +71,14 @@ test('the package has what it needs, its configuration as a conffile, and belong
     assert.ok(modes.has(`./${path}`), path);
   for (const path of ['usr/lib/sluice/src/', 'usr/lib/sluice/node_modules/typescript/', 'var/'])
     assert.equal(modes.has(`./${path}`), false, path);
+  for (const path of ['docs/runbook.md', 'docs/images/overview-light.png', 'docs/benchmarks.svg'])
+    assert.ok(modes.has(`./usr/share/doc/sluice/${path}`), path);
   const [conffiles] = (await runToEnd('dpkg-deb', ['--info', deb, 'conffiles'])).stdout;
   assert.equal(conffiles, '/etc/sluice/sluice.yaml');
 });
 
-test('Node.js needs no library beyond those of the packages that this one depends on', async () => {
-  if (!hasDpkg) return;
+test('Node.js needs no library beyond those of the packages that this one depends on', async (t) => {
+  if (!hasTool(t, 'dpkg-deb')) return;
   const linked = (await runToEnd('ldd', [process.execPath])).stdout;
   const names = linked.map((line) => /(?:^|\/)((?:lib|ld-)[a-z_+-]+)/.exec(line.trim())?.[1]);
   const C = ['libc', 'libdl', 'libm', 'libpthread', 'ld-linux-x', 'ld-linux-aarch'];
@@ -89,7 +90,7 @@ test('Node.js needs no library beyond those of the packages that this one depend
 });
 
 test('dpkg installs it without starting anything, it serves as its own user, and an update keeps the configuration', async (t) => {
-  if (!hasDpkg || !canJail) return;
+  if (!hasTool(t, 'dpkg-deb') || !hasTool(t, 'systemd-analyze') || !canJail(t)) return;
   const { jail, run, asked } = await machine(t);
   const [install = '', check = '', enable = ''] = docCommands('deploy.md', 'Debian and Ubuntu').map((line) =>
     line.replace('./sluice_VERSION_ARCHITECTURE.deb', deb),
@@ -139,12 +140,18 @@ test('dpkg installs it without starting anything, it serves as its own user, and
     'the policy forbids it',
   );
   assert.deepEqual(await run('cat /asked-policy'), ['sluice restart']);
-  await run(`rm /usr/sbin/policy-rc.d; /var/lib/dpkg/info/sluice.postinst configure ${version}`);
-  assert.deepEqual(
-    (await asked()).filter((call) => !QUESTION.test(call)),
-    ['kill --kill-whom=main --signal=USR2 sluice.service'],
-    'the running service hands over',
-  );
+  await run('rm /usr/sbin/policy-rc.d');
+  const configure = `/var/lib/dpkg/info/sluice.postinst configure ${version} 2>&1`;
+  const told = /goes on with the old version.*: systemctl restart sluice$/;
+  assert.match((await run(`echo 0 > /main-pid; ${configure}`)).join('\n'), told, 'between two processes');
+  const service = spawnChild('sh', [
+    '-c',
+    'trap "echo told; exit" USR2; echo up; while :; do sleep 0.1; done',
+  ]);
+  t.after(() => service.kill());
+  await service.waitForLine('up');
+  assert.deepEqual(await run(`echo ${service.pid} > /main-pid; ${configure}`), []);
+  await service.waitForLine('told');
   assert.equal((await run('grep -c 127.0.0.1:0 /etc/sluice/sluice.yaml'))[0], '2');
 
   await run('dpkg -r sluice');
@@ -153,7 +160,7 @@ test('dpkg installs it without starting anything, it serves as its own user, and
     '/etc/sluice:',
     'sluice.yaml',
   ]);
-  await run('dpkg -P sluice');
+  await run('touch /etc/sluice/sluice.env; dpkg -P sluice');
   assert.deepEqual(
     await run('ls -d /etc/sluice /var/lib/sluice /usr/lib/sluice /usr/bin/sluice 2>/dev/null || true'),
     [],

@@ -122,7 +122,7 @@ test('the image has at most 250 MB: Node.js with its libraries, and the product 
 });
 
 test('the command of an operator runs in the container, whose file system is read-only', async (t) => {
-  if (!canJail) return;
+  if (!canJail(t)) return;
   const container = await makeContainer(t, stageOf('balancer'));
   const version = await container.run(['sluice', 'version']);
   assert.deepEqual([version.code, version.stderr], [0, []]);
@@ -176,7 +176,7 @@ async function readyLineOf(child: Child): Promise<Ready> {
 }
 
 test('the migration, two balancers behind one address and the health check run as compose runs them', async (t) => {
-  if (!canJail) return;
+  if (!canJail(t)) return;
   const redis = await startRedis({ password: 'redis-password' });
   t.after(() => redis.stop());
   const stage = stageOf('balancer');
@@ -264,7 +264,7 @@ test('the migration, two balancers behind one address and the health check run a
 });
 
 test('the image serves with the embedded database and its own secrets, without root', async (t) => {
-  if (!canJail) return;
+  if (!canJail(t)) return;
   const container = await makeContainer(t, stageOf('balancer'), {
     'config/docker.yaml':
       'listen: [{ address: "127.0.0.1:0" }]\nadmin: { address: "127.0.0.1:0" }\nworkers: 1\npools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n',

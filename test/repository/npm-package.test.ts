@@ -9,7 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ask, startNamed } from '../cluster/support.ts';
@@ -63,6 +63,15 @@ test('npm pack makes a package that npm installs in an empty folder, with Node.j
     ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md'],
     ...['bin', 'config', 'dist', 'docs', 'lua', 'migrations', 'package.json'],
   ]);
+  const paths = files.map(({ path }) => path);
+  for (const page of paths.filter((path) => path.endsWith('.md')))
+    for (const [, image = ''] of readFileSync(join(checkout, page), 'utf8').matchAll(
+      /!\[[^\]]*\]\(([^):]+)\)/g,
+    ))
+      assert.ok(
+        paths.includes(join(dirname(page), image)),
+        `${page} shows ${image}, which is to be in "files"`,
+      );
   t.diagnostic(`${filename}: ${size} bytes, ${unpackedSize} unpacked`);
   assert.ok(size < 6 * MB && unpackedSize < 50 * MB, `${size} bytes, ${unpackedSize} unpacked`);
 
@@ -72,7 +81,7 @@ test('npm pack makes a package that npm installs in an empty folder, with Node.j
     line.replace('VERSION', version),
   );
   const quick = { npm_config_prefer_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false' };
-  const installed = await runToEnd('sh', ['-c', install], { cwd: place, env: quick });
+  const installed = await runToEnd('sh', ['-c', install], { cwd: place, env: quick, timeoutMs: 120_000 });
   assert.equal(installed.code, 0, installed.stderr.join('\n'));
   const run = (line: string) => runToEnd('sh', ['-c', line], { cwd: place, env: ENV });
   const said = await run('node_modules/.bin/sluice version');

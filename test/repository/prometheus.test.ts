@@ -9,6 +9,7 @@ import { METRICS, type MetricName } from '../../src/contract/metrics.ts';
 import { MetricsCollector } from '../../src/primary/metrics/metrics-collector.ts';
 import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { hasTool } from '../support/tools.ts';
 import { ALERT_CASES } from './alert-cases.ts';
 
 interface Rule {
@@ -114,8 +115,7 @@ test('every alert has a severity, a summary, and meaning, check and cure in the 
 test('promtool accepts the rules; every alert fires when it should, and not before', async (t) => {
   const names = ALERTS.map(({ alert = '' }) => alert);
   assert.deepEqual(Object.keys(ALERT_CASES).sort(), [...names].sort(), 'every alert has a case');
-  // The tests do not need promtool, but use it if it is installed.
-  if ((await runToEnd('sh', ['-c', 'command -v promtool'])).code !== 0) return;
+  if (!hasTool(t, 'promtool')) return;
   const files = RULE_FILES.map((path) => join(ROOT, path));
   const checked = await runToEnd('promtool', ['check', 'rules', ...files]);
   assert.equal(checked.code, 0, [...checked.stdout, ...checked.stderr].join('\n'));

@@ -5,10 +5,11 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { ask, poolOf, startNamed } from '../cluster/support.ts';
-import { runToEnd, spawnChild } from '../support/child.ts';
+import { spawnChild } from '../support/child.ts';
 import { freePort } from '../support/free-port.ts';
 import { startSluice } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { hasTool } from '../support/tools.ts';
 import { waitFor } from '../support/wait.ts';
 
 const TOKEN = 'a-token-of-16-characters';
@@ -69,8 +70,7 @@ async function startPrometheus(t: TestContext, adminUrl: string) {
 }
 
 test('a real Prometheus scrapes every series, sees counters grow, and evaluates all rules', async (t) => {
-  // The tests do not need Prometheus, but use it if it is installed.
-  if ((await runToEnd('sh', ['-c', 'command -v prometheus'])).code !== 0) return;
+  if (!hasTool(t, 'prometheus')) return;
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({

@@ -1,9 +1,12 @@
 /** A root file system of its own for a test, in a mount namespace that ends with it. Needs root on Linux. */
 import type { TestContext } from 'node:test';
 import { type Child, spawnChild } from './child.ts';
+import { notTried } from './tools.ts';
 
-/** canJail tells whether this process may make one. */
-export const canJail = process.platform === 'linux' && process.getuid?.() === 0;
+/** canJail tells whether this process may make one; where not, the run says that the test was not tried. */
+export function canJail(t: Pick<TestContext, 'diagnostic'>): boolean {
+  return (process.platform === 'linux' && process.getuid?.() === 0) || notTried(t, 'it needs Linux and root');
+}
 
 /** The process that holds it ends by itself after this time, should the test be killed. */
 const HOLD_SEC = 600;
