@@ -61,10 +61,13 @@ const ROWS = {
     'TLS handshakes of clients by result (ok, failed, timeout, aborted, plaintext, shed).',
   'gauge sluice_tls_certificate_expiry_seconds name':
     'Seconds until a certificate of a listener expires, below 0 once it has; name is its first one.',
+  'gauge sluice_tls_certificate_lifetime_seconds name':
+    'For how long it is valid, from its first to its last second.',
   'gauge sluice_tls_certificates_current':
     '1 while the certificate files as they are now are in force; 0 after a change that cannot be used.',
   'gauge sluice_pool_certificate_expiry_seconds pool':
     'Seconds until the certificate in pools.*.tls.cert expires, below 0 once it has.',
+  'gauge sluice_pool_certificate_lifetime_seconds pool': 'For how long that one is valid.',
   'gauge sluice_acme_certificates_due':
     'Names in tls.acme that have no certificate of the authority, or one that is due for renewal.',
   'counter sluice_acme_orders_total result':
@@ -100,6 +103,8 @@ const ROWS = {
     'Spans of traces: exported; dropped, because the collector did not take them or too many waited.',
   'gauge sluice_workers state': 'Worker processes by state (starting, serving, draining).',
   'counter sluice_worker_restarts_total': 'Workers that died and were replaced.',
+  'gauge sluice_database_up':
+    '1 while clients and API keys follow the database; 0 before they were read first, and while it is away or has another schema: those that were read last stay.',
   'counter sluice_audit_dropped_rows_total kind':
     'Events that the database was away for too long to take into the audit, or that it refused.',
   'counter sluice_admin_requests_total route code':

@@ -100,7 +100,8 @@ test('every alert has a severity, a summary, and meaning, check and cure in the 
   const sections = textOf('docs/runbook.md').split(/^## /m).slice(1);
   for (const { alert = '', labels, annotations } of ALERTS) {
     assert.match(labels?.severity ?? '', /^(critical|warning|info)$/, alert);
-    assert.match(annotations?.summary ?? '', /\$labels\.instance/, alert);
+    const isOfAll = ALERT_CASES[alert]?.isAlone === true;
+    assert.equal(/\$labels\.instance/.test(annotations?.summary ?? ''), !isOfAll, alert);
     assert.equal(annotations?.runbook, `docs/runbook.md#${alert.toLowerCase()}`);
     const section = sections.find((text) => text.startsWith(`${alert}\n`)) ?? '';
     for (const word of ['Meaning', 'Check', 'Cure'])
@@ -112,7 +113,7 @@ test('every alert has a severity, a summary, and meaning, check and cure in the 
   );
 });
 
-test('promtool accepts the rules; every alert fires when it should, and not before', async (t) => {
+test('promtool accepts the rules; every alert fires when it should, not a minute sooner, and ends with its cause', async (t) => {
   const names = ALERTS.map(({ alert = '' }) => alert);
   assert.deepEqual(Object.keys(ALERT_CASES).sort(), [...names].sort(), 'every alert has a case');
   if (!hasTool(t, 'promtool')) return;
@@ -120,15 +121,18 @@ test('promtool accepts the rules; every alert fires when it should, and not befo
   const checked = await runToEnd('promtool', ['check', 'rules', ...files]);
   assert.equal(checked.code, 0, [...checked.stdout, ...checked.stderr].join('\n'));
   const path = join(tempFolder(t), 'rules.test.yml');
-  const together = {
+  const isAlone = ({ alert = '' }: Rule) => ALERT_CASES[alert]!.isAlone === true;
+  const groups = [ALERTS.filter((rule) => !isAlone(rule)), ...ALERTS.filter(isAlone).map((rule) => [rule])];
+  const tests = groups.map((alerts) => ({
     interval: '1m',
-    input_series: ALERTS.flatMap(({ alert = '' }) => [
-      ...seriesOf(alert, 'fires'),
-      ...seriesOf(alert, 'quiet'),
-    ]),
-    alert_rule_test: ALERTS.map(ruleTestOf),
-  };
-  writeFileSync(path, stringify({ rule_files: files, evaluation_interval: '1m', tests: [together] }));
+    input_series: alerts.flatMap(seriesOf),
+    alert_rule_test: alerts.map(ruleTestOf),
+    promql_expr_test: alerts.flatMap(timesOf),
+  }));
+  // Else their order is another one each time.
+  const order = ['sluice-recording', 'sluice'];
+  const whole = { rule_files: files, evaluation_interval: '1m', group_eval_order: order, tests };
+  writeFileSync(path, stringify(whole));
   const tested = await runToEnd('promtool', ['test', 'rules', path]);
   assert.equal(tested.code, 0, [...tested.stdout, ...tested.stderr].join('\n'));
 });
@@ -136,12 +140,49 @@ test('promtool accepts the rules; every alert fires when it should, and not befo
 /** Each case has an instance of its own, so that one run is enough for all. */
 const instanceOf = (alert: string, which: 'fires' | 'quiet') => `${alert}-${which}`;
 
-function seriesOf(alert: string, which: 'fires' | 'quiet'): { series: string; values: string }[] {
-  const own = `job="sluice",instance="${instanceOf(alert, which)}"`;
-  return Object.entries(ALERT_CASES[alert]![which]).map(([name, values]) => {
-    const series = name.endsWith('}') ? name.replace('{', `{${own},`) : `${name}{${own}}`;
-    return { series, values };
+/** One instance is bad, then well; the other is well. */
+function seriesOf({ alert = '' }: Rule): { series: string; values: string }[] {
+  const { fires, quiet, isAlone } = ALERT_CASES[alert]!;
+  const bad = Object.fromEntries(Object.keys(quiet).map((name) => [name, `_x${minutesOf(fires)}`]));
+  const turned = Object.entries({ ...bad, ...fires }).map(([name, values]): [string, string] => [
+    name,
+    `${values} ${quiet[name] ?? ''}`,
+  ]);
+  const place = (which: 'fires' | 'quiet', series: [name: string, values: string][]) => {
+    const own = `job="sluice",instance="${instanceOf(alert, which)}"`;
+    return series.map(([name, values]) => ({
+      series: name.endsWith('}') ? name.replace('{', `{${own},`) : `${name}{${own}}`,
+      values,
+    }));
+  };
+  return [...place('fires', turned), ...(isAlone ? [] : place('quiet', Object.entries(quiet)))];
+}
+
+/** How many minutes a case has values for. */
+function minutesOf(series: Record<string, string>): number {
+  const counts = Object.values(series).map((values) =>
+    values.split(' ').reduce((sum, part) => {
+      const [, missing = '', times = ''] = /^(_?).*x(\d+)$/.exec(part) ?? [];
+      return sum + (times === '' ? 1 : Number(times) + (missing === '' ? 1 : 0));
+    }, 0),
+  );
+  return Math.max(...counts);
+}
+
+/** Rates look back for a quarter of an hour at most. */
+const CURED_MIN = 16;
+
+/** When it fires: not a minute before its time, then, and not after its cause has gone. */
+function timesOf({ alert = '' }: Rule): object[] {
+  const { from, fires, isAlone } = ALERT_CASES[alert]!;
+  const instance = isAlone ? '' : `,instance="${instanceOf(alert, 'fires')}"`;
+  const expr = `count(ALERTS{alertname="${alert}",alertstate="firing"${instance}})`;
+  const at = (minute: number, isFiring: boolean) => ({
+    expr,
+    eval_time: `${minute}m`,
+    exp_samples: isFiring ? [{ labels: '{}', value: 1 }] : [],
   });
+  return [at(from - 1, false), at(from, true), at(minutesOf(fires) + CURED_MIN, false)];
 }
 
 /** A test in promtool's form: of all instances only the one that should be is there. */

@@ -71,6 +71,11 @@ export class AcmeService {
     return this.#manager?.dueCount ?? 0;
   }
 
+  /** Names for which no certificate has been issued yet. */
+  get missing(): string[] {
+    return this.#manager?.missing ?? [];
+  }
+
   async close(): Promise<void> {
     await this.#changing;
     await this.#manager?.close();

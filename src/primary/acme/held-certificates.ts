@@ -41,6 +41,11 @@ export class HeldCertificates {
     return [...served.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** has tells whether there is one for a name, of this authority or of another. */
+  has(name: string): boolean {
+    return this.#held.has(name) || this.#foreign.has(name);
+  }
+
   /** get finds the certificate of this authority. */
   get(name: string): IssuedCertificate | undefined {
     return this.#held.get(name);

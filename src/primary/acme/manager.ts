@@ -113,6 +113,11 @@ export class AcmeManager {
     return this.#options.names.filter((name) => this.#dueInMs(name) <= 0).length;
   }
 
+  /** Names for which no certificate has been issued yet. */
+  get missing(): string[] {
+    return this.#options.names.filter((name) => !this.#held.has(name));
+  }
+
   /** prepare takes over the certificates of other machines. It takes five seconds at most; never rejects. */
   async prepare(): Promise<void> {
     await this.#challenges.prepare?.();
@@ -120,8 +125,7 @@ export class AcmeManager {
 
   /** start begins to fetch and to renew, until stopOrders. */
   start(): void {
-    const served = new Set(this.#held.all.map(({ name }) => name));
-    const names = this.#options.names.filter((name) => !served.has(name));
+    const names = this.missing;
     if (names.length > 0)
       this.#options.logger.info(
         { names },

@@ -1,4 +1,6 @@
 /** What each scrape sets: all gauges, those of the workers from their last reports, and the primary's own counters. */
+import type { Validity } from '../../config/validity.ts';
+import { systemClock } from '../../contract/clock.ts';
 import { CONNECTION_PROTOCOLS } from '../../contract/connection-protocol.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { BACKEND_STATES, backendKey } from '../../contract/health.ts';
@@ -9,7 +11,7 @@ import { sluiceVersion } from '../../infra/build-info.ts';
 import type { AcmeService } from '../acme/acme-service.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { Reloader } from '../reloader.ts';
-import { poolExpiries } from '../tls/pool-certificates.ts';
+import { poolValidities } from '../tls/pool-certificates.ts';
 import type { TlsKeeper } from '../tls/tls-keeper.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
@@ -20,7 +22,8 @@ export interface GaugeSources {
   registry: Pick<HealthRegistry, 'states' | 'panics'>;
   reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
-  tls: Pick<TlsKeeper, 'expiries' | 'isCurrent'>;
+  directory: { feed: { degraded: boolean } };
+  tls: Pick<TlsKeeper, 'validities' | 'isCurrent'>;
   acme: Pick<AcmeService, 'dueCount'>;
   /** Lines of the primary's own log that were lost so far. */
   droppedLines: () => number;
@@ -62,6 +65,7 @@ export class PrimaryGauges {
     this.#setWorkers();
     this.#setBackends();
     this.#setConfiguration();
+    this.#set('sluice_database_up', this.#sources.directory.feed.degraded ? 0 : 1);
     this.#setCertificates();
     // Requests that ended after a reload may have been counted under names of the old configuration.
     collector.keepOnly(liveSeries(reloader.current.settings));
@@ -94,13 +98,21 @@ export class PrimaryGauges {
 
   #setCertificates(): void {
     const { collector, tls, acme, reloader } = this.#sources;
-    const series = tls.expiries().map(([name, seconds]): SeriesValue => [[name], seconds]);
-    collector.replace('sluice_tls_certificate_expiry_seconds', series);
-    const ofPools = poolExpiries(reloader.current.settings.pools);
-    collector.replace(
-      'sluice_pool_certificate_expiry_seconds',
-      ofPools.map(([pool, seconds]): SeriesValue => [[pool], seconds]),
-    );
+    const nowMs = systemClock.wallMs();
+    const set = (kind: 'tls' | 'pool', validities: [string, Validity][]): void => {
+      const put = (name: MetricName, ms: (validity: Validity) => number): void =>
+        collector.replace(
+          name,
+          validities.map(([of, validity]): SeriesValue => [[of], ms(validity) / MS_PER_SEC]),
+        );
+      put(`sluice_${kind}_certificate_expiry_seconds`, ({ notAfterMs }) => notAfterMs - nowMs);
+      put(
+        `sluice_${kind}_certificate_lifetime_seconds`,
+        ({ notBeforeMs, notAfterMs }) => notAfterMs - notBeforeMs,
+      );
+    };
+    set('tls', tls.validities());
+    set('pool', poolValidities(reloader.current.settings.pools));
     this.#set('sluice_tls_certificates_current', tls.isCurrent ? 1 : 0);
     this.#set('sluice_acme_certificates_due', acme.dueCount);
   }

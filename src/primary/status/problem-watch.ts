@@ -2,6 +2,7 @@
 import { expiresWithin, validityText } from '../../config/validity.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Live, Problem } from '../../contract/status.ts';
+import type { AcmeService } from '../acme/acme-service.ts';
 import type { EventLog } from '../events/event-log.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
@@ -17,6 +18,7 @@ export interface ProblemWatchSources extends DegradedSources {
   registry: Pick<HealthRegistry, 'state' | 'panics'>;
   reloader: Pick<Reloader, 'current' | 'last'>;
   tls: Pick<TlsKeeper, 'validities' | 'isCurrent'>;
+  acme: Pick<AcmeService, 'missing'>;
   events: Pick<EventLog, 'entries' | 'onEvent'>;
   /** See WorkerBriefing. */
   storeWorkers: () => number | null;
@@ -61,7 +63,7 @@ export class ProblemWatch {
   }
 
   #facts(workers: ProblemFacts['workers']): ProblemFacts {
-    const { reloader, registry, directory, tls, storeWorkers, phase } = this.#sources;
+    const { reloader, registry, directory, tls, acme, storeWorkers, phase } = this.#sources;
     const { current, last } = reloader;
     const { failure, loaded } = directory.feed;
     return {
@@ -78,6 +80,7 @@ export class ProblemWatch {
       restarts: this.#restarts(),
       certificates: this.#endingCertificates(),
       certificatesCurrent: tls.isCurrent,
+      namesWithout: acme.missing,
       lostLines: this.#takeLostLines(),
       phase: phase(),
     };

@@ -46,6 +46,8 @@ export interface ProblemFacts {
   certificates: readonly { text: string; isOver: boolean }[];
   /** false: changed certificate files cannot be used. */
   certificatesCurrent: boolean;
+  /** Names of `tls.acme` for which no certificate has been issued yet. */
+  namesWithout: readonly string[];
   /** Lines of the logs that were lost in the last minute. */
   lostLines: number;
   /** Of the instance: while it starts, no worker serves yet. */
@@ -57,13 +59,16 @@ const MANY_RESTARTS = 3;
 export const RESTARTS_MS = 600_000;
 export const LOST_LINES_MS = 60_000;
 
+/** A sentence names this many. */
+const SHOWN_NAMES = 3;
+
 /** findingsOf finds all problems; called once a second by the StatusBoard. */
 export function* findingsOf(facts: ProblemFacts): Generator<Finding> {
   yield* workerFindings(facts);
   for (const pool of facts.settings.pools) yield* poolFindings(facts, pool);
   if (facts.degraded.includes('redis')) yield redisFinding(facts);
   if (facts.degraded.includes('postgres')) yield databaseFinding(facts);
-  const { refusedReload, certificates, certificatesCurrent, lostLines } = facts;
+  const { refusedReload, certificates, certificatesCurrent, namesWithout, lostLines } = facts;
   if (refusedReload !== null) {
     const { revision, problems } = refusedReload;
     const why = `revision ${revision} stays in force; ${problemsText(problems)}`;
@@ -77,6 +82,14 @@ export function* findingsOf(facts: ProblemFacts): Generator<Finding> {
   if (!certificatesCurrent) {
     const [what, why] = ['changed certificate files cannot be used', 'the old ones stay'];
     yield { key: 'certificates', code: 'certificates_refused', severity: 'warning', what, why };
+  }
+  if (namesWithout.length > 0) {
+    const more = namesWithout.length - SHOWN_NAMES;
+    const names = namesWithout.slice(0, SHOWN_NAMES).join(', ') + (more > 0 ? ` and ${more} more` : '');
+    const what = `no certificate was issued for ${names}`;
+    const why =
+      'their handshakes fail, unless a file is for the name; the log has the reason of the authority';
+    yield { key: 'acme', code: 'certificate_missing', severity: 'error', what, why };
   }
   if (lostLines > 0) {
     const why = `${lostLines} in the last minute: their reader stalls, or the disk is full`;

@@ -5,27 +5,16 @@
 import { X509Certificate } from 'node:crypto';
 import { certificateWarnings } from '../../config/pem-files.ts';
 import { type Validity, validityOf, WARN_EVERY_MS } from '../../config/validity.ts';
-import { systemClock } from '../../contract/clock.ts';
 import type { PoolSettings } from '../../contract/pool-settings.ts';
 import type { EventLog } from '../events/event-log.ts';
 
 type PoolTls = Pick<PoolSettings, 'name' | 'tls'>;
-
-const MS_PER_SEC = 1_000;
 
 /** poolValidities are those of Sluice's own certificate, for each pool that has one. */
 export function poolValidities(pools: readonly PoolTls[]): [pool: string, validity: Validity][] {
   return pools.flatMap(({ name, tls }): [string, Validity][] =>
     tls?.cert ? [[name, validityOf(new X509Certificate(tls.cert.pem))]] : [],
   );
-}
-
-/** poolExpiries are the seconds that they have left. */
-export function poolExpiries(
-  pools: readonly PoolTls[],
-  nowMs = systemClock.wallMs(),
-): [pool: string, seconds: number][] {
-  return poolValidities(pools).map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
 }
 
 /** warnOfPoolsDaily logs those that end soon or are not valid. @param pools those in force; returns how to stop */

@@ -21,7 +21,6 @@ import { problemsText } from '../status/problems.ts';
 const ROTATE_EVERY_MS = 12 * 3_600_000;
 const TICKET_KEY_BYTES = 48;
 const LOOK_EVERY_MS = 2_000;
-const MS_PER_SEC = 1_000;
 
 /** A certificate that an address serves. */
 interface ServedCertificate extends Validity {
@@ -111,11 +110,6 @@ export class TlsKeeper {
   /** validities are those of the certificates in force, by their first names; of two with one name the one that ends first. */
   validities(): [name: string, validity: Validity][] {
     return [...this.#inForce()];
-  }
-
-  /** expiries are the seconds that they have left. */
-  expiries(nowMs = systemClock.wallMs()): [name: string, seconds: number][] {
-    return this.validities().map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
   }
 
   /** By first name; of two with one name the one that ends first. */

@@ -115,11 +115,13 @@ test('a reload with another acme.storage keeps the certificates there, one with 
   await service.configure(settingsOf(second, DIRECTORY));
   assert.deepEqual(served(), [['a.example', pem, false]]);
   assert.equal(service.dueCount, 1, 'b.example alone');
+  assert.deepEqual(service.missing, ['b.example']);
   assert.equal(new AcmeFiles(second, DIRECTORY).certificatePem('a.example'), pem);
   const other = 'https://other.example/dir';
   await service.configure(settingsOf(third, other));
   assert.deepEqual(served(), [['a.example', pem, true]]);
   assert.equal(service.dueCount, 2);
+  assert.deepEqual(service.missing, ['b.example'], 'that of the other authority is served');
   await service.configure(settingsOf(first, other));
   assert.deepEqual(served(), [['a.example', pem, true]]);
   assert.equal(new AcmeFiles(first, other).certificatePem('a.example'), null);

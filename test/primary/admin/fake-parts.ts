@@ -274,6 +274,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
   const board = new StatusBoard({
     ...parts,
     tls: { validities: () => [], isCurrent: true },
+    acme: { missing: [] },
     storeWorkers: () => 2,
     countLostLines: () => undefined,
   });

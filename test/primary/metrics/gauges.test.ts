@@ -12,7 +12,7 @@ function view(index: number, report: WorkerReport | null, wanted = true) {
   return { index, wanted, state: 'serving' as const, pid: 1 + index, startedAtMs: 0, revision: 1, report };
 }
 
-function gaugesOf(workers: () => ReturnType<typeof view>[]): PrimaryGauges {
+function gaugesOf(workers: () => ReturnType<typeof view>[], away = false): PrimaryGauges {
   return new PrimaryGauges({
     collector: new MetricsCollector(),
     supervisor: {
@@ -27,7 +27,8 @@ function gaugesOf(workers: () => ReturnType<typeof view>[]): PrimaryGauges {
     },
     dataPath: { engine: 'wire', wire: 'handle' },
     droppedLines: () => 0,
-    tls: { expiries: () => [], isCurrent: true },
+    directory: { feed: { degraded: away } },
+    tls: { validities: () => [['a.test', { notBeforeMs: 0, notAfterMs: 3_000 }]], isCurrent: true },
     acme: { dueCount: 0 },
   });
 }
@@ -61,4 +62,14 @@ test('gauges of the fleet are sums over the workers that have reported, and end 
   assert.deepEqual(await read(), ['4', '2', '4', '1']);
   reports[0] = null;
   assert.deepEqual(await read(), ['2', '1', '2', '0']);
+});
+
+test('the database, and how long a certificate is valid', async () => {
+  const texts = await Promise.all([false, true].map((away) => gaugesOf(() => [], away).text()));
+  assert.deepEqual(
+    texts.map((text) => /^sluice_database_up (\d)$/m.exec(text)?.[1]),
+    ['1', '0'],
+  );
+  assert.match(texts[0] ?? '', /^sluice_tls_certificate_lifetime_seconds\{name="a.test"\} 3$/m);
+  assert.match(texts[0] ?? '', /^sluice_tls_certificate_expiry_seconds\{name="a.test"\} -\d/m);
 });

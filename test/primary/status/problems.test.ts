@@ -33,6 +33,7 @@ function factsOf({
     restarts: new Map(),
     certificates: [],
     certificatesCurrent: true,
+    namesWithout: [],
     lostLines: 0,
     phase: 'ready',
     ...more,
@@ -105,6 +106,18 @@ test('stores that are away are told with what it costs', () => {
   assert.match(
     textsOf({ degraded: ['postgres'], clientsLoaded: false })[0] ?? '',
     /no clients and keys are known yet$/,
+  );
+});
+
+test('names for which no certificate was issued are told, the first three by name', () => {
+  const why =
+    ': their handshakes fail, unless a file is for the name; the log has the reason of the authority';
+  assert.deepEqual(textsOf({ namesWithout: ['a.test'] }), [
+    `error no certificate was issued for a.test since 14:03 UTC${why}`,
+  ]);
+  assert.match(
+    textsOf({ namesWithout: ['a', 'b', 'c', 'd', 'e'] })[0] ?? '',
+    / for a, b, c and 2 more since /,
   );
 });
 

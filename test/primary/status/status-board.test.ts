@@ -51,6 +51,7 @@ function start(t: TestContext, workerCount = 2) {
       },
       store: { connection: null },
       tls: { validities: () => [], isCurrent: true },
+      acme: { missing: [] },
       storeWorkers: () => workerCount,
       countLostLines: () => undefined,
       phase: () => 'ready',

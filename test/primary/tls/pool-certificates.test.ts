@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EventLog } from '../../../src/primary/events/event-log.ts';
-import { poolExpiries, warnOfPoolsDaily } from '../../../src/primary/tls/pool-certificates.ts';
+import { poolValidities, warnOfPoolsDaily } from '../../../src/primary/tls/pool-certificates.ts';
 import { Authority } from '../../support/certificates.ts';
 import { backendTlsSettings, poolSettings } from '../../support/settings.ts';
 import { keepLog } from '../workers/fixtures/harness.ts';
@@ -16,10 +16,10 @@ const pools = [
   poolSettings({ name: 'app', tls: backendTlsSettings({ ca: authority.root, own }) }),
 ];
 
-test('the time that is left of the certificate in pools.*.tls.cert is known', () => {
-  const [[name, seconds] = ['', 0], ...more] = poolExpiries(pools);
+test('the validity of the certificate in pools.*.tls.cert is known', () => {
+  const [[name, validity] = ['', null], ...more] = poolValidities(pools);
   assert.deepEqual([name, more], ['app', []]);
-  assert.equal(Math.round((seconds * 1_000) / DAY_MS), 30);
+  assert.equal(Math.round(((validity?.notAfterMs ?? 0) - Date.now()) / DAY_MS), 30);
 });
 
 test('once a day there is a warning of certificates of pools that end soon', (t) => {
