@@ -30,11 +30,13 @@ SEED ?=
 PEER ?=
 SHORT ?=
 SOAK_MIN ?=
+# SERVE=1: look at the site of the documentation.
+SERVE ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test test-node check build package deb bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
-	migrate-up migrate-down docker-up docker-down screenshots clean fuzz fuzz-coverage simulate services types lint config-docs sbom
+	migrate-up migrate-down docker-up docker-down docs screenshots clean fuzz fuzz-coverage simulate services types lint config-docs sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -166,8 +168,12 @@ docker-up: ## build and start the compose stack; the first time it makes .env wi
 docker-down: ## stop the compose stack; its data stays
 	@$(COMPOSE) down
 
+docs: $(STAMP) ## the documentation as a site, into dist-docs/ for any web server; SERVE=1 shows it at http://localhost:4173
+	@$(NODE) node_modules/vitepress/bin/vitepress.js build docs
+	@$(if $(filter 1,$(SERVE)),$(NODE) node_modules/vitepress/bin/vitepress.js preview docs --port 4173)
+
 screenshots: $(STAMP) ## each page of the dashboard, light, dark and on a phone, into docs/images; two minutes
 	@$(NODE) test/dashboard/screenshots.ts
 
 clean: ## delete what was built and installed, but not ./data
-	rm -rf dist packages node_modules .tmp/compile-cache bench/peers/node_modules
+	rm -rf dist dist-docs packages node_modules .tmp/compile-cache bench/peers/node_modules

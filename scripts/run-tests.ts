@@ -71,7 +71,7 @@ const LONGEST = [
   'cluster/rolling-replacement',
 ].map((name) => `test/${name}.test.ts`);
 /** A test file that imports one of these needs a server or starts the product. */
-const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'pebble.ts', 'sluice.ts'].map(
+const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'pebble.ts', 'sluice.ts', 'sluice-command.ts'].map(
   (name) => `test/support/${name}`,
 );
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', CLUSTERS];

@@ -1,4 +1,4 @@
-/** The files, functions and sections that the pages name must exist. */
+/** The files and functions that the pages name must exist. (Sections: test/docs/site.test.ts.) */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -56,24 +56,5 @@ test('every method that the architecture names exists', () => {
       return !files.some((text) => new RegExp(`(?<![\\w#.])${method}\\b`).test(text));
     })
     .map(([name]) => name);
-  assert.deepEqual(missing, []);
-});
-
-test('every section that a page links to exists', () => {
-  const anchorsOf = (text: string) =>
-    [...text.matchAll(/^#+ (.*)$|<a id="([^"]+)">/gm)].map(
-      ([, title, id]) =>
-        id ??
-        (title ?? '')
-          .toLowerCase()
-          .replace(/[^\p{L}\p{N}_ -]/gu, '')
-          .replaceAll(' ', '-'),
-    );
-  const missing = pages.flatMap(({ path, text }) =>
-    [...text.matchAll(/\]\((?:docs\/)?([\w-]+\.md)?#([^)]+)\)/g)]
-      .map(([, page, anchor = '']) => ({ target: page === undefined ? path : `docs/${page}`, anchor }))
-      .filter(({ target, anchor }) => !anchorsOf(textOf(target)).includes(anchor))
-      .map(({ target, anchor }) => `${path}: ${target}#${anchor}`),
-  );
   assert.deepEqual(missing, []);
 });

@@ -120,6 +120,7 @@ test('make without a target lists every target with a description', async () => 
     'bench-check',
     'docker-up',
     'docker-down',
+    'docs',
   ];
   for (const target of [...promised, 'migrate-up', 'migrate-down', 'backends', 'install', 'clean', 'help']) {
     assert.ok(described.includes(target), `make help lacks ${target}`);

@@ -1,0 +1,54 @@
+/** docs/quickstart.md: its commands, in their order, show what the page says. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runToEnd, spawnChild } from '../support/child.ts';
+import { consoleSteps, runConsole } from '../support/doc-console.ts';
+import { docCommands } from '../support/doc-example.ts';
+import { freePort } from '../support/free-port.ts';
+import { sluiceCommand } from '../support/sluice-command.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+test('the quickstart leads from a checkout to a service with limits', async (t) => {
+  const page = readFileSync(join(ROOT, 'docs/quickstart.md'), 'utf8');
+  const [backends = ''] = docCommands('quickstart.md', '1. Something to balance');
+  const made = await runToEnd('make', ['-n', ...backends.split(' ').slice(1)], { cwd: ROOT });
+  assert.match(made.stdout.at(-1) ?? '', /scripts\/demo\.ts --backends-only$/);
+
+  const folder = tempFolder(t);
+  const ports: [string, string][] = [];
+  for (const said of ['8081', '8082', '8083', '8080', '9900']) ports.push([said, String(await freePort())]);
+  const three = ports.slice(0, 3).map(([, port]) => port);
+  const demo = spawnChild(process.execPath, ['scripts/demo.ts', '--backends-only', `--ports=${three}`], {
+    cwd: ROOT,
+  });
+  t.after(() => demo.stop());
+  for (const port of three) await demo.waitForLine(`backend ${port} listening`);
+
+  const [before = '', after = ''] = page.split('\n## 3. Serve\n');
+  const env = sluiceCommand(t);
+  const run = (text: string) => runConsole(consoleSteps(text), { env, cwd: folder, places: ports });
+  await run(before);
+  const file = join(folder, 'sluice.yaml');
+  // The file of `init` has the default addresses, and a stop of the defaults takes seconds.
+  const text = readFileSync(file, 'utf8').replace(
+    '# timeouts: { drainGrace: 5s',
+    'timeouts: { drainGrace: 0s',
+  );
+  writeFileSync(
+    file,
+    ports.slice(3).reduce((all, [said, real]) => all.replace(`:${said}`, `:${real}`), text),
+  );
+  const [serve = ''] = docCommands('quickstart.md', '3. Serve');
+  const sluice = spawnChild('sh', ['-c', `exec ${serve.replace(/ &$/, '')}`], {
+    cwd: folder,
+    env: { ...env, CONFIG_PATH: 'sluice.yaml' },
+  });
+  t.after(() => sluice.stop());
+  await sluice.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  await run(`\`\`\`console\n$ export CONFIG_PATH=sluice.yaml\n\`\`\`\n${after}`);
+});
