@@ -1,7 +1,7 @@
 /** The manifests of config/kubernetes: valid for the API, safe, and in time with the configuration that they carry. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
@@ -9,6 +9,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { runToEnd } from '../support/child.ts';
 import { docCommands } from '../support/doc-example.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { hasTool } from '../support/tools.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const FOLDER = join(ROOT, 'config/kubernetes');
@@ -33,7 +34,7 @@ interface Container {
   ports?: { name: string; containerPort: number }[];
   readinessProbe: Probe;
   livenessProbe: Probe;
-  lifecycle?: object;
+  lifecycle: { preStop: { sleep: { seconds: number } } };
 }
 
 interface PodSpec {
@@ -51,11 +52,24 @@ interface Manifest {
   metadata: { name: string; labels: Record<string, string> };
 }
 
+interface ScrapeJob {
+  job_name: string;
+  authorization: { credentials_file: string };
+  kubernetes_sd_configs: [{ selectors: object[] }];
+  relabel_configs: { regex?: string; action?: string }[];
+}
+
+interface PodMonitor {
+  selector: object;
+  jobLabel: string;
+  podMetricsEndpoints: [{ port: string; authorization: object }];
+}
+
 const names = readdirSync(FOLDER).filter((name) => name !== KUSTOMIZATION);
 const read = <T>(name: string): T => parse(readFileSync(join(FOLDER, name), 'utf8')) as T;
-const deployment = read<{ spec: { template: { metadata: object; spec: PodSpec }; selector: object } }>(
-  'deployment.yaml',
-);
+const deployment = read<{
+  spec: { template: { metadata: { labels: Record<string, string> }; spec: PodSpec }; selector: object };
+}>('deployment.yaml');
 const pod = deployment.spec.template.spec;
 const [sluice] = pod.containers;
 const [configText = ''] = Object.values(read<{ data: Record<string, string> }>('configmap.yaml').data);
@@ -180,11 +194,43 @@ test('the configuration of the ConfigMap passes sluice check, and has the ports 
 test('a pod lives until its requests are done, and gets no new ones by then', (t) => {
   const { settings } = settingsOf(t);
   const { drainGraceMs, drainMs } = settings.timeouts;
-  assert.ok(pod.terminationGracePeriodSeconds * 1000 >= drainGraceMs + drainMs + 5_000);
-  assert.equal(sluice.lifecycle, undefined, 'no preStop');
+  const { seconds } = sluice.lifecycle.preStop.sleep;
+  assert.equal(pod.terminationGracePeriodSeconds * 1000, seconds * 1000 + drainGraceMs + drainMs + 5_000);
+  // The pod is ready until its balancer has noticed that the node has none that goes on: three checks, every 10 s.
+  const { spec } = read<{ spec: { externalTrafficPolicy: string } }>('service.yaml');
+  assert.deepEqual([spec.externalTrafficPolicy, seconds], ['Local', 30]);
   const { httpGet, periodSeconds, failureThreshold } = sluice.readinessProbe;
   assert.deepEqual(httpGet, { path: '/readyz', port: 'admin' });
   assert.deepEqual(sluice.livenessProbe.httpGet, { path: '/livez', port: 'admin' });
   // The endpoint goes when the pod begins to end; the probe is for those who look at nothing else.
   assert.ok(2 * periodSeconds * failureThreshold * 1000 < drainGraceMs);
+});
+
+test('Prometheus finds the pods, by its own discovery and by the operator, and has their token', async (t) => {
+  const path = join(tempFolder(t), 'prometheus.yml');
+  const text = readFileSync(join(ROOT, 'config/prometheus-kubernetes.yml'), 'utf8');
+  const [job] = (parse(text) as { scrape_configs: [ScrapeJob] }).scrape_configs;
+  assert.equal(job.job_name, 'sluice', 'which the alerts ask for');
+  const [{ selectors }] = job.kubernetes_sd_configs;
+  assert.deepEqual(selectors, [{ role: 'pod', label: 'app.kubernetes.io/name=sluice' }]);
+  const token = basename(job.authorization.credentials_file);
+  assert.ok(variables.includes(token), token);
+  const ports = job.relabel_configs.filter(({ action }) => action === 'keep').map(({ regex }) => regex);
+  const { kind, spec } = parse(readFileSync(join(ROOT, 'config/prometheus-operator.yaml'), 'utf8')) as {
+    kind: string;
+    spec: PodMonitor;
+  };
+  const [endpoint] = spec.podMetricsEndpoints;
+  assert.deepEqual([kind, spec.selector], ['PodMonitor', deployment.spec.selector]);
+  assert.equal(deployment.spec.template.metadata.labels[spec.jobLabel], 'sluice');
+  assert.deepEqual(endpoint.authorization, { credentials: { name: 'sluice', key: token } });
+  for (const port of [...ports, endpoint.port])
+    assert.ok(
+      sluice.ports?.some(({ name }) => name === port),
+      String(port),
+    );
+  if (!hasTool(t, 'promtool')) return;
+  writeFileSync(path, text.replace('/run/secrets/sluice/SLUICE_ADMIN_TOKEN', path));
+  const checked = await runToEnd('promtool', ['check', 'config', path]);
+  assert.equal(checked.code, 0, [...checked.stdout, ...checked.stderr].join('\n'));
 });
