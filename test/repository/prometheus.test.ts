@@ -81,7 +81,7 @@ test('every metric and label in the rules and in the dashboard exists', async ()
 
 test('the dashboard has its variables, and panels of their own number and place', () => {
   const names = dashboard.templating.list.map(({ name }) => name);
-  assert.deepEqual(names, ['datasource', 'instance', 'route', 'pool']);
+  assert.deepEqual(names, ['datasource', 'job', 'instance', 'route', 'pool']);
   const { panels } = dashboard;
   assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length);
   for (const [i, { title, gridPos: a }] of panels.entries()) {
@@ -94,6 +94,41 @@ test('the dashboard has its variables, and panels of their own number and place'
   const rows = panels.filter(({ type }) => type === 'row').map(({ title }) => title);
   for (const row of ['Traffic', 'Errors', 'Latency by route', 'Limits', 'Backends', 'Workers'])
     assert.ok(rows.includes(row), row);
+});
+
+const exprOf = (title: string, type: string) =>
+  dashboard.panels.find((panel) => panel.title === title && panel.type === type)?.targets?.[0]?.expr ?? '';
+
+test('panels ask for the chosen job, say 0 where there were no errors, and count a backend of two instances once', async (t) => {
+  for (const { title, targets = [] } of dashboard.panels)
+    for (const { expr } of targets)
+      for (const [, matchers = ''] of expr.matchAll(/\{([^}]*)\}/g))
+        assert.match(matchers, /^job=~"\$job",/, title);
+  if (!hasTool(t, 'promtool')) return;
+  const input_series = ['a', 'b'].flatMap((instance) => [
+    {
+      series: `sluice_requests_total{job="j",instance="${instance}",route="r",code="200"}`,
+      values: '0+60x10',
+    },
+    { series: `sluice_backend_up{job="j",instance="${instance}",pool="p",backend="1"}`, values: '0x10' },
+    { series: `sluice_backend_up{job="j",instance="${instance}",pool="p",backend="2"}`, values: '1x10' },
+  ]);
+  const asked: [title: string, type: string, labels: string, value: number][] = [
+    ['Errors', 'stat', '{}', 0],
+    ['Errors by route', 'timeseries', '{route="r"}', 0],
+    ['Backends that take no requests', 'stat', '{}', 1],
+  ];
+  const promql_expr_test = asked.map(([title, type, labels, value]) => ({
+    expr: exprOf(title, type)
+      .replaceAll('$__rate_interval', '5m')
+      .replaceAll(/"\$\w+"/g, '".*"'),
+    eval_time: '10m',
+    exp_samples: [{ labels, value }],
+  }));
+  const path = join(tempFolder(t), 'panels.test.yml');
+  writeFileSync(path, stringify({ tests: [{ interval: '1m', input_series, promql_expr_test }] }));
+  const tested = await runToEnd('promtool', ['test', 'rules', path]);
+  assert.equal(tested.code, 0, [...tested.stdout, ...tested.stderr].join('\n'));
 });
 
 test('every alert has a severity, a summary, and meaning, check and cure in the runbook', () => {
