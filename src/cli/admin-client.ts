@@ -19,6 +19,8 @@ export interface AdminCall {
   body?: unknown;
   /** How long to wait for the whole answer; default: ANSWER_MS. */
   timeoutMs?: number;
+  /** Ends the wait before. */
+  signal?: AbortSignal;
 }
 
 /** Longer than the deadline of the admin port's handlers. */
@@ -69,7 +71,13 @@ function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget):
 
 async function exchange(target: AdminTarget, call: AdminCall): Promise<{ status: number; text: string }> {
   try {
-    const response = await send(target, call);
+    const { timeoutMs = ANSWER_MS, signal } = call;
+    const inTime = AbortSignal.timeout(timeoutMs);
+    const response = await send(
+      target,
+      call,
+      signal === undefined ? inTime : AbortSignal.any([signal, inTime]),
+    );
     return { status: response.statusCode ?? 0, text: await readText(response) };
   } catch (thrown) {
     throw unreachable(target, call, thrown);
@@ -106,7 +114,7 @@ export async function openStream(
 function send(
   { url, token }: AdminTarget,
   { method, path, body, timeoutMs = ANSWER_MS }: AdminCall,
-  signal = AbortSignal.timeout(timeoutMs),
+  signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const bytes = Buffer.from(body === undefined ? '' : JSON.stringify(body));
   const headers = {

@@ -2,8 +2,8 @@
 import { type Command, Option } from 'commander';
 import * as z from 'zod';
 import { EVENT_KINDS } from '../contract/events.ts';
-import { formatterOf, type ListView } from './output.ts';
-import { addTarget, type ConfigPath } from './session.ts';
+import { type ListView, printable } from './output.ts';
+import { addTarget, type ConfigPath, countOf } from './session.ts';
 
 const entrySchema = z.looseObject({
   at: z.string(),
@@ -34,16 +34,17 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
     .option('--subject <subject>', 'only what is about it, such as "client acme" or app/10.0.0.12:80')
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')
     .option('--until <time>', 'the first moment that does not count any more')
-    .option('--limit <n>', 'how many of the newest, 1 to 1000', '50');
+    .option('--limit <n>', 'how many, the newest first', countOf, 50)
+    .option('--after <place>', 'go on where an earlier call has ended, as it said');
   const open = addTarget(audit, configPath);
   audit.action(async () => {
     const session = await open();
-    const { kind, actor, subject, since, until, limit } = audit.opts<Record<string, string | undefined>>();
-    const given = Object.entries({ kind, actor, subject, since, until, limit });
-    const query = given.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]));
-    const answer = await session.call('GET', `/api/v1/audit?${new URLSearchParams(query)}`);
-    await session.printAnswer(answer, z.object({ items: z.array(entrySchema) }), ({ items }) =>
-      items.length === 0 ? auditTable.none : formatterOf(auditTable)(items),
-    );
+    const { kind, actor, subject, since, until, after, limit } = audit.opts<
+      Record<string, string | undefined> & { limit: number }
+    >();
+    const given = Object.entries({ kind, actor, subject, since, until, after });
+    const query = given.filter((each): each is [string, string] => each[1] !== undefined);
+    const next = await session.printList('/api/v1/audit', auditTable, Object.fromEntries(query), limit);
+    if (next !== null) process.stderr.write(`sluice: there are older ones: --after ${printable(next)}\n`);
   });
 }

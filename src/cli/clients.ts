@@ -20,7 +20,7 @@ interface SetOptions {
 type AddCommand = (
   name: string,
   description: string,
-  act: (session: Session, client: string, command: Command) => Promise<void>,
+  act: (session: Session, client: string, command: Command) => Promise<unknown>,
 ) => Command;
 
 /** addClients gives the command `clients` its options and actions; for cli.ts. */
@@ -29,14 +29,14 @@ export function addClients(clients: Command, configPath: ConfigPath): void {
   clients
     .command('list')
     .description('list every client in order of the ids')
-    .action(async () => (await open()).printList(CLIENTS, clientTable));
+    .action(async () => void (await (await open()).printList(CLIENTS, clientTable)));
   const add: AddCommand = (name, description, act) =>
     clients
       .command(name)
       .description(description)
       .argument('<client>', 'a name, an IP address or a CIDR', notEmpty)
       // Commander passes the command last.
-      .action(async (client: string, ...rest) => act(await open(), client, rest.at(-1)));
+      .action(async (client: string, ...rest) => void (await act(await open(), client, rest.at(-1))));
   addLimits(add);
   addKeys(add);
 }

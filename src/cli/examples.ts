@@ -30,7 +30,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'sluice config': ['sluice config show', 'sluice config diff'],
   'sluice config show': ['sluice config show', 'sluice config show --json | jq .pools'],
   'sluice config diff': ['sluice config diff', 'sluice config diff --json | jq .same'],
-  'sluice audit': ['sluice audit --kind admin', 'sluice audit --subject "client acme" --limit 1000 --json'],
+  'sluice audit': [
+    'sluice audit --kind admin',
+    'sluice audit --subject "client acme" --limit 10000 --json | jq -r .[].text',
+  ],
   'sluice completion': [
     "echo 'source <(sluice completion bash)' >> ~/.bashrc",
     "echo 'source <(sluice completion zsh)' >> ~/.zshrc",

@@ -59,6 +59,12 @@ function originOf(text: string): string | null {
   return isOrigin ? url.origin : null;
 }
 
+/** countOf reads a whole number from 1 on; for commander, as notEmpty. */
+export function countOf(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1 on.');
+  return Number(text);
+}
+
 /** notEmpty refuses an empty word; commander calls it with an argument. */
 export function notEmpty(text: string): string {
   if (text === '') throw new InvalidArgumentError('It must not be empty.');
@@ -92,26 +98,37 @@ export class Session {
     await print(`${this.json ? JSON.stringify(answer) : text(parsed)}\n`);
   }
 
-  /** printList prints page by page, because a list may not fit in memory. */
-  async printList<Item>(path: string, view: ListView<Item>): Promise<void> {
+  /**
+   * printList prints page by page, because a list may not fit in memory: with --json as one array.
+   * @param query of the call besides the page; `after`: where the list begins @returns where it goes on after `most` items; null: it ends
+   */
+  async printList<Item>(
+    path: string,
+    view: ListView<Item>,
+    query: Record<string, string> = {},
+    most = Number.POSITIVE_INFINITY,
+  ): Promise<string | null> {
     const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
     const format = formatterOf(view);
-    let after = '';
+    let after = query.after ?? null;
     let count = 0;
     do {
-      const answer = await this.call('GET', `${path}?limit=${PAGE_ITEMS}${after}`);
-      const { items, next } = fitting(pageSchema, answer);
+      const page = { limit: String(Math.min(PAGE_ITEMS, most - count)), ...(after !== null && { after }) };
+      const answer = await this.call('GET', `${path}?${new URLSearchParams({ ...query, ...page })}`);
+      const { items, next = null } = fitting(pageSchema, answer);
       if (this.json && items.length > 0) {
-        const texts = items.map((item) => JSON.stringify(item));
+        // As they came: the schema leaves fields out that it does not know.
+        const texts = (answer as { items: unknown[] }).items.map((item) => JSON.stringify(item));
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
       } else if (items.length > 0) {
         await print(`${format(items)}\n`);
       }
       count += items.length;
-      after = next ? `&after=${encodeURIComponent(next)}` : '';
-    } while (after !== '');
+      after = next;
+    } while (after !== null && count < most);
     if (this.json) await print(count === 0 ? '[]\n' : '\n]\n');
     else if (count === 0) await print(`${view.none}\n`);
+    return after;
   }
 }
 

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { runSluice } from '../support/run-sluice.ts';
 import { spawnSluice } from '../support/sluice.ts';
 import { startTerminal } from '../support/terminal.ts';
-import { waitFor } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -64,7 +64,7 @@ function sampleOf(number: number): string {
 }
 
 /** A sample as soon as somebody looks, and one more for each call of `next`. */
-async function startPort(t: TestContext) {
+async function startPort(t: TestContext, isTopSilent = false) {
   const viewers = new Set<ServerResponse>();
   let number = 0;
   const send = (to: ServerResponse) => to.write(`event: sample\ndata: ${sampleOf(number)}\n\n`);
@@ -75,6 +75,7 @@ async function startPort(t: TestContext) {
       response.write(': hello\n\nevent: change\nid: 1\ndata: {}\n\n');
       send(response);
     } else if (request.url?.startsWith('/api/v1/top')) {
+      if (isTopSilent) return;
       const items = [{ client: 'acme', kind: 'client', requestsPerSec: 500, limitedPerSec: 2, share: 0.5 }];
       response.end(JSON.stringify({ windowSec: 60, totalPerSec: 1000, errorBoundPerSec: 0, items }));
     } else if (request.url === '/api/v1/status') {
@@ -174,6 +175,15 @@ test('in a terminal top shows a screen, follows keys and the size, and leaves th
   assert.doesNotMatch(shown, /\u001b\[(3[0-7]|9[0-7])m/, 'colours in spite of NO_COLOR');
   assert.ok(shown.includes('\u001b[?1049h') && shown.includes('\u001b[?1049l'), 'not an alternate screen');
   await waitFor('the viewer to be gone', () => port.viewers.size === 0);
+});
+
+test('q ends top at once, also while the port owes it an answer', async (t) => {
+  const port = await startPort(t, true);
+  const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;
+  const terminal = startTerminal(t, command, { cwd: ROOT });
+  await terminal.sees('waiting for the first sample');
+  terminal.type('q');
+  assert.equal(await within(terminal.exited, 3_000, 'top to end'), 0, terminal.plain());
 });
 
 test('an admin port that is not there, or refuses, is told before any screen', async (t) => {

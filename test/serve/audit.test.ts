@@ -53,7 +53,11 @@ test('what an operator changes, and what happens, is in the audit, also after a 
   assert.equal(table.stdout.length, 3, table.stderr.join('\n'));
   assert.match(table.stdout[1] ?? '', /^\S+Z +\S+ +admin +none 127\.0\.0\.1 +client acme: mode/);
   const json = await audit('--json', '--limit', '1');
-  assert.deepEqual(JSON.parse(json.stdout.join('')).items, [change]);
+  assert.deepEqual(JSON.parse(json.stdout.join('')), [change]);
+  const [, place = ''] = /^sluice: there are older ones: --after (\S+)$/.exec(json.stderr.join('\n')) ?? [];
+  const older = await audit('--json', '--after', place);
+  assert.equal(JSON.parse(older.stdout.join('')).length, 1, older.stderr.join('\n'));
+  assert.deepEqual(older.stderr, [], 'that was the last page');
   const refused = await audit('--since', 'yesterday');
   assert.equal(refused.code, 1);
   assert.match(refused.stderr.join('\n'), /since/);

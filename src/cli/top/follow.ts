@@ -31,7 +31,7 @@ export async function follow(
   { onLook, onLost }: Follower,
   signal: AbortSignal,
 ): Promise<void> {
-  const senders = new HeaviestClients(target);
+  const senders = new HeaviestClients(target, signal);
   await senders.ask();
   let failures = 0;
   let isFirst = true;
@@ -60,11 +60,14 @@ export async function follow(
 /** Asked for at most every few seconds, beside the samples. */
 class HeaviestClients {
   readonly #target: AdminTarget;
+  readonly #signal: AbortSignal;
   #known: Senders | null = null;
   #askedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(target: AdminTarget) {
+  /** @param signal ends the wait for an answer */
+  constructor(target: AdminTarget, signal: AbortSignal) {
     this.#target = target;
+    this.#signal = signal;
   }
 
   /** What is known now; a newer answer comes with a later sample. */
@@ -76,7 +79,12 @@ class HeaviestClients {
   async ask(): Promise<void> {
     this.#askedAtMs = performance.now();
     try {
-      const call = { method: 'GET', path: SENDERS, timeoutMs: SENDERS_EVERY_MS } as const;
+      const call = {
+        method: 'GET',
+        path: SENDERS,
+        timeoutMs: SENDERS_EVERY_MS,
+        signal: this.#signal,
+      } as const;
       this.#known = fitting(topSchema, await callAdmin(this.#target, call));
     } catch {
       // The samples go on, and their connection says what is wrong.
