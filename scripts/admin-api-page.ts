@@ -2,6 +2,7 @@
 import { pino } from 'pino';
 import type { AdminParts } from '../src/primary/admin/parts.ts';
 import { startAdminServer } from '../src/primary/admin/server.ts';
+import { adminSettings } from '../test/support/settings.ts';
 
 interface Schema {
   type?: string | string[];
@@ -56,15 +57,7 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
 export async function adminApiPage(): Promise<string> {
   const nothing = { countAdminRequest: () => undefined };
   const parts = { logger: pino({ level: 'silent' }), gauges: nothing, directory: {} };
-  const settings = {
-    host: '127.0.0.1',
-    port: 0,
-    token: null,
-    readToken: null,
-    publicMetrics: false,
-    hosts: [],
-  };
-  const server = await startAdminServer(settings, parts as unknown as AdminParts);
+  const server = await startAdminServer(adminSettings(), parts as unknown as AdminParts);
   try {
     const answer = await fetch(`${server.url}/openapi.json`);
     const { paths } = (await answer.json()) as { paths: Record<string, Record<string, Operation>> };

@@ -9,6 +9,7 @@ import type {
   RetrySettings,
 } from '../../src/contract/pool-settings.ts';
 import type {
+  AdminSettings,
   ListenAddress,
   PolicySettings,
   RouteSettings,
@@ -33,6 +34,12 @@ export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): He
     expectStatus: { from: 200, to: 399 },
     ...more,
   };
+}
+
+/** adminSettings are of an admin port on any free port, open to everybody on this machine; also for scripts/admin-api-page.ts. */
+export function adminSettings(more: Partial<AdminSettings> = {}): AdminSettings {
+  const tokens = { token: null, readToken: null };
+  return { host: '127.0.0.1', port: 0, ...tokens, publicMetrics: false, hosts: [], ...more };
 }
 
 export function retrySettings(more: Partial<RetrySettings> = {}): RetrySettings {

@@ -6,6 +6,7 @@ import type { AdminSettings, Settings } from '../../../src/contract/settings.ts'
 import type { AdminParts } from '../../../src/primary/admin/parts.ts';
 import { type AdminDeadlines, startAdminServer } from '../../../src/primary/admin/server.ts';
 import { parseConfig } from '../../support/parse-config.ts';
+import { adminSettings } from '../../support/settings.ts';
 import { type FakeParts, makeFakeParts } from './fake-parts.ts';
 
 export const CONFIG = `
@@ -65,16 +66,6 @@ interface StartOptions {
   audit?: AdminParts['audit'];
 }
 
-/** An admin port on any free port, open to everybody on this machine. */
-export const SETTINGS = {
-  host: '127.0.0.1',
-  port: 0,
-  token: null,
-  readToken: null,
-  publicMetrics: false,
-  hosts: [],
-};
-
 export async function startAdmin(
   t: TestContext,
   { settings = {}, options = {}, clients, audit }: StartOptions = {},
@@ -82,7 +73,7 @@ export async function startAdmin(
   const parts = makeFakeParts(settingsOf(CONFIG));
   if (clients !== undefined) parts.directory.clients = clients;
   if (audit !== undefined) parts.audit = audit;
-  const server = await startAdminServer({ ...SETTINGS, ...settings }, parts, options);
+  const server = await startAdminServer(adminSettings(settings), parts, options);
   t.after(() => server.close());
   const port = Number(new URL(server.url).port);
   return {

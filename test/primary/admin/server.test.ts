@@ -5,9 +5,10 @@ import { test } from 'node:test';
 import { LbError, systemCodeOf } from '../../../src/contract/errors.ts';
 import { startAdminServer } from '../../../src/primary/admin/server.ts';
 import { connectRaw, exchangeRaw } from '../../support/raw-http.ts';
+import { adminSettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
 import { makeFakeParts } from './fake-parts.ts';
-import { assertProblem, CONFIG, callPort, SETTINGS, settingsOf, startAdmin } from './harness.ts';
+import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harness.ts';
 
 test('an unknown path gets 404, a known one with another method 405 with Allow', async (t) => {
   const { call } = await startAdmin(t);
@@ -211,7 +212,7 @@ test('without IPv6 the port listens on every IPv4 address', async (t) => {
     process.nextTick(() => this.emit('error', error));
     return this;
   });
-  const server = await startAdminServer({ ...SETTINGS, host: '::' }, makeFakeParts(settingsOf(CONFIG)));
+  const server = await startAdminServer(adminSettings({ host: '::' }), makeFakeParts(settingsOf(CONFIG)));
   t.after(() => server.close());
   const { port } = new URL(server.url);
   assert.equal((await callPort(Number(port), { path: '/livez' })).status, 200);
@@ -264,15 +265,15 @@ test('an answer under way when the port closes is still sent', async (t) => {
 test('a busy port is listen_failed with the system’s cause; names and IPv6 addresses work', async (t) => {
   const { port } = await startAdmin(t);
   const parts = makeFakeParts(settingsOf(CONFIG));
-  await assert.rejects(startAdminServer({ ...SETTINGS, port }, parts), (error: unknown) => {
+  await assert.rejects(startAdminServer(adminSettings({ port }), parts), (error: unknown) => {
     assert.ok(error instanceof LbError && error.code === 'listen_failed');
     assert.equal(systemCodeOf(error.cause), 'EADDRINUSE');
     return true;
   });
-  await assert.rejects(startAdminServer({ ...SETTINGS, host: 'no-such-host.invalid' }, parts), {
+  await assert.rejects(startAdminServer(adminSettings({ host: 'no-such-host.invalid' }), parts), {
     code: 'listen_failed',
   });
-  const named = await startAdminServer({ ...SETTINGS, host: 'localhost' }, parts);
+  const named = await startAdminServer(adminSettings({ host: 'localhost' }), parts);
   t.after(() => named.close());
   assert.match(named.url, /^http:\/\/localhost:\d+$/);
   assert.equal((await fetch(`${named.url}/livez`)).status, 200);
