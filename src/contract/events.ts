@@ -37,6 +37,6 @@ export interface EventEntry {
   subject: string | null;
   /** null: nobody asked for it. */
   actor: EventActor | null;
-  /** The facts of the sentence; each is 2,000 characters of JSON at most, and cut beyond. */
+  /** The facts of the sentence; each is 2,000 characters of JSON at most, with `…` where more was left out. */
   data: Record<string, unknown>;
 }

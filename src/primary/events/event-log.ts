@@ -9,6 +9,8 @@ import type { Logger } from '../../infra/logging/logger.ts';
 const MAX_ENTRIES = 1_000;
 const MAX_TEXT_CHARS = 500;
 const MAX_FACT_CHARS = 2_000;
+/** Of `"…":"… 1000000 more"` and brackets. */
+const MORE_CHARS = 30;
 const LEVELS = { info: 'info', warning: 'warn', error: 'error' } as const satisfies Record<Severity, string>;
 
 export type NewEvent = Pick<EventEntry, 'kind' | 'severity' | 'text'> &
@@ -85,8 +87,35 @@ export class EventLog {
 
 function factOf(value: unknown): unknown {
   if (value instanceof Error) return cut(value.message, MAX_TEXT_CHARS);
-  const json = JSON.stringify(value) ?? 'null';
-  return json.length <= MAX_FACT_CHARS ? JSON.parse(json) : cut(json, MAX_FACT_CHARS);
+  return shortened(JSON.parse(JSON.stringify(value) ?? 'null'), MAX_FACT_CHARS);
+}
+
+/** The beginning of a value of JSON, in this many characters of JSON; `… 3 more` stands for what was left out. */
+function shortened(plain: unknown, chars: number): unknown {
+  if (JSON.stringify(plain).length <= chars) return plain;
+  if (typeof plain === 'string') return shortenedText(plain, chars);
+  if (typeof plain !== 'object' || plain === null) return plain;
+  if (chars < MORE_CHARS) return '…';
+  const entries = Object.entries(plain);
+  const kept: [name: string, value: unknown][] = [];
+  let left = chars - MORE_CHARS;
+  for (const [name, value] of entries) {
+    const entry: [string, unknown] = [name, shortened(value, left - JSON.stringify(name).length - 2)];
+    const { length } = JSON.stringify(entry);
+    if (length > left) break;
+    kept.push(entry);
+    left -= length;
+  }
+  const more = entries.length - kept.length;
+  if (more > 0) kept.push(['…', `… ${more} more`]);
+  return Array.isArray(plain) ? kept.map(([, value]) => value) : Object.fromEntries(kept);
+}
+
+/** One character may be six of JSON. */
+function shortenedText(text: string, chars: number): string {
+  let kept = text.slice(0, Math.max(0, chars));
+  while (kept !== '' && JSON.stringify(kept).length >= chars) kept = kept.slice(0, kept.length * 0.9);
+  return `${kept}…`;
 }
 
 function cut(text: string, chars: number): string {

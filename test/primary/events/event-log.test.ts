@@ -75,3 +75,19 @@ test('an event has a bound, whatever others put into it', () => {
   log.record({ kind: 'admin', severity: 'info', text: long, data }, { line: null });
   assert.ok(JSON.stringify(log.entries).length < 6_000);
 });
+
+test('a fact that is too long stays what it was, and says what was left out', () => {
+  const { log } = start();
+  const limits = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`policy-${i}`, { capacity: i }]));
+  const before = { clientId: 'acme', limits, mode: 'limit' };
+  const deep = JSON.parse(`${'['.repeat(3_000)}${']'.repeat(3_000)}`);
+  const problems = Array.from({ length: 9 }, () => ({ message: '\x01"'.repeat(600), line: 1 }));
+  log.record({ kind: 'admin', severity: 'info', text: 'long', data: { before, deep, problems } });
+  const data = log.entries[0]?.data as { before: typeof before; problems: typeof problems };
+  for (const [name, fact] of Object.entries(data))
+    assert.ok(JSON.stringify(fact).length <= 2_000, `${name} has no bound`);
+  assert.equal(data.before.clientId, 'acme');
+  assert.deepEqual(data.before.limits['policy-0'], { capacity: 0 });
+  assert.match(JSON.stringify(data.before), /"…":"… 2\d\d more"/);
+  assert.match(JSON.stringify(data.problems), /…",?.*"… \d+ more"/);
+});
