@@ -73,6 +73,8 @@ export class Reloader {
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
+  /** What setLogLevel was asked for since the last reload began; null: the level of the file holds. */
+  #levelMeanwhile: LogSettings['level'] | null = null;
 
   constructor(options: ReloaderOptions) {
     this.#options = options;
@@ -120,6 +122,7 @@ export class Reloader {
     const isQuieter = LOG_LEVELS.indexOf(level) > LOG_LEVELS.indexOf(before);
     if (isQuieter) say();
     log.logger.level = level;
+    this.#levelMeanwhile = level;
     if (!isQuieter) say();
     this.current = { ...this.current, settings: { ...settings, log: { ...settings.log, level } } };
     briefing.tellLogLevel(this.current);
@@ -167,6 +170,7 @@ export class Reloader {
 
   async #tryReload(): Promise<ReloadOutcome> {
     const { storage, log } = this.#options;
+    this.#levelMeanwhile = null;
     const { loaded, problems } = this.look();
     if (loaded === null || problems.length > 0) return { ok: false, problems };
     const { settings } = loaded;
@@ -183,7 +187,7 @@ export class Reloader {
       const loadedAtUs = (await clock.nowUs?.()) ?? 0;
       // The last step that can refuse, because it cannot be taken back.
       key = 'log.file';
-      log.configure(settings.log);
+      log.configure(this.#logOf(settings));
       key = null;
       return await this.#enforce(loaded, changes, loadedAtUs);
     } catch (thrown) {
@@ -191,6 +195,10 @@ export class Reloader {
       if (key !== null && thrown instanceof LbError) return refusal(key, thrown.message);
       throw thrown;
     }
+  }
+
+  #logOf({ log }: Settings): LogSettings {
+    return { ...log, level: this.#levelMeanwhile ?? log.level };
   }
 
   /** @param changes emptied once they are in force */
@@ -205,7 +213,7 @@ export class Reloader {
     const { number, workerCount, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,
-      settings,
+      settings: { ...settings, log: this.#logOf(settings) },
       workerCount: workerCountOf(settings, workerCount),
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),

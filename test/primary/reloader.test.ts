@@ -38,7 +38,7 @@ function reloaderWith(t: TestContext, change: SettingsChange | null, lines: stri
     health: { prepare: note('probe'), configure: note('health') },
     directory: { configure: note('directory') },
     collector: { keepOnly: note('metrics') },
-    briefing: { apply: () => Promise.resolve([]) },
+    briefing: { apply: () => Promise.resolve([]), tellLogLevel: note('level') },
     acme: { configure: note('acme') },
     tls: { configure: note('tls') },
     prepare: { database: () => Promise.resolve(change) },
@@ -72,6 +72,22 @@ test('a database whose clock cannot be read refuses a reload before it has chang
   assert.equal(cancelled, 1);
   assert.equal(reloader.current.number, 1);
   assert.deepEqual(calls, ['error', 'error']);
+});
+
+test('a log level that is set while a reload is under way outlasts it, and not the next one', async (t) => {
+  let during = (): void => undefined;
+  const change = {
+    nowUs: async () => during(),
+    commit: () => async () => undefined,
+    cancel: () => undefined,
+  };
+  const { reloader } = reloaderWith(t, change as unknown as SettingsChange);
+  during = () => reloader.setLogLevel('debug', {});
+  assert.equal((await reloader.reload()).ok, true);
+  assert.equal(reloader.current.settings.log.level, 'debug');
+  during = () => undefined;
+  assert.equal((await reloader.reload()).ok, true);
+  assert.equal(reloader.current.settings.log.level, 'info');
 });
 
 test('auto means the CPUs at the reload, with reuse_port those at the start', async (t) => {

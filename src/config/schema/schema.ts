@@ -44,7 +44,7 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
   token: adminToken('Bearer token that admin calls must carry. Empty: they need none.'),
   publicMetrics: Key.flag(false, '`/metrics` needs no token.'),
   readToken: adminToken(
-    'A second bearer token, for calls that change nothing: every GET, and `POST /api/v1/explain`. The others answer 403. It needs `admin.token`. Empty: there is none.',
+    'A second bearer token, for calls that change nothing: every GET, `POST /api/v1/explain` and `POST /api/v1/config/check`. The others answer 403. It needs `admin.token`. Empty: there is none.',
     '0.8',
   ),
   hosts: Key.list(Key.text('host name', '', parseAdminHost), {

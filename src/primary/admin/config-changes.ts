@@ -34,13 +34,21 @@ function* changesIn(running: unknown, file: unknown, path: KeyPath): Generator<C
   else yield { path: pathText(path), running: before, file: after };
 }
 
-/** By the names of the items, so that one more at the beginning is one change. An item that is gone has its old place. */
+/**
+ * By the names of the items, so that one more at the beginning is one change. An item that is gone has its old place; where a new one has
+ * the same place, both are one change.
+ */
 function* changesInList(before: object[], after: object[], path: KeyPath): Generator<ConfigChange> {
   const [oldNames, newNames] = [before.map(nameOf), after.map(nameOf)];
-  for (const [index, item] of after.entries())
-    yield* changesIn(before[oldNames.indexOf(newNames[index])], item, [...path, index]);
+  const goneAt = (index: number) => (newNames.includes(oldNames[index]) ? null : before[index]);
+  for (const [index, item] of after.entries()) {
+    const same = before[oldNames.indexOf(newNames[index])];
+    if (same !== undefined) yield* changesIn(same, item, [...path, index]);
+    else yield { path: pathText([...path, index]), running: goneAt(index) ?? null, file: item };
+  }
   for (const [index, item] of before.entries())
-    if (!newNames.includes(oldNames[index])) yield* changesIn(item, null, [...path, index]);
+    if (goneAt(index) !== null && (index >= after.length || oldNames.includes(newNames[index])))
+      yield { path: pathText([...path, index]), running: item, file: null };
   const stayed = oldNames.filter((name) => newNames.includes(name));
   const order = newNames.filter((name) => oldNames.includes(name));
   if (!isDeepStrictEqual(stayed, order)) yield { path: pathText(path), running: oldNames, file: newNames };

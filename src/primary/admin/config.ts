@@ -1,14 +1,17 @@
 /** The calls that reload the configuration, show the running one, and compare it with the file. */
 import * as z from 'zod';
 import type { Problem } from '../../config/problems.ts';
+import { systemClock } from '../../contract/clock.ts';
 import { type AdminApp, call } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
+import type { Access } from './security.ts';
 
 /** A reload ends when every worker runs the new revision and every new backend has had its first probe. */
 const RELOAD_TIMEOUT_MS = 60_000;
+const SHARED_MS = 1_000;
 
 const reloadView = z.strictObject({
   revision: z.int().min(1),
@@ -78,15 +81,33 @@ export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 're
   registerFile(app, reloader);
 }
 
+/**
+ * Reads the file. That blocks this process, so for callers who may only read it happens once a second at most, and takes a tenth of the
+ * time at most. Who may write sees each of his changes at once.
+ */
+function sharedLook(reloader: AdminParts['reloader']): (access: Access) => ReturnType<typeof reloader.look> {
+  let last: { found: ReturnType<typeof reloader.look>; revision: number; untilMs: number } | null = null;
+  return (access) => {
+    const startMs = systemClock.monotonicMs();
+    const { number: revision } = reloader.current;
+    if (access === 'read' && last?.revision === revision && startMs < last.untilMs) return last.found;
+    const found = reloader.look();
+    const tookMs = systemClock.monotonicMs() - startMs;
+    last = { found, revision, untilMs: startMs + Math.max(SHARED_MS, 10 * tookMs) };
+    return found;
+  };
+}
+
 /** The calls that read the file and change nothing. */
 function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
+  const look = sharedLook(reloader);
   app.get(
     '/api/v1/config/diff',
     call('configuration', 'Compare the running configuration with the file, without secrets', [], {
       response: { 200: diffView },
     }),
-    async () => {
-      const { path, loaded, problems } = reloader.look();
+    async ({ access }) => {
+      const { path, loaded, problems } = look(access);
       const changes = loaded === null ? [] : configChanges(reloader.current.settings, loaded.settings);
       const same = problems.length === 0 && changes.length === 0;
       return { file: path, same, problems: problems.map(shownProblem), changes };
@@ -100,8 +121,8 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
         response: { 200: checkView },
       }),
     },
-    async () => {
-      const { path, loaded, problems } = reloader.look();
+    async ({ access }) => {
+      const { path, loaded, problems } = look(access);
       const warnings = loaded?.warnings ?? [];
       return {
         file: path,

@@ -81,8 +81,8 @@ export class EventStreams {
    * @param onClosed called once, when the reader has gone or was cut
    */
   open(reply: FastifyReply, onClosed: () => void = () => undefined): EventStream {
-    if (this.#open.size >= this.#max || this.#closed)
-      throw new HttpProblem(503, `${this.#max} others read this already`);
+    if (this.#closed) throw new HttpProblem(503, 'the admin port closes');
+    if (this.#open.size >= this.#max) throw new HttpProblem(503, `${this.#max} others read this already`);
     const { raw } = reply.hijack();
     const stream = new EventStream(raw);
     this.#open.add(stream);

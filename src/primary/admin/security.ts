@@ -15,8 +15,8 @@ import { WrongTokens } from './wrong-tokens.ts';
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
 const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
 const ALWAYS_OPEN = new Set(['/livez', '/readyz']);
-/** It changes nothing, and has a body. */
-const READING_POST = '/api/v1/explain';
+/** They change nothing. */
+const READING_POSTS = new Set(['/api/v1/explain', '/api/v1/config/check']);
 
 /** Access is what the token of a call allows. */
 export type Access = 'write' | 'read';
@@ -53,7 +53,7 @@ export class AccessGuard {
    * @param path as sent, without the query
    */
   check(request: IncomingMessage, path: string): Access {
-    if (!HOST_EXEMPT.has(path)) this.#checkSite(request);
+    if (!HOST_EXEMPT.has(path)) this.#checkSite(request, path);
     if (this.#tokenHash === null) return 'write';
     if (ALWAYS_OPEN.has(path) || isDashboardFile(path) || (path === '/metrics' && this.#publicMetrics))
       return 'read';
@@ -61,8 +61,9 @@ export class AccessGuard {
     const peer = request.socket.remoteAddress ?? '';
     const access = this.#accessOf(authorization, this.#tokenHash);
     if (access !== null) {
-      this.#wrongTokens.forget(peer);
-      if (access === 'read' && !isReading(request.method, path))
+      // Whoever may only read could otherwise guess the other token for ever.
+      if (access === 'write') this.#wrongTokens.forget(peer);
+      else if (!isReading(request.method, path))
         throw new HttpProblem(403, 'this token may only read (admin.readToken)');
       return access;
     }
@@ -92,7 +93,7 @@ export class AccessGuard {
     throw new HttpProblem(429, 'too many wrong tokens came from this address', { headers });
   }
 
-  #checkSite(request: IncomingMessage): void {
+  #checkSite(request: IncomingMessage, path: string): void {
     const { headers, headersDistinct, httpVersion, method = '' } = request;
     const hosts = headersDistinct.host ?? [];
     if (hosts.length > 1) throw new HttpProblem(400, 'the request has more than one Host');
@@ -104,23 +105,26 @@ export class AccessGuard {
     const [, scheme = '', authority = ''] = ORIGIN.exec(headers.origin ?? '') ?? [];
     if (headers.origin !== undefined) this.#checkAuthority(authority, 'Origin');
     if (method !== 'GET' && method !== 'HEAD') this.#checkWrite(request, scheme.toLowerCase(), authority);
+    else if (!isLink(path) && !this.#isListed(authority)) checkFetchSite(request, 'call the API');
   }
 
   /**
    * A page at any IP address or loopback port passes #checkAuthority, so a write needs more: the Origin of the admin port
    * itself, or a host of admin.hosts.
    */
-  #checkWrite({ headers }: IncomingMessage, scheme: string, authority: string): void {
+  #checkWrite({ headers }: Pick<IncomingMessage, 'headers'>, scheme: string, authority: string): void {
     if (headers.origin !== undefined) {
       const origin = endpointOf(authority, scheme);
       const own = endpointOf(headers.host ?? '', scheme);
-      if (origin === own || this.#hosts.has(nameOf(authority) ?? '')) return;
+      if (origin === own || this.#isListed(authority)) return;
       const detail = 'the Origin of a write must be the admin port itself or listed in admin.hosts';
       throw new HttpProblem(403, detail);
     }
-    const site = headers['sec-fetch-site'];
-    if (site === 'cross-site' || site === 'same-site')
-      throw new HttpProblem(403, `${site} requests may not change anything`);
+    checkFetchSite({ headers }, 'change anything');
+  }
+
+  #isListed(authority: string): boolean {
+    return this.#hosts.has(nameOf(authority) ?? '');
   }
 
   #checkAuthority(authority: string, field: 'Host' | 'Origin'): void {
@@ -128,6 +132,18 @@ export class AccessGuard {
     const detail = `this ${field} is not an IP address, a loopback name or listed in admin.hosts`;
     throw new HttpProblem(403, detail);
   }
+}
+
+/** What a page elsewhere may point at. Any other GET could hold a stream open, or have the configuration loaded, for a page that cannot read it. */
+function isLink(path: string): boolean {
+  return isDashboardFile(path) || path === '/openapi.json';
+}
+
+/** Throws for what a browser sends for a page of another origin, where it says so. @param what such a request may not do */
+function checkFetchSite({ headers }: Pick<IncomingMessage, 'headers'>, what: string): void {
+  const site = headers['sec-fetch-site'];
+  if (site === 'cross-site' || site === 'same-site')
+    throw new HttpProblem(403, `${site} requests may not ${what}`);
 }
 
 /** Lower case and without a trailing dot; v6 addresses without brackets. null: not an authority. */
@@ -158,7 +174,7 @@ function hashOf(token: string | null): Buffer | null {
 }
 
 function isReading(method: string | undefined, path: string): boolean {
-  return method === 'GET' || method === 'HEAD' || (method === 'POST' && path === READING_POST);
+  return method === 'GET' || method === 'HEAD' || (method === 'POST' && READING_POSTS.has(path));
 }
 
 /** Compares hashes in constant time: their equal length hides the length of the real token. */

@@ -45,6 +45,22 @@ test('a route or a backend in front of others is one change, and so is another o
   ]);
 });
 
+test('a backend in the place of another is one change of that place', () => {
+  const gone = '      - { url: http://127.0.0.1:8081, id: one }\n';
+  const changes = changesOf(
+    CONFIG,
+    CONFIG.replace(gone, '      - { url: http://127.0.0.1:8089, id: new }\n'),
+  );
+  assert.deepEqual(
+    changes.map(({ path, running, file }) => [
+      path,
+      (running as { id: string }).id,
+      (file as { id: string }).id,
+    ]),
+    [['pools.app.backends[0]', 'one', 'new']],
+  );
+});
+
 test('a secret that changes is a change, and neither of both is shown', () => {
   const secrets = (word: string) => `${CONFIG}
 admin: { token: ${word}-token-of-16-characters }

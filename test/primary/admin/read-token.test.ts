@@ -32,6 +32,38 @@ test('the read token reads everything and changes nothing', async (t) => {
   );
 });
 
+test('the file is read once a second at most for the read token, and each time for the other one', async (t) => {
+  const { call, parts } = await startAdmin(t, { settings });
+  let count = 0;
+  const { file } = parts;
+  parts.file = () => {
+    count++;
+    return file();
+  };
+  const diff = (headers: Record<string, string>) => call({ path: '/api/v1/config/diff', headers });
+  const check = { method: 'POST', path: '/api/v1/config/check', headers: reader };
+  const answers = await Promise.all([...Array.from({ length: 20 }, () => diff(reader)), call(check)]);
+  assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+  assert.equal(count, 1);
+  await diff(writer);
+  await diff(writer);
+  assert.equal(count, 3);
+});
+
+test('the read token does not end the count of wrong tokens', async (t) => {
+  const { call } = await startAdmin(t, { settings });
+  const statusOf = async (token: string) =>
+    (await call({ path: clients, headers: { authorization: `Bearer ${token}` } })).status;
+  const statuses = [];
+  for (let guess = 0; guess < 7; guess++) {
+    statuses.push(await statusOf(`guess-${guess}`));
+    assert.equal(await statusOf(settings.readToken), 200);
+  }
+  assert.deepEqual(statuses.slice(-2), [429, 429]);
+  await statusOf(settings.token);
+  assert.equal(await statusOf('one-more'), 401);
+});
+
 test('a session says what its token allows, and whether one is needed', async (t) => {
   const guarded = await startAdmin(t, { settings });
   const sessionOf = async (admin: typeof guarded, headers: Record<string, string>) =>

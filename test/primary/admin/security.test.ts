@@ -230,11 +230,18 @@ test('a write needs an Origin that is the admin port itself or listed, and reads
   assert.equal(await write({ 'sec-fetch-site': 'cross-site' }), 403);
 });
 
-test('a request that the browser marks as cross-site may read but not write', async (t) => {
-  const { call, port } = await startAdmin(t);
+test('a request that the browser marks as that of another site may neither read nor write, unless the site is listed', async (t) => {
+  const { call, port } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
   const headers = { origin: 'http://203.0.113.9', 'sec-fetch-site': 'cross-site' };
   assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers }), 403);
-  assert.equal((await call({ path: clients, headers })).status, 200);
+  for (const path of [clients, '/api/v1/events', '/%61pi/v1/events', '/api/v1/config/diff', '/nowhere'])
+    for (const site of ['cross-site', 'same-site'])
+      assertProblem(await call({ path, headers: { 'sec-fetch-site': site } }), 403);
+  assertProblem(await call({ path: clients, headers }), 403);
+  const listed = { ...headers, origin: 'https://admin.internal' };
+  assert.equal((await call({ path: clients, headers: listed })).status, 200);
+  for (const path of ['/openapi.json', '/livez', '/metrics'])
+    assert.equal((await call({ path, headers: { 'sec-fetch-site': 'cross-site' } })).status, 200, path);
   const own = { origin: `http://127.0.0.1:${port}`, 'sec-fetch-site': 'same-origin' };
   assert.equal((await call({ method: 'POST', path: '/api/v1/reload', headers: own })).status, 200);
 });
