@@ -28,7 +28,7 @@ const ANSWER_MS = 20_000;
 /** Far more than a page of a thousand clients. */
 const MAX_ANSWER_LENGTH = 16 * 1024 * 1024;
 
-const problemSchema = z.object({ detail: z.string() });
+const problemSchema = z.object({ detail: z.string(), code: z.string().optional() });
 const refusalSchema = z.object({
   errors: z.array(z.object({ field: z.string(), message: z.string(), line: z.number().nullish() })),
 });
@@ -57,6 +57,13 @@ export function problemsOf(error: unknown): Problem[] | null {
     message,
     line,
   }));
+}
+
+/** refusalOf is why a call was refused with this code of the problem, in one sentence; null: it was refused for something else. */
+export function refusalOf(error: unknown, code: string): string | null {
+  if (!(error instanceof LbError) || error.code !== 'admin_refused') return null;
+  const problem = problemSchema.safeParse(error.cause);
+  return problem.success && problem.data.code === code ? problem.data.detail : null;
 }
 
 function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget): string {

@@ -1,9 +1,9 @@
 /** `sluice reload`, `drain`, `enable` and `restart`: what an operator changes on a running Sluice. */
 import type { Command } from 'commander';
 import * as z from 'zod';
-import { problemsOf } from './admin-client.ts';
+import { problemsOf, refusalOf } from './admin-client.ts';
 import { refuse } from './refuse.ts';
-import { addTarget, type ConfigPath, fitting, notEmpty, type Session } from './session.ts';
+import { addTarget, type ConfigPath, notEmpty, type Session } from './session.ts';
 
 /** Above the deadlines of the admin port for these two. */
 const RELOAD_MS = 65_000;
@@ -16,9 +16,6 @@ const backendSchema = z.looseObject({
   state: z.string(),
   reason: z.string().nullable(),
   inFlight: z.number(),
-});
-const poolsSchema = z.object({
-  items: z.array(z.object({ pool: z.string(), backends: z.array(backendSchema) })),
 });
 
 /** addReload gives the command `reload` its options and its action; for cli.ts, like the others here. */
@@ -51,15 +48,15 @@ function reloadText({ revision, pendingWorkers }: z.infer<typeof reloadSchema>):
 export function addDrain(command: Command, configPath: ConfigPath): void {
   const open = addTarget(addBackend(command), configPath);
   command
-    .option('--yes', 'also the last backend of its pool that takes requests')
+    .option('--yes', 'also the last backend of its pool that takes requests, or the last healthy one')
     .action(async (pool: string, backend: string, { yes = false }: { yes?: boolean }) => {
-      const session = await open();
-      if (!yes && (await isLastUp(session, pool, backend)))
-        refuse(
-          `sluice: ${backend} is the last backend of ${pool} that takes requests, and without it requests get 503`,
-          'add --yes to drain it',
-        );
-      else await setBackend(session, 'drain', pool, backend);
+      try {
+        await setBackend(await open(), yes ? 'drain?force=true' : 'drain', pool, backend);
+      } catch (error) {
+        const reason = refusalOf(error, 'last_backend');
+        if (reason === null) throw error;
+        refuse(`sluice: ${reason}`, 'add --yes to drain it');
+      }
     });
 }
 
@@ -75,15 +72,9 @@ function addBackend(command: Command): Command {
     .argument('<backend>', 'its id; where none is written, host:port', notEmpty);
 }
 
-async function isLastUp(session: Session, pool: string, backend: string): Promise<boolean> {
-  const { items } = fitting(poolsSchema, await session.call('GET', '/api/v1/pools'));
-  const up = items.find((each) => each.pool === pool)?.backends.filter(({ state }) => state === 'up') ?? [];
-  return up.length === 1 && up[0]?.id === backend;
-}
-
 async function setBackend(
   session: Session,
-  operation: 'drain' | 'enable',
+  operation: 'drain' | 'drain?force=true' | 'enable',
   pool: string,
   backend: string,
 ): Promise<void> {

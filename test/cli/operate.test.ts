@@ -37,7 +37,10 @@ test('the last backend that takes requests is drained only with --yes', async (t
   assert.match(first.out, /^\[::1\]:8082 of app is draining \(.+\), with 0 requests in flight$/);
   const refused = await run('drain', 'app', 'one');
   assert.deepEqual([refused.code, refused.out], [2, '']);
-  assert.match(refused.err, /^sluice: one is the last backend of app .* 503\nadd --yes to drain it$/);
+  assert.match(
+    refused.err,
+    /^sluice: backend one is the last one of pool app .* 503\nadd --yes to drain it$/,
+  );
   assert.equal(parts.registry.state('app', 'one')?.state, 'up');
   assert.equal((await run('drain', 'app', 'one', '--yes')).code, 0);
   const enabled = await run('enable', 'app', 'one', '--json');

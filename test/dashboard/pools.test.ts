@@ -33,8 +33,8 @@ test('an operator drains a backend after one question, the last one after two, a
   assert.equal(await stateOf('one'), 'draining');
 
   await page.getByRole('button', { name: 'Drain two' }).click();
-  await dialog.getByRole('button', { name: 'Go on' }).click();
-  await dialog.getByText('It is the last backend of pool app that takes requests').waitFor();
+  await dialog.getByRole('button', { name: 'Drain' }).dblclick();
+  await dialog.getByText('Backend two is the last one of pool app that takes requests').waitFor();
   assert.equal(await stateOf('two'), 'up');
   await dialog.getByRole('button', { name: 'Drain' }).click();
   await waitFor('the drain', async () => (await stateOf('two')) === 'draining');

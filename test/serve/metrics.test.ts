@@ -119,7 +119,7 @@ test('readyz stays ready and reports a pool without a usable backend', async (t)
   };
   assert.deepEqual(await degraded(), []);
   const call = `${sluice.adminUrl}/api/v1/pools/app/backends/127.0.0.1:${backend.port}`;
-  assert.equal((await ask(`${call}/drain`, { method: 'POST' })).status, 200);
+  assert.equal((await ask(`${call}/drain?force=true`, { method: 'POST' })).status, 200);
   assert.deepEqual(await degraded(), ['backends']);
   assert.equal((await ask(`${call}/enable`, { method: 'POST' })).status, 200);
   assert.deepEqual(await degraded(), []);

@@ -61,7 +61,7 @@ test('the status, the history and the events of an instance follow its traffic, 
   assert.ok(Math.abs(Date.now() - Date.parse(down.since)) < 60_000);
 
   const backend = `${url}/pools/app/backends/${encodeURIComponent(`127.0.0.1:${a.port}`)}`;
-  assert.equal((await askJson(`${backend}/drain`, { method: 'POST' })).status, 200);
+  assert.equal((await askJson(`${backend}/drain?force=true`, { method: 'POST' })).status, 200);
   const drained = await untilTold('the drain', /^drain of backend/);
   const { actor, data } = drained as { actor: Record<string, unknown>; data: Record<string, unknown> };
   assert.deepEqual([actor.who, actor.from, data.after], ['none', '127.0.0.1', { enabled: false }]);

@@ -5,12 +5,15 @@ const DEADLINE_MS = 20_000;
 
 interface ProblemBody {
   detail?: string;
+  code?: string;
   errors?: { field: string; message: string; line?: number | null }[];
 }
 
 /** CallError is a call that failed; `status` 0: no answer came. */
 export class CallError extends Error {
   readonly status: number;
+  /** Of the problem, where the status alone does not say it. */
+  readonly code: string | null;
   readonly errors: NonNullable<ProblemBody['errors']>;
   /** Seconds after which another try makes sense; null: the answer names none. */
   readonly retryAfterSec: number | null;
@@ -18,12 +21,13 @@ export class CallError extends Error {
   constructor(
     status: number,
     message: string,
-    { errors = [] }: ProblemBody = {},
+    { code, errors = [] }: ProblemBody = {},
     retryAfter?: string | null,
   ) {
     super(message);
     this.name = 'CallError';
     this.status = status;
+    this.code = code ?? null;
     this.errors = errors;
     this.retryAfterSec = retryAfter ? Number(retryAfter) : null;
   }

@@ -36,34 +36,34 @@ export function Dialog({ title, onClose, children }: DialogProps): JSX.Element {
 
 export interface Question {
   title: string;
-  /** One step per text: each but the last leads to the next one. */
-  steps: readonly string[];
+  text: string;
   /** The words of the button that does it. */
   verb: string;
-  run(): Promise<unknown>;
+  /** Does it, or resolves with what to ask first. @param isSure whether that was asked */
+  run(isSure: boolean): Promise<string | undefined>;
 }
 
-/** Confirm asks before something is done, twice where the question has two steps, and shows what went wrong. */
+/** Confirm asks before something is done, once more where that says so, and shows what went wrong. */
 export function Confirm({ question, onClose }: { question: Question; onClose(): void }): JSX.Element {
-  const { title, steps, verb, run } = question;
-  const [step, setStep] = useState(0);
+  const { title, verb, run } = question;
+  const [doubt, setDoubt] = useState<string>();
   const [message, setMessage] = useState('');
   const [busy, setBusy] = useState(false);
-  const isLast = step >= steps.length - 1;
   const proceed = async (): Promise<void> => {
-    if (!isLast) return setStep(step + 1);
     setBusy(true);
+    setMessage('');
     try {
-      await run();
-      onClose();
+      const next = await run(doubt !== undefined);
+      if (next === undefined) return onClose();
+      setDoubt(next);
     } catch (error) {
       setMessage(messageOf(error));
-      setBusy(false);
     }
+    setBusy(false);
   };
   return (
     <Dialog title={title} onClose={onClose}>
-      <p aria-live="polite">{steps[step]}</p>
+      <p aria-live="polite">{doubt ?? question.text}</p>
       <p class="bad" role="alert">
         {message}
       </p>
@@ -73,11 +73,12 @@ export function Confirm({ question, onClose }: { question: Question; onClose(): 
         </button>
         <button
           type="button"
-          class={isLast ? 'danger' : 'primary'}
+          class="danger"
           disabled={busy}
-          onClick={() => void proceed()}
+          // The second click of a double-click answers no second question.
+          onClick={({ detail }) => detail < 2 && void proceed()}
         >
-          {isLast ? verb : 'Go on'}
+          {verb}
         </button>
       </div>
     </Dialog>

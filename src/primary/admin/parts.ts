@@ -28,7 +28,7 @@ export interface AdminParts {
     whenTold: PrimaryDirectory['whenTold'];
     feed: { degraded: boolean; table: Pick<PrimaryDirectory['feed']['table'], 'get' | 'longestRange'> };
   };
-  registry: Pick<HealthRegistry, 'state' | 'setEnabled'>;
+  registry: Pick<HealthRegistry, 'state' | 'setEnabled' | 'lossOf'>;
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
   reloader: Pick<Reloader, 'current' | 'reload' | 'look' | 'setLogLevel'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;

@@ -1,4 +1,5 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
+import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
 import { BACKEND_STATES, backendKey, type ProbeResult } from '../../contract/health.ts';
@@ -44,10 +45,12 @@ const backendView = z.strictObject({
 });
 const poolView = z.strictObject({ pool: z.string(), balance: z.string(), backends: z.array(backendView) });
 
-const OPERATIONS = {
-  drain: 'Send a backend no new requests until it is enabled again',
-  enable: 'Send a drained backend new requests again',
-};
+const params = z.strictObject({ pool: z.string(), id: z.string() });
+const force = z.enum(['true', 'false']).default('false').meta({
+  description: 'true: also the last backend of its pool that takes requests, or the last healthy one',
+});
+const DRAIN =
+  'Send a backend no new requests until it is enabled again. 409 with `code` `last_backend` where its pool has no other one';
 
 /** registerPools adds the routes. */
 export function registerPools(app: AdminApp, parts: AdminParts): void {
@@ -56,28 +59,53 @@ export function registerPools(app: AdminApp, parts: AdminParts): void {
     call('pools', 'Backends with their state', [], { response: { 200: listOf(poolView) } }),
     async () => ({ items: poolViews(parts), next: null }),
   );
-  const params = z.strictObject({ pool: z.string(), id: z.string() });
-  for (const [operation, summary] of Object.entries(OPERATIONS)) {
-    app.post(
-      `/api/v1/pools/:pool/backends/:id/${operation}`,
-      call('pools', summary, [404], { params, response: { 200: backendView } }),
-      async (request) => {
-        const { pool, id } = request.params;
-        const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
-        parts.registry.setEnabled(pool, id, operation === 'enable');
-        request.change = {
-          text: `${operation} of backend ${id} of pool ${pool}`,
-          subject: `${pool}/${id}`,
-          before: { enabled: isEnabled },
-          after: { enabled: operation === 'enable' },
-        };
-        const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
-        const view = views?.find((each) => each.id === id);
-        if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');
-        return view;
-      },
-    );
-  }
+  const path = '/api/v1/pools/:pool/backends/:id';
+  const response = { 200: backendView };
+  app.post(
+    `${path}/drain`,
+    call('pools', DRAIN, [404, 409, 422], { params, querystring: z.strictObject({ force }), response }),
+    async (request) => {
+      if (request.query.force === 'false') refuseLast(parts, request.params);
+      return setEnabled(parts, request, false);
+    },
+  );
+  app.post(
+    `${path}/enable`,
+    call('pools', 'Send a drained backend new requests again', [404], { params, response }),
+    async (request) => setEnabled(parts, request, true),
+  );
+}
+
+/** Throws HttpProblem 409 for a backend without which clients would get errors. */
+function refuseLast({ registry }: AdminParts, { pool, id }: z.infer<typeof params>): void {
+  const loss = registry.lossOf(pool, id);
+  if (loss === null) return;
+  const [what, rest] =
+    loss === 'all'
+      ? ['that takes requests', 'get 503']
+      : ['that is healthy', 'go to backends that are down or ejected'];
+  const detail = `backend ${id} is the last one of pool ${pool} ${what}: without it, requests ${rest}`;
+  throw new HttpProblem(409, detail, { code: 'last_backend' });
+}
+
+function setEnabled(
+  parts: AdminParts,
+  request: FastifyRequest & { params: z.infer<typeof params> },
+  enabled: boolean,
+): z.infer<typeof backendView> {
+  const { pool, id } = request.params;
+  const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
+  parts.registry.setEnabled(pool, id, enabled);
+  request.change = {
+    text: `${enabled ? 'enable' : 'drain'} of backend ${id} of pool ${pool}`,
+    subject: `${pool}/${id}`,
+    before: { enabled: isEnabled },
+    after: { enabled },
+  };
+  const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
+  const view = views?.find((each) => each.id === id);
+  if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');
+  return view;
 }
 
 /** poolViews are in the order of the configuration. */

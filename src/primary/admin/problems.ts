@@ -30,6 +30,7 @@ export const problemSchema = z
     status: z.int().min(400).max(599),
     detail: z.string(),
     requestId: z.string(),
+    code: z.string().optional().meta({ description: 'For programs, where the status alone does not say it' }),
     errors: z.array(fieldErrorSchema).optional(),
   })
   .meta({ description: 'A problem (RFC 9457)' });
@@ -37,17 +38,23 @@ export const problemSchema = z
 /** HttpProblem is thrown by the hooks and handlers of this folder to refuse a request; it never leaves the admin port. */
 export class HttpProblem extends Error {
   readonly status: number;
+  readonly code: string | undefined;
   readonly errors: FieldError[] | undefined;
   readonly headers: Record<string, string>;
 
   constructor(
     status: number,
     detail: string,
-    { errors, headers = {} }: { errors?: FieldError[]; headers?: Record<string, string> } = {},
+    {
+      code,
+      errors,
+      headers = {},
+    }: { code?: string; errors?: FieldError[]; headers?: Record<string, string> } = {},
   ) {
     super(detail);
     this.name = 'HttpProblem';
     this.status = status;
+    this.code = code;
     this.errors = errors;
     this.headers = headers;
   }
@@ -125,9 +132,13 @@ export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyR
 }
 
 function problemBody(problem: HttpProblem, requestId: string): z.infer<typeof problemSchema> {
-  const { status, message: detail, errors } = problem;
+  const { status, message: detail, code, errors } = problem;
   const type = 'about:blank' as const;
-  return { type, title: titleOf(status), status, detail, requestId, ...(errors && { errors }) };
+  return {
+    ...{ type, title: titleOf(status), status, detail, requestId },
+    ...(code !== undefined && { code }),
+    ...(errors && { errors }),
+  };
 }
 
 function titleOf(status: number): string {

@@ -149,6 +149,21 @@ export class HealthRegistry {
     return stateOf(entry);
   }
 
+  /**
+   * lossOf is what a pool would lose if this backend were drained. healthy: the last one that is up; others that are down or ejected are
+   * left, and the pool would panic. all: the last one that takes requests. null: no such thing, or no such backend.
+   */
+  lossOf(pool: string, backend: string): 'healthy' | 'all' | null {
+    const { entries, panic, panicThresholdPercent } = this.#pools.get(pool) ?? {};
+    const standing = entries?.get(backend)?.standing ?? 'off';
+    if (standing === 'off' || (standing === 'out' && panic === 'no')) return null;
+    const others = [...(entries?.values() ?? [])].filter((entry) => entry.backend !== backend);
+    if (others.some((other) => other.standing === 'up')) return null;
+    const isTried = panicThresholdPercent !== 0 && others.some((other) => other.standing === 'out');
+    if (!isTried) return 'all';
+    return standing === 'up' ? 'healthy' : null;
+  }
+
   /** setEjection ejects a backend, or ends its ejection (null); for ejections.ts. */
   setEjection(pool: string, backend: string, ejection: Ejection | null): void {
     const entry = this.#find(pool, backend);

@@ -108,6 +108,40 @@ test('pools are shown with the state of every backend', async (t) => {
   });
 });
 
+test('the last backend of a pool is drained only by force, also in a panic', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const drain = (id: string, query = '') =>
+    call({ method: 'POST', path: `/api/v1/pools/app/backends/${encodeURIComponent(id)}/drain${query}` });
+  const [one, two] = ['one', '[::1]:8082'];
+  const see = (id: string, ok: boolean) => {
+    const result = { atMs: 1, ok, durationMs: 1, detail: 'status' };
+    for (let i = 0; i < 3; i++) parts.registry.record('app', id, result);
+  };
+  const assertLast = async (id: string, words: RegExp) => {
+    const before = parts.state();
+    for (const query of ['', '?force=false']) {
+      const answer = await drain(id, query);
+      assertProblem(answer, 409);
+      const { code, detail } = answer.json as { code: string; detail: string };
+      assert.equal(code, 'last_backend');
+      assert.match(detail, words);
+    }
+    assert.equal(parts.state(), before);
+  };
+  see(one, true);
+  see(two, false);
+  await assertLast(one, /^backend one is the last one of pool app that is healthy: .* down or ejected$/);
+  assert.equal((await drain(two)).status, 200, 'the other one is healthy');
+  await assertLast(one, /^backend one is the last one of pool app that takes requests: .* 503$/);
+  see(one, false);
+  await assertLast(one, /takes requests/);
+  parts.registry.setEnabled('app', two, true);
+  assert.equal((await drain(one)).status, 200, 'in a panic the other one is tried as well');
+  assertProblem(await drain(two, '?force=yes'), 422, ['force']);
+  assert.equal((await drain(two, '?force=true')).status, 200);
+  assert.equal((await drain(two)).status, 200, 'it takes no requests');
+});
+
 test('a backend is drained and enabled by pool and id, and each answer shows its new state', async (t) => {
   const { call, parts } = await startAdmin(t);
   const operate = (id: string, operation: string, pool = 'app') =>

@@ -73,9 +73,7 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
           question={{
             title: `Delete ${clientId}`,
             verb: 'Delete',
-            steps: [
-              `${clientId} loses its own limits and all of its API keys. It is then limited like everybody else.`,
-            ],
+            text: `${clientId} loses its own limits and all of its API keys. It is then limited like everybody else.`,
             run: async () => {
               await call(pathOfClient(clientId), { method: 'DELETE' });
               onClose();

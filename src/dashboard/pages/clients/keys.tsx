@@ -19,7 +19,7 @@ export function Keys({ clientId }: { clientId: string }): JSX.Element {
   const revoke = ({ keyId, name }: ApiKey): Question => ({
     title: `Revoke ${name ?? keyId}`,
     verb: 'Revoke',
-    steps: ['Within a second nobody accepts this key any more. It cannot be brought back.'],
+    text: 'Within a second nobody accepts this key any more. It cannot be brought back.',
     run: async () => {
       await call(`${path}/${encodeURIComponent(keyId)}`, { method: 'DELETE' });
       keys.reload();

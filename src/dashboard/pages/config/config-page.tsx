@@ -142,9 +142,7 @@ function FileActions({ onReloaded }: { onReloaded(): void }): JSX.Element {
           question={{
             title: 'Reload the configuration',
             verb: 'Reload',
-            steps: [
-              'Sluice reads its file again and applies all of it, or nothing. Requests under way finish as they began.',
-            ],
+            text: 'Sluice reads its file again and applies all of it, or nothing. Requests under way finish as they began.',
             run: reload,
           }}
           onClose={() => setAsking(false)}

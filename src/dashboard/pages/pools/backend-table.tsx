@@ -13,11 +13,6 @@ const TONES: Record<string, Tone> = {
   unknown: 'quiet',
 };
 
-/** isHealthy: it takes requests now. */
-export function isHealthy({ state }: Backend): boolean {
-  return state === 'up';
-}
-
 interface BackendTableProps {
   pool: string;
   backends: readonly Backend[];

@@ -7,7 +7,7 @@ import { sample } from '../../api/feed.ts';
 import { useStore } from '../../api/store.ts';
 import { Confirm, type Question } from '../../parts/dialog.tsx';
 import { Filter } from '../../parts/filter.tsx';
-import { BackendTable, isHealthy } from './backend-table.tsx';
+import { BackendTable } from './backend-table.tsx';
 import { drainOf, enableOf } from './questions.ts';
 
 export function PoolsPage(): JSX.Element {
@@ -34,13 +34,14 @@ export function PoolsPage(): JSX.Element {
           <div class="section-head">
             <h2>{pool}</h2>
             <span class="hint">
-              {all.filter(isHealthy).length} of {all.length} take requests · {balance.replaceAll('_', ' ')}
+              {all.filter(({ state }) => state === 'up').length} of {all.length} are up ·{' '}
+              {balance.replaceAll('_', ' ')}
             </span>
           </div>
           <BackendTable
             pool={pool}
             backends={backends}
-            onDrain={(backend) => setQuestion(drainOf({ pool, balance, backends: all }, backend, refresh))}
+            onDrain={(backend) => setQuestion(drainOf(pool, backend, refresh))}
             onEnable={(backend) => setQuestion(enableOf(pool, backend, refresh))}
           />
         </section>
@@ -51,10 +52,10 @@ export function PoolsPage(): JSX.Element {
 }
 
 /** The pools of the newest sample; before it, and after a change, those of GET /api/v1/pools. */
-function usePools(): [Pool[] | null, () => Promise<void>] {
+function usePools(): [Pool[] | null, () => Promise<undefined>] {
   const sampled = useStore(sample)?.pools;
   const [asked, setAsked] = useState<Pool[] | null>(null);
-  const refresh = async (): Promise<void> => {
+  const refresh = async (): Promise<undefined> => {
     const { items } = await call<List<Pool>>('/api/v1/pools');
     setAsked(items);
   };
