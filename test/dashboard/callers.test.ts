@@ -86,6 +86,11 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     await main.getByRole('button', { name: 'Reload', exact: true }).click();
     await dialog.getByRole('button', { name: 'Reload' }).click();
     await main.getByText('Revision 2 runs.').waitFor();
+    assert.equal(
+      await main.getByText('The file has no mistakes.').count(),
+      0,
+      'it was said of an earlier file',
+    );
   });
 
   await t.test('the events name who did it', async () => {

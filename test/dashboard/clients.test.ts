@@ -38,10 +38,18 @@ test('an operator edits the limits of a client, and the proxy obeys', async (t) 
 
   await page.getByRole('button', { name: '203.0.113.7' }).click();
   const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Mode').waitFor();
+  const record = `${adminUrl}/api/v1/clients/203.0.113.7`;
+  const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
+  const limits = { trial: { capacity: 9, refillPerSecond: 1 } };
+  const body = JSON.stringify({ limits });
+  assert.equal((await fetch(record, { method: 'PATCH', headers, body })).status, 200);
   await dialog.getByLabel('Mode').selectOption('unlimited');
   await dialog.getByRole('button', { name: 'Save' }).click();
   await dialog.getByText('Saved: every worker knows it.').waitFor();
   assert.deepEqual(await statusesOf(proxyUrl, caller, 3), [200, 200, 200]);
+  const kept = (await (await fetch(record, { headers })).json()) as { limits: object };
+  assert.deepEqual(kept.limits, limits, 'what somebody else changed meanwhile stays');
 
   await dialog.getByLabel('Mode').selectOption('limit');
   await dialog.getByLabel('Capacity of policy default').fill('-1');

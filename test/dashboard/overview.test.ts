@@ -61,6 +61,18 @@ test('the overview shows the traffic as it is, says what is wrong, and notices a
     assert.equal(await main.getByRole('button', { name: 'Try now' }).count(), 0);
   });
 
+  await t.test('a tab that nobody sees holds no connection', async () => {
+    const isStream = (request: { url(): string }) => request.url().endsWith('/api/v1/events');
+    const show = (isShown: boolean) =>
+      page.evaluate(
+        `Object.defineProperty(document, 'hidden', { value: ${!isShown}, configurable: true });
+         document.dispatchEvent(new Event('visibilitychange'))`,
+      );
+    await Promise.all([page.waitForEvent('requestfailed', isStream), show(false)]);
+    await Promise.all([page.waitForRequest(isStream), show(true)]);
+    await page.getByText('live', { exact: true }).waitFor();
+  });
+
   await t.test(`it is usable within ${USABLE_MS} ms`, async () => {
     await page.addInitScript(WATCH);
     let bestMs = Number.POSITIVE_INFINITY;

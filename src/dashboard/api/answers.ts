@@ -1,5 +1,5 @@
 /** What the calls of the admin port answer, as far as the dashboard shows it. docs/admin-api.md describes all of it. */
-import type { Live } from '../../contract/status.ts';
+import type { History, Live } from '../../contract/status.ts';
 
 export type { EventEntry as Change } from '../../contract/events.ts';
 export type { ExplanationView as Explanation } from '../../contract/explain-view.ts';
@@ -48,6 +48,8 @@ export interface Pool {
 export interface Sample extends Live {
   at: string;
   pools: Pool[];
+  /** Its newest second. */
+  history: History;
 }
 
 export type Curve = (number | null)[];

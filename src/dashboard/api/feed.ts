@@ -1,11 +1,12 @@
 /**
  * What all pages show live: the samples and changes of GET /api/v1/events. The stream is opened again, with a growing pause, for as
- * long as somebody is signed in.
+ * long as somebody is signed in and sees this tab.
  */
 import type { Change, Sample } from './answers.ts';
 import { CallError, messageOf } from './call.ts';
 import type { ServerEvent } from './event-parser.ts';
 import { readEvents } from './event-stream.ts';
+import { hidden } from './hidden.ts';
 import { addSample, loadHistory } from './history.ts';
 import { session } from './session.ts';
 import { Store } from './store.ts';
@@ -34,18 +35,21 @@ let hurry = (): void => undefined;
 export function followSession(): void {
   const follow = (): void => {
     const isIn = session.value.kind === 'signed-in';
-    if (isIn && stop === null) {
+    const isWanted = isIn && !hidden.value;
+    if (isWanted && stop === null) {
       const ended = new AbortController();
       stop = () => ended.abort();
       void keepReading(ended.signal);
-    } else if (!isIn && stop !== null) {
-      stop();
+    } else if (!isWanted) {
+      stop?.();
       stop = null;
-      sample.set(null);
-      changes.set([]);
     }
+    if (isIn) return;
+    sample.set(null);
+    changes.set([]);
   };
   session.subscribe(follow);
+  hidden.subscribe(follow);
   follow();
 }
 

@@ -1,4 +1,4 @@
-/** The last hour as columns for the charts: GET /api/v1/history, then one row with each sample. */
+/** The last hour as columns for the charts: GET /api/v1/history, then a second of it with each sample. */
 import type { Curve, History, Sample } from './answers.ts';
 import { call } from './call.ts';
 import { Store } from './store.ts';
@@ -55,22 +55,22 @@ function columnsOf({ stepSec, endsAt, series, workers }: History): Columns {
 }
 
 /**
- * addSample appends a row, at the time of the sample: the clock of this machine may be another one. The columns are changed in place,
- * in a new object, so that who compares objects sees the change.
+ * addSample appends the newest second, at its time: the clock of this machine may be another one. The columns are changed in place, in a
+ * new object, so that who compares objects sees the change.
  */
-export function addSample({ at, now, workers: current }: Sample): void {
+export function addSample({ history: { endsAt, series, workers: current } }: Sample): void {
   const { times, curves, workers } = history.value;
-  const timeSec = Math.floor(Date.parse(at) / 1_000);
+  const timeSec = Math.floor(Date.parse(endsAt) / 1_000);
   if (timeSec <= (times.at(-1) ?? 0)) return;
   const lengthBefore = times.length;
   times.push(timeSec);
-  for (const name of CURVES) curves[name].push(now[name]);
+  for (const name of CURVES) curves[name].push(series[name]?.at(-1) ?? null);
   for (const { id } of current) {
     if (!workers.has(id)) workers.set(id, emptyWorker(lengthBefore));
   }
   for (const [id, columns] of workers) {
     const worker = current.find((each) => each.id === id);
-    for (const name of WORKER_CURVES) columns[name].push(worker?.[name] ?? null);
+    for (const name of WORKER_CURVES) columns[name].push(worker?.[name].at(-1) ?? null);
   }
   while (timeSec - (times[0] ?? timeSec) > HOUR_SEC) dropFirst(history.value);
   history.set({ times, curves, workers });

@@ -13,7 +13,7 @@ const MAX_READERS = 50;
 const NEWEST = 200;
 
 const SUMMARY =
-  'Follow what happens: `change` for each entry of the event log, and once a second `sample`: what GET /api/v1/status shows, and pools';
+  'Follow what happens: `change` for each entry of the event log, and once a second `sample`: what GET /api/v1/status shows, pools, and the newest second of GET /api/v1/history';
 const DESCRIPTION =
   'Server-sent events. `id` is the number of an entry; those after `Last-Event-ID`, else the newest 200, come first';
 
@@ -81,6 +81,7 @@ class EventFeed {
       at: new Date().toISOString(),
       ...this.#parts.board.live(),
       pools: poolViews(this.#parts),
+      history: this.#parts.board.history(1),
     };
     return eventText('sample', sample);
   }

@@ -65,6 +65,17 @@ test('a reader that comes back gets what it has missed, and nothing twice', asyn
   assert.deepEqual(texts(), ['entry 3', 'entry 4', 'entry 5']);
 });
 
+test('a sample has the newest second of the history, beside the means of ten', async (t) => {
+  const admin = await startAdmin(t);
+  const { events } = await readEvents(t, `${admin.url}${PATH}`);
+  sample(admin);
+  await waitFor('a sample', () => events.length === 2);
+  const { endsAt: _, ...newest } = admin.parts.board.history(1);
+  const { endsAt, ...sent } = events[1]!.data.history as ReturnType<typeof admin.parts.board.history>;
+  assert.deepEqual(sent, newest);
+  assert.ok(Math.abs(Date.now() - Date.parse(endsAt)) < 60_000, endsAt);
+});
+
 test('hostile names arrive as they are, in one event', async (t) => {
   const admin = await startAdmin(t);
   const { settings, registry } = admin.parts;

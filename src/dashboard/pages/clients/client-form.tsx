@@ -7,7 +7,7 @@ import { useAnswer } from '../../parts/answer.tsx';
 import { Failure } from '../../parts/failure.tsx';
 import { pathOfClient } from './client-path.ts';
 import { MODES } from './client-table.tsx';
-import { bodyOf, type Draft, draftOf } from './draft.ts';
+import { bodyOf, changesOf, type Draft, draftOf } from './draft.ts';
 import { LimitFields } from './limit-fields.tsx';
 
 interface ClientFormProps {
@@ -22,6 +22,8 @@ interface ClientFormProps {
 export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps): JSX.Element {
   const mayWrite = useMayWrite();
   const config = useAnswer<ConfigAnswer>('/api/v1/config').answer;
+  /** What the draft was made from: a change of somebody else is none of this form. */
+  const [base, setBase] = useState(client);
   const [draft, setDraft] = useState<Draft>(() => draftOf(client, suggested));
   const [failure, setFailure] = useState<unknown>(null);
   const policies = config === null ? {} : config.rateLimit.policies;
@@ -29,10 +31,15 @@ export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps
     event.preventDefault();
     setFailure(null);
     try {
-      const body = bodyOf(draft);
-      if (client === null)
-        await call('/api/v1/clients', { method: 'POST', body: { ...body, clientId: draft.clientId.trim() } });
-      else await call(pathOfClient(client.clientId), { method: 'PUT', body });
+      if (base === null) {
+        const body = { ...bodyOf(draft), clientId: draft.clientId.trim() };
+        await call('/api/v1/clients', { method: 'POST', body });
+      } else {
+        const body = changesOf(base, draft);
+        const saved = await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body });
+        setBase(saved);
+        setDraft(draftOf(saved, suggested));
+      }
       onSaved();
     } catch (error) {
       setFailure(error);

@@ -43,9 +43,7 @@ export function ClientsPage({ subject }: { subject: string }): JSX.Element {
       <p class="hint">
         A client here has limits of its own, or none, or is blocked. Everybody else has those of the policies.
       </p>
-      <Answer of={first}>
-        {(list) => <Pages key={`${settled} ${list.items.length}`} first={list} path={path} />}
-      </Answer>
+      <Answer of={first}>{(list) => <Pages key={path} first={list} path={path} />}</Answer>
       {subject !== '' && (
         <ClientDialog
           key={subject}
@@ -62,30 +60,36 @@ function openClient(clientId: string): void {
   location.hash = hrefOf('clients', clientId);
 }
 
-/** The first page and those that were asked for after it. */
+/** The first page and those that were asked for after it. Where the first one is another now, the others are asked for again. */
 function Pages({ first, path }: { first: List<Client>; path: string }): JSX.Element {
-  const [more, setMore] = useState<{ items: Client[]; next: string | null } | null>(null);
-  const { next } = more ?? first;
-  const [busy, setBusy] = useState(false);
+  const [wanted, setWanted] = useState(0);
+  const [asked, setAsked] = useState<{ first: List<Client>; pages: List<Client>[] }>({ first, pages: [] });
   const [failure, setFailure] = useState<unknown>(null);
-  const add = async (): Promise<void> => {
-    setBusy(true);
-    try {
-      const page = await call<List<Client>>(`${path}&after=${encodeURIComponent(next ?? '')}`);
-      setMore({ items: [...(more?.items ?? []), ...page.items], next: page.next });
-      setFailure(null);
-    } catch (error) {
-      setFailure(error);
-    }
-    setBusy(false);
-  };
-  const rows = [...first.items, ...(more?.items ?? [])];
+  const pages = [first, ...(asked.first === first ? asked.pages : [])];
+  const next = pages.at(-1)?.next ?? null;
+  const busy = failure === null && pages.length <= wanted && next !== null;
+  useEffect(() => {
+    if (!busy) return;
+    const ended = new AbortController();
+    call<List<Client>>(`${path}&after=${encodeURIComponent(next)}`, { signal: ended.signal }).then(
+      (page) => setAsked({ first, pages: [...pages.slice(1), page] }),
+      (error) => ended.signal.aborted || setFailure(error),
+    );
+    return () => ended.abort();
+  }, [busy, first, next]);
   return (
     <>
-      <ClientTable rows={rows} onOpen={openClient} />
+      <ClientTable rows={pages.flatMap(({ items }) => items)} onOpen={openClient} />
       <Failure of={failure} />
       {next !== null && (
-        <button type="button" disabled={busy} onClick={() => void add()}>
+        <button
+          type="button"
+          disabled={busy}
+          onClick={() => {
+            setFailure(null);
+            setWanted(pages.length);
+          }}
+        >
           Show {PAGE_ROWS} more
         </button>
       )}

@@ -30,7 +30,15 @@ function textsOf(own: { capacity: number; refillPerSecond: number }): LimitDraft
   return { capacity: String(own.capacity), refillPerSecond: String(own.refillPerSecond) };
 }
 
-/** bodyOf is the body of a PUT, and of a POST without its clientId. */
+/** changesOf is the body of a PATCH: what differs from the client that the draft was made from. */
+export function changesOf(client: Client, draft: Draft): object {
+  const before = new Map(Object.entries(bodyOf(draftOf(client, ''))));
+  const isNew = ([name, value]: [string, unknown]) =>
+    JSON.stringify(value) !== JSON.stringify(before.get(name));
+  return Object.fromEntries(Object.entries(bodyOf(draft)).filter(isNew));
+}
+
+/** bodyOf is the body of a POST without its clientId. */
 export function bodyOf({ mode, limits }: Draft): object {
   const given = Object.entries(limits).filter(
     ([, own]) => own.capacity.trim() !== '' || own.refillPerSecond.trim() !== '',

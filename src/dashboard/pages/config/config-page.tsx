@@ -24,7 +24,7 @@ export function ConfigPage(): JSX.Element {
     <>
       <h2>The file and what runs</h2>
       <Answer of={diff}>{(answer) => <Diff of={answer} />}</Answer>
-      <FileActions onReloaded={refresh} />
+      <FileActions onChecked={diff.reload} onReloaded={refresh} />
       <h2>As it runs</h2>
       <p class="hint">Defaults included, secrets left out.</p>
       <Answer of={running}>
@@ -92,18 +92,30 @@ function Problems({ of }: { of: readonly FileProblem[] }): JSX.Element {
   );
 }
 
-function FileActions({ onReloaded }: { onReloaded(): void }): JSX.Element {
+interface FileActionsProps {
+  onChecked(): void;
+  onReloaded(): void;
+}
+
+function FileActions({ onChecked, onReloaded }: FileActionsProps): JSX.Element {
   const mayWrite = useMayWrite();
   const [checked, setChecked] = useState<ConfigCheck | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
   const [asking, setAsking] = useState(false);
   const [said, setSaid] = useState('');
-  const check = (): void => {
+  /** What was said before is of an earlier file. */
+  const forget = (): void => {
     setSaid('');
-    call<ConfigCheck>('/api/v1/config/check', { method: 'POST' }).then(setChecked, setFailure);
-  };
-  const reload = async (): Promise<void> => {
+    setChecked(null);
     setFailure(null);
+  };
+  const check = (): void => {
+    forget();
+    call<ConfigCheck>('/api/v1/config/check', { method: 'POST' }).then(setChecked, setFailure);
+    onChecked();
+  };
+  const reload = async (): Promise<undefined> => {
+    forget();
     const options = { method: 'POST', deadlineMs: RELOAD_DEADLINE_MS };
     try {
       const { revision, pendingWorkers } = await call<{ revision: number; pendingWorkers: number[] }>(
@@ -123,7 +135,7 @@ function FileActions({ onReloaded }: { onReloaded(): void }): JSX.Element {
   return (
     <>
       <div class="actions left">
-        <button type="button" disabled={!mayWrite} onClick={check}>
+        <button type="button" onClick={check}>
           Check the file
         </button>
         <button type="button" class="primary" disabled={!mayWrite} onClick={() => setAsking(true)}>

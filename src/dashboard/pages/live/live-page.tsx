@@ -4,6 +4,8 @@ import { useEffect, useState } from 'preact/hooks';
 import type { AccessLine, ConfigAnswer } from '../../api/answers.ts';
 import { messageOf } from '../../api/call.ts';
 import { readEvents } from '../../api/event-stream.ts';
+import { hidden } from '../../api/hidden.ts';
+import { useStore } from '../../api/store.ts';
 import { useAnswer } from '../../parts/answer.tsx';
 import { Filter } from '../../parts/filter.tsx';
 import { clockOf, countOf, msOf } from '../../parts/format.ts';
@@ -23,7 +25,8 @@ interface Filters {
 export function LivePage(): JSX.Element {
   const [filters, setFilters] = useState<Filters>({ client: '', route: '', status: '', slowerThanMs: '' });
   const [paused, setPaused] = useState(false);
-  const { lines, dropped, failure, open } = useLines(queryOf(filters), paused);
+  const isHidden = useStore(hidden);
+  const { lines, dropped, failure, open } = useLines(queryOf(filters), paused || isHidden);
   return (
     <>
       <LiveFilters value={filters} onChange={(part) => setFilters({ ...filters, ...part })} />
