@@ -28,6 +28,9 @@ for (const scheme of ['light', 'dark'] as const) {
       await page.waitForLoadState();
       assert.deepEqual(await violationsOf(page), [], title);
     }
+    await page.getByRole('button', { name: 'Audit' }).click();
+    await page.getByRole('cell', { name: 'instance' }).first().waitFor();
+    assert.deepEqual(await violationsOf(page), [], 'the audit');
     await goTo(page, 'Pools');
     await page.getByRole('button', { name: 'Drain one' }).click();
     await page.getByRole('dialog').waitFor();

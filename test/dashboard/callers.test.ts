@@ -1,8 +1,8 @@
 /** Who sends, who is limited, and what happens to a request: Limits, Live, Routes, Config. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Dashboards, goTo } from '../support/dashboard.ts';
+import { startLoad } from '../support/load.ts';
 import { waitFor } from '../support/wait.ts';
 import { startScene, TOKEN } from './scene.ts';
 
@@ -21,19 +21,14 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
   const page = await dashboards.open(adminUrl, { token: TOKEN });
   const main = page.getByRole('main');
   const dialog = page.getByRole('dialog');
-  const ask = async (path = '/'): Promise<number> => {
-    const answer = await fetch(`${proxyUrl}${path}`, { headers: { 'x-forwarded-for': CALLER } });
+  const headers = { 'x-forwarded-for': CALLER };
+  const ask = async (): Promise<number> => {
+    const answer = await fetch(proxyUrl, { headers });
     await answer.arrayBuffer();
     return answer.status;
   };
-  // It ends before Sluice does: a test that fails leaves it to the end of the process.
-  const ended = new AbortController();
-  const traffic = (async () => {
-    while (!ended.signal.aborted) {
-      await ask('/orders').catch(() => ended.abort());
-      await sleep(50);
-    }
-  })();
+  const traffic = startLoad({ url: `${proxyUrl}/orders`, connections: 1, pauseMs: 50, headers });
+  t.after(() => traffic.stop());
 
   await t.test('live, only what was limited', async () => {
     await goTo(page, 'Live');
@@ -104,7 +99,6 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     await main.getByLabel('Kind').selectOption('reload');
     await main.getByRole('row').filter({ hasText: 'reload' }).first().waitFor();
   });
-  ended.abort();
-  await traffic;
+  await traffic.stop();
   dashboards.assertNoFaults();
 });

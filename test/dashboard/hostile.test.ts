@@ -57,6 +57,9 @@ test('no name of a backend, pool, route, policy, client or request runs a script
     await page.keyboard.press('Escape');
     await page.getByRole('dialog').waitFor({ state: 'detached' });
   }
+  await goTo(page, 'Events');
+  await page.getByRole('button', { name: 'Audit' }).click();
+  await page.getByText('window.hacked=2').first().waitFor({ state: 'attached' });
   await goTo(page, 'Live');
   await waitFor('a request whose path is markup', async () => {
     get(`${proxyUrl}/`, { path: `/${HOSTILE.replaceAll(' ', '/')}` }, (answer) => void answer.resume()).end();

@@ -4,12 +4,13 @@
  */
 import { mkdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setInterval as ticks } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { startBackend } from '../support/backend.ts';
 import { Dashboards, goTo, PAGES } from '../support/dashboard.ts';
 import { type SluiceProcess, startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
 
 const FOLDER = fileURLToPath(new URL('../../docs/images', import.meta.url));
 const TRAFFIC_SEC = 40;
@@ -95,7 +96,8 @@ const PATHS = [
 const CALLERS = ['203.0.113.7', '203.0.113.7', '203.0.113.7', '198.51.100.24', '192.0.2.61', '2001:db8::51'];
 
 async function sendTraffic({ proxyUrl }: SluiceProcess, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
+  for await (const _ of ticks(TICK_MS)) {
+    if (signal.aborted) return;
     const requests = Array.from({ length: REQUESTS_PER_TICK }, async () => {
       const pick = <T>(of: readonly T[]): T => of[Math.floor(Math.random() ** 1.5 * of.length)] as T;
       const response = await fetch(`${proxyUrl}${pick(PATHS)}`, {
@@ -104,7 +106,6 @@ async function sendTraffic({ proxyUrl }: SluiceProcess, signal: AbortSignal): Pr
       await response.arrayBuffer();
     });
     await Promise.all(requests);
-    await sleep(TICK_MS);
   }
 }
 
@@ -137,29 +138,46 @@ async function makeClients({ adminUrl }: SluiceProcess): Promise<void> {
   });
 }
 
-/** What a page shows once somebody uses it. */
-async function use(page: Page, title: string): Promise<void> {
-  if (title === 'Routes') {
-    await page.getByLabel('URL').fill('http://shop.example.com/api/orders/17');
-    await page.getByLabel('From address').fill('203.0.113.7');
-    await page.getByRole('button', { name: 'Explain' }).click();
-    await page.getByRole('region', { name: 'Explanation' }).waitFor();
-  }
-  await page.getByText('Loading …').first().waitFor({ state: 'detached' });
-  await sleep(title === 'Live' ? 4_000 : 1_200);
+async function explain(page: Page): Promise<void> {
+  await page.getByLabel('URL').fill('http://shop.example.com/api/orders/17');
+  await page.getByLabel('From address').fill('203.0.113.7');
+  await page.getByRole('button', { name: 'Explain' }).click();
 }
 
+/** What a page has once all of it has come. */
+const LAST: Record<(typeof PAGES)[number], (main: Locator) => Locator> = {
+  Overview: (main) => main.locator('.chart canvas').nth(5),
+  Pools: (main) => main.getByRole('cell', { name: 'down' }),
+  Limits: (main) => main.getByRole('region', { name: 'Limited most' }).getByRole('button').nth(2),
+  Clients: (main) => main.getByRole('button', { name: 'gamma' }),
+  Routes: (main) => main.getByRole('region', { name: 'Explanation' }),
+  Live: (main) => main.locator('tbody tr').nth(40),
+  Config: (main) => main.getByText('Sluice runs what the file says.'),
+  Events: (main) => main.getByRole('cell', { name: 'backend state' }).first(),
+};
+
 async function shoot(page: Page, kind: string): Promise<void> {
+  const main = page.getByRole('main');
+  const save = async (name: string, fullPage = false): Promise<void> => {
+    await main.getByText('Loading …').first().waitFor({ state: 'detached' });
+    await page.screenshot({ path: `${FOLDER}/${name}-${kind}.png`, fullPage });
+  };
   for (const title of PAGES) {
     await goTo(page, title);
-    await use(page, title);
-    const fullPage = title === 'Overview';
-    await page.screenshot({ path: `${FOLDER}/${title.toLowerCase()}-${kind}.png`, fullPage });
+    if (title === 'Routes') await explain(page);
+    await LAST[title](main).waitFor();
+    await save(title.toLowerCase(), title === 'Overview');
   }
+  await main.getByRole('button', { name: 'Audit' }).click();
+  await main.getByLabel('Kind').selectOption('admin');
+  await main.getByRole('row').filter({ hasText: 'API key' }).getByText('Facts').click();
+  await save('audit');
   await goTo(page, 'Clients');
-  await page.getByRole('button', { name: 'acme', exact: true }).click();
-  await sleep(1_200);
-  await page.screenshot({ path: `${FOLDER}/client-${kind}.png` });
+  await main.getByRole('button', { name: 'acme', exact: true }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('cell', { name: 'production' }).waitFor();
+  await dialog.getByRole('meter').first().waitFor();
+  await save('client');
 }
 
 test('screenshots', async (t) => {
@@ -169,7 +187,15 @@ test('screenshots', async (t) => {
   await makeClients(sluice);
   const ended = new AbortController();
   const traffic = sendTraffic(sluice, ended.signal);
-  await sleep(TRAFFIC_SEC * 1_000);
+  await waitFor(
+    'enough of the charts',
+    async () => {
+      const answer = await fetch(`${sluice.adminUrl}/api/v1/history?seconds=${TRAFFIC_SEC}`);
+      const { series } = (await answer.json()) as { series: { p99Ms: (number | null)[] } };
+      return series.p99Ms.every((value) => value !== null);
+    },
+    { timeoutMs: 3 * TRAFFIC_SEC * 1_000 },
+  );
   for (const scheme of ['light', 'dark'] as const)
     await shoot(await dashboards.open(sluice.adminUrl, { scheme, viewport: DESKTOP }), scheme);
   await shoot(await dashboards.open(sluice.adminUrl, { viewport: PHONE }), 'phone');

@@ -1,4 +1,5 @@
 /** What the calls of the admin port answer, as far as the dashboard shows it. docs/admin-api.md describes all of it. */
+import type { EventEntry } from '../../contract/events.ts';
 import type { History, Live } from '../../contract/status.ts';
 
 export type { EventEntry as Change } from '../../contract/events.ts';
@@ -115,6 +116,12 @@ export interface ConfigAnswer {
     policies: Record<string, Limits & { shadow: boolean; onStoreFailure: string }>;
   };
   [block: string]: unknown;
+}
+
+/** Of GET /api/v1/audit. */
+export interface AuditEntry extends EventEntry {
+  /** The machine where it happened. */
+  instance: string;
 }
 
 export interface FileProblem {

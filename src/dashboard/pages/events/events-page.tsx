@@ -1,66 +1,39 @@
-/** What has changed: states, reloads, workers, admin calls. */
+/** What has happened: live, as this Sluice still knows it, or in the audit, as the database keeps it. */
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
-import type { Change } from '../../api/answers.ts';
-import { changes } from '../../api/feed.ts';
-import { useStore } from '../../api/store.ts';
-import { Filter } from '../../parts/filter.tsx';
-import { clockOf } from '../../parts/format.ts';
-import { Status, type Tone } from '../../parts/status.tsx';
-import { Table } from '../../parts/table.tsx';
+import { hrefOf } from '../../frame/place.ts';
+import { Audit } from './audit.tsx';
+import { LiveEvents } from './live-events.tsx';
 
-const TONES: Record<string, Tone> = { error: 'bad', warning: 'warn', warn: 'warn', info: 'quiet' };
-const ALL = 'all';
+const AUDIT = 'audit';
+const VIEWS = [
+  { subject: '', word: 'Live' },
+  { subject: AUDIT, word: 'Audit' },
+];
 
-export function EventsPage(): JSX.Element {
-  const known = useStore(changes);
-  const [kind, setKind] = useState(ALL);
-  const [filter, setFilter] = useState('');
-  const kinds = [...new Set(known.map((change) => change.kind))].sort();
-  const wanted = filter.trim().toLowerCase();
-  const rows = known.filter(
-    (change) => (kind === ALL || change.kind === kind) && textOf(change).toLowerCase().includes(wanted),
-  );
+/** @param subject `audit`, or nothing */
+export function EventsPage({ subject }: { subject: string }): JSX.Element {
   return (
     <>
-      <div class="fields">
-        <label class="field">
-          Kind
-          <select value={kind} onChange={({ currentTarget }) => setKind(currentTarget.value)}>
-            {[ALL, ...kinds].map((each) => (
-              <option key={each} value={each}>
-                {each.replaceAll('_', ' ')}
-              </option>
-            ))}
-          </select>
-        </label>
-        <Filter label="Show events with" value={filter} onInput={setFilter} placeholder="any words" />
+      <div class="actions left">
+        {VIEWS.map((view) => (
+          <button
+            key={view.word}
+            type="button"
+            aria-pressed={view.subject === subject}
+            onClick={() => {
+              location.hash = hrefOf('events', view.subject);
+            }}
+          >
+            {view.word}
+          </button>
+        ))}
+        <span class="hint">
+          {subject === AUDIT
+            ? 'Of all machines that share the database, for as long as audit.retention says.'
+            : 'Of this machine, the last thousand.'}
+        </span>
       </div>
-      <Table
-        caption="Events, the newest first"
-        rows={rows}
-        keyOf={({ at, number }) => `${at} ${number}`}
-        empty={known.length === 0 ? 'Nothing has happened since Sluice started.' : 'No event matches.'}
-        columns={[
-          { title: 'Time', cell: ({ at }) => <time dateTime={at}>{clockOf(at)}</time> },
-          { title: 'Kind', cell: ({ kind: word }) => word.replaceAll('_', ' ') },
-          {
-            title: 'Severity',
-            cell: ({ severity }) => <Status tone={TONES[severity] ?? 'quiet'} word={severity} />,
-          },
-          { title: 'What', wide: true, cell: ({ text }) => text },
-          { title: 'Who', wide: true, cell: whoOf },
-        ]}
-      />
+      {subject === AUDIT ? <Audit /> : <LiveEvents />}
     </>
   );
-}
-
-function whoOf({ actor }: Change): string {
-  if (actor === null) return '–';
-  return actor.who === 'none' ? actor.from : `${actor.who} from ${actor.from}`;
-}
-
-function textOf(change: Change): string {
-  return `${change.text} ${change.subject ?? ''} ${whoOf(change)} ${change.severity}`;
 }

@@ -1,0 +1,62 @@
+/** Lists of the admin port that come page by page. */
+import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import type { List } from '../api/answers.ts';
+import { call } from '../api/call.ts';
+import { Failure } from './failure.tsx';
+
+/** The `limit` of a page. */
+export const PAGE_ROWS = 100;
+/** After the last key: a search for each letter would be wasted. */
+const SETTLE_MS = 200;
+
+interface PagesProps<T> {
+  first: List<T>;
+  /** Of the first page, with its query. Another path needs another key. */
+  path: string;
+  children(rows: T[]): JSX.Element;
+}
+
+/** Pages shows the first page and those that were asked for after it. Where the first one is another now, the others are asked for again. */
+export function Pages<T>({ first, path, children }: PagesProps<T>): JSX.Element {
+  const [wanted, setWanted] = useState(0);
+  const [asked, setAsked] = useState<{ first: List<T>; pages: List<T>[] }>({ first, pages: [] });
+  const [failure, setFailure] = useState<unknown>(null);
+  const pages = [first, ...(asked.first === first ? asked.pages : [])];
+  const next = pages.at(-1)?.next ?? null;
+  const busy = failure === null && pages.length <= wanted && next !== null;
+  useEffect(() => {
+    if (!busy) return;
+    const ended = new AbortController();
+    call<List<T>>(`${path}&after=${encodeURIComponent(next)}`, { signal: ended.signal }).then(
+      (page) => setAsked({ first, pages: [...pages.slice(1), page] }),
+      (error) => ended.signal.aborted || setFailure(error),
+    );
+    return () => ended.abort();
+  }, [busy, first, next]);
+  const more = (): void => {
+    setFailure(null);
+    setWanted(pages.length);
+  };
+  return (
+    <>
+      {children(pages.flatMap(({ items }) => items))}
+      <Failure of={failure} />
+      {next !== null && (
+        <button type="button" disabled={busy} onClick={more}>
+          Show {PAGE_ROWS} more
+        </button>
+      )}
+    </>
+  );
+}
+
+/** useSettled is a value once it has not changed for a moment. */
+export function useSettled(value: string): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}
