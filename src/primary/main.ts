@@ -103,10 +103,12 @@ class Primary {
   }
 
   #becomeReady(reached: { addresses: string[]; admin: string }): void {
-    const { startupSockets, settings, workerCount, dataPath } = this.#parts;
+    const { startupSockets, settings, workerCount, dataPath, audit } = this.#parts;
     this.#phase = 'ready';
     // Only then may the old primary end: systemd watches this one.
-    void this.#notifier.ready(this.#status()).then(() => startupSockets?.predecessor?.ready());
+    void this.#notifier
+      .ready(this.#status())
+      .then(() => startupSockets?.predecessor?.ready((entries) => audit?.adopt(entries)));
     const isWell = () => this.#phase !== 'ready' || (this.#parts.supervisor?.counts().serving ?? 0) > 0;
     this.#notifier.startWatchdog(isWell);
     sayReady(this.#logger, settings.log, { ...reached, workers: workerCount }, dataPath);

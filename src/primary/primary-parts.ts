@@ -79,6 +79,7 @@ export class PrimaryParts {
   succession: Succession | null = null;
   startupSockets: StartupSockets | null = null;
   acme: AcmeService | null = null;
+  audit: AuditWriter | null = null;
   readonly #options: PrimaryOptions;
   readonly #process: PrimaryProcess;
   readonly #firstWorkerCount: number;
@@ -189,7 +190,10 @@ export class PrimaryParts {
       ...{ storage, events, collector: this.#collector, logger: log.logger },
       settings: () => this.settings.audit,
     });
-    lifecycle.onClose('the audit', () => audit.close());
+    this.audit = audit;
+    lifecycle.onClose('the audit', () =>
+      audit.close(async (entries) => (await this.succession?.passEvents(entries)) ?? false),
+    );
     return audit;
   }
 

@@ -14,6 +14,7 @@ import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost, withDeadline } from '../infra/with-deadline.ts';
 import type { AdminPort } from './admin/admin-port.ts';
+import type { AuditEntry } from './audit/audit-table.ts';
 import type { AuditWriter } from './audit/audit-writer.ts';
 import type { HealthFile } from './health/health-file.ts';
 import type { Storage } from './storage.ts';
@@ -48,6 +49,8 @@ interface SuccessionOptions {
 export class Succession {
   readonly #options: SuccessionOptions;
   #successor: ChildProcess | null = null;
+  /** The one that has taken over. */
+  #heir: ChildProcess | null = null;
   /** Whether the new one serves in the end; null: none starts. */
   #outcome: Promise<boolean> | null = null;
   /** Signals that came too late for what the new one has read and opened. */
@@ -95,6 +98,7 @@ export class Succession {
       await withDeadline(this.#untilReady(successor), READY_MS, 'the start of the new primary');
       // It is the primary from now on: the end of this one must not end it.
       this.#successor = null;
+      this.#heir = successor;
       this.#abandoned = true;
       // The admin port has reloaded meanwhile, and the successor has read an older file.
       if (revision() !== revisionBefore) this.#missed.add('SIGHUP');
@@ -106,6 +110,16 @@ export class Succession {
       await this.#takeBack();
       return false;
     }
+  }
+
+  /** passEvents gives the one that has taken over what this primary could not write any more. @returns whether it was sent */
+  async passEvents(entries: readonly AuditEntry[]): Promise<boolean> {
+    const heir = this.#heir;
+    if (heir?.connected !== true) return false;
+    const sent = new Promise<boolean>((resolve) =>
+      heir.send({ entries }, (error) => resolve(error === null)),
+    );
+    return (await atMost(sent, END_MS)) && sent;
   }
 
   /** abandon is called when this primary stops: a new one that is not ready yet is told to stop, too, and ends its own workers. */
@@ -213,12 +227,11 @@ export class Predecessor {
     await withDeadline(released, RELEASE_MS, 'taking over from the old primary');
   }
 
-  /** ready lets the old primary go. */
-  ready(): void {
-    // It may have died meanwhile, and a channel that is closed must not be closed again.
+  /** ready lets the old primary go. The channel closes with its end. @param onEvents gets what it could not write until then */
+  ready(onEvents: (entries: AuditEntry[]) => void): void {
     if (!process.connected) return;
-    process.send?.('ready', undefined, undefined, () => {
-      if (process.connected) process.disconnect?.();
-    });
+    process.on('message', (message: { entries: AuditEntry[] }) => onEvents(message.entries));
+    process.channel?.unref();
+    process.send?.('ready', undefined, undefined, ignoreLoss);
   }
 }

@@ -6,7 +6,7 @@ import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ask, poolOf, startNamed } from '../cluster/support.ts';
+import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { freePort } from '../support/free-port.ts';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
@@ -69,6 +69,15 @@ test('B39: SIGUSR2 replaces the primary and its workers, and no request fails', 
   }
   assert.deepEqual(sluice.child.exitStatus, { code: 0, signal: null });
   assert.doesNotMatch(readFileSync(said, 'utf8'), /STOPPING/);
+  const { body } = await askJson(`${adminUrl}/api/v1/audit?kind=instance`);
+  const told = (body.items as { text: string }[]).filter(({ text }) =>
+    text.startsWith('another primary serves'),
+  );
+  assert.equal(told.length, REPLACEMENTS, 'what an old one could not write is written by the new one');
+  assert.deepEqual(
+    sluice.jsonLines(({ msg }) => /not written to the audit/.test(String(msg))),
+    [],
+  );
   process.kill(mainPid(), 'SIGTERM');
   await waitFor('everything to end', () => sluice.child.groupPids().length === 0, { timeoutMs: START_MS });
 });

@@ -97,15 +97,26 @@ export class AuditWriter {
     await atMost(last(), FLUSH_MS);
   }
 
-  /** close is flush for ever, and says how many rows were lost. */
-  async close(): Promise<void> {
+  /** adopt takes events that another primary of this machine could not write. */
+  adopt(entries: readonly AuditEntry[]): void {
+    this.#waiting.push(...entries);
+    this.#keepBound();
+    this.#schedule();
+  }
+
+  /**
+   * close is flush for ever, and says how many rows were lost.
+   * @param passOn gives what could not be written to another primary; resolves with whether it has it
+   */
+  async close(passOn: (entries: AuditEntry[]) => Promise<boolean> = async () => false): Promise<void> {
     for (const stop of this.#stops.splice(0)) stop();
     clearInterval(this.#sweepTimer);
     this.#isClosing = true;
     const { storage, logger } = this.#options;
     await this.flush();
-    if (this.#waiting.length > 0 && !storage.isUnused)
-      logger.warn({ rows: this.#waiting.length }, 'events at the end were not written to the audit');
+    const { length: rows } = this.#waiting;
+    if (rows > 0 && !storage.isUnused && !(await passOn(this.#waiting)))
+      logger.warn({ rows }, 'events at the end were not written to the audit');
     this.#isClosed = true;
     this.#clearTimer();
   }
