@@ -148,7 +148,7 @@ async function explain(page: Page): Promise<void> {
 const LAST: Record<(typeof PAGES)[number], (main: Locator) => Locator> = {
   Overview: (main) => main.locator('.chart canvas').nth(5),
   Pools: (main) => main.getByRole('cell', { name: 'down' }),
-  Limits: (main) => main.getByRole('region', { name: 'Limited most' }).getByRole('button').nth(2),
+  Limits: (main) => main.getByRole('region', { name: 'Limited most' }).getByRole('button').first(),
   Clients: (main) => main.getByRole('button', { name: 'gamma' }),
   Routes: (main) => main.getByRole('region', { name: 'Explanation' }),
   Live: (main) => main.locator('tbody tr').nth(40),
@@ -170,12 +170,13 @@ async function shoot(page: Page, kind: string): Promise<void> {
   }
   await main.getByRole('button', { name: 'Audit' }).click();
   await main.getByLabel('Kind').selectOption('admin');
+  await main.getByRole('cell', { name: 'instance' }).first().waitFor({ state: 'detached' });
   await main.getByRole('row').filter({ hasText: 'API key' }).getByText('Facts').click();
   await save('audit');
   await goTo(page, 'Clients');
   await main.getByRole('button', { name: 'acme', exact: true }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByRole('cell', { name: 'production' }).waitFor();
+  await dialog.getByRole('cell', { name: 'production', exact: true }).waitFor();
   await dialog.getByRole('meter').first().waitFor();
   await save('client');
 }

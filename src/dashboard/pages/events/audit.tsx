@@ -70,13 +70,13 @@ function AuditFilters({ value, onChange }: AuditFiltersProps): JSX.Element {
         label="Who"
         value={value.actor}
         onInput={(actor) => onChange({ actor })}
-        placeholder="admin, none or an address"
+        placeholder="admin, an address"
       />
       <Filter
         label="About"
         value={value.subject}
         onInput={(subject) => onChange({ subject })}
-        placeholder="client acme, app/10.0.0.12:80"
+        placeholder="client acme"
       />
       {(['since', 'until'] as const).map((name) => (
         <label key={name} class="field">
