@@ -12,7 +12,8 @@ import { requestNumber, type TimedCounters, type TrafficStats } from './request-
 export interface ConclusionDeps {
   traffic: TrafficStats;
   dates: DateCache;
-  accessLog: { write(line: string): void };
+  /** Writes the line of a request, whatever its plan, in the form of the log. */
+  accessLog: { write(record: AccessRecord): void };
   live: LiveRequests;
 }
 
@@ -60,6 +61,6 @@ export function writeLine(
   const isLogged = isSampled(plan.accessLog);
   if (!isLogged && !live.isWatched) return;
   record.time = dates.isoTime();
-  if (isLogged) accessLog.write(plan.accessLine(record));
+  if (isLogged) accessLog.write(record);
   if (live.isWatched) live.offer(record);
 }

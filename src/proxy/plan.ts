@@ -10,9 +10,6 @@ import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit, TokenTaker } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
-import { accessLine } from './access-log.ts';
-import type { AccessRecord } from './access-record.ts';
-import { ecsAccessLine } from './ecs-access-line.ts';
 import { HttpsLocation } from './https-location.ts';
 import { PRIORITIES } from './overload.ts';
 import { type PlannedBackend, type PlannedPool, type PoolDeps, planPool } from './plan-pool.ts';
@@ -49,8 +46,6 @@ export class Plan {
   readonly limits: WorkerSettings['limits'];
   readonly timeouts: WorkerSettings['timeouts'];
   readonly accessLog: WorkerSettings['log']['access'];
-  /** Makes an access line in the form of the log. */
-  readonly accessLine: (record: AccessRecord) => string;
   readonly timer: DeadlineTimer;
   /** For requests without TLS. */
   readonly router: Router<PlannedRoute>;
@@ -87,7 +82,6 @@ export class Plan {
     this.limits = settings.limits;
     this.timeouts = settings.timeouts;
     this.accessLog = settings.log.access;
-    this.accessLine = settings.log.format === 'ecs' ? ecsAccessLine : accessLine;
     this.timer = deps.timer;
     for (const pool of settings.pools) {
       const before = previous === null ? undefined : previous.#pools.get(pool.name);

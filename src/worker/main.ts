@@ -24,10 +24,10 @@ import { listenKeys } from '../contract/orphans.ts';
 import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { socketOf } from '../infra/listeners.ts';
-import { ACCESS_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { type LogOutput, ProcessLog } from '../infra/logging/process-log.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
+import { AccessLines } from './access-lines.ts';
 import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/drain.ts';
@@ -48,10 +48,10 @@ class WorkerMain {
   readonly #place = placeOf(process.env[WORKER_PLACE]);
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
-  readonly #accessLines = new LineWriter(ACCESS_LINES);
+  readonly #accessLines = new AccessLines();
   readonly #log = new ProcessLog({
     fields: { worker: this.#place.workerIndex },
-    access: this.#accessLines,
+    access: this.#accessLines.writer,
   });
   readonly #logger = this.#log.logger;
   readonly #link = new PrimaryLink(this.#logger, (message, socket) => this.#receive(message, socket));
@@ -60,7 +60,7 @@ class WorkerMain {
     onError: (error) => this.#logger.error({ err: toError(error) }, 'a deadline failed'),
   });
   readonly #reporter = new Reporter({
-    ...{ metrics: this.#metrics, log: this.#log, accessLines: this.#accessLines, link: this.#link },
+    ...{ metrics: this.#metrics, log: this.#log, accessLines: this.#accessLines.writer, link: this.#link },
     dataPlane: () => this.#dataPlane,
   });
   /** Key authorizations by token, for the whole life of the process. */
@@ -221,6 +221,7 @@ class WorkerMain {
 
   #configureLog(output: LogOutput): void {
     this.#log.useIfPossible(output);
+    this.#accessLines.useForm(this.#log);
     this.#logOutput = output;
     this.#loopWatch?.useLog(output);
   }

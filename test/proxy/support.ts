@@ -22,6 +22,7 @@ import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
+import { accessLine } from '../../src/proxy/access-log.ts';
 import type { AccessRecord } from '../../src/proxy/access-record.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { LiveRequests } from '../../src/proxy/live-requests.ts';
@@ -230,7 +231,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     timer,
     metrics,
     logger,
-    accessLog: { write: (line) => lines.push(JSON.parse(line)) },
+    accessLog: { write: (record) => lines.push(JSON.parse(accessLine(record))) },
     challenges: options.challenges ?? new Map(),
     overload,
   });

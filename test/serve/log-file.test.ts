@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
 import { startLoad } from '../support/load.ts';
 import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -45,8 +46,12 @@ test('log.file: after `mv` and SIGUSR1 under load every line of both logs is in 
   );
 });
 
-test('B37: a reload changes form and file of both logs at once, and refuses a file that cannot be opened', async (t) => {
-  const backend = await startNamed('a');
+test('B37: a reload changes form and file of both logs at once, for requests under way too, and refuses a file that cannot be opened', async (t) => {
+  let held: (() => void) | null = null;
+  const backend = await startBackend((req, res) => {
+    if (/held/.test(req.url ?? '')) held = () => res.end();
+    else res.end();
+  });
   t.after(() => backend.close());
   const folder = tempFolder(t);
   const file = join(folder, 'sluice.log');
@@ -56,6 +61,16 @@ test('B37: a reload changes form and file of both logs at once, and refuses a fi
   const reload = async (log: object) => {
     sluice.configure(configOf(log));
     return askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  };
+  /** A request that a reload comes upon. */
+  const hold = async (path: string): Promise<() => Promise<unknown>> => {
+    held = null;
+    const answer = ask(`${sluice.proxyUrl}${path}`);
+    const release = await waitFor('the request at the backend', () => held);
+    return () => {
+      release();
+      return answer;
+    };
   };
   assert.equal((await reload({ file })).status, 200);
   for (let i = 0; i < 4; i++) await ask(`${sluice.proxyUrl}/to-the-file`);
@@ -69,15 +84,23 @@ test('B37: a reload changes form and file of both logs at once, and refuses a fi
   await waitFor('a line for people', () =>
     linesOf(file).some((line) => /INFO: GET .*\/pretty 200/.test(line)),
   );
+  const endFirst = await hold('/held-1');
   assert.equal((await reload({ file, format: 'ecs' })).status, 200);
+  await endFirst();
   await ask(`${sluice.proxyUrl}/ecs`);
   const hasLine = (pattern: RegExp) => linesOf(file).some((line) => pattern.test(line));
   await waitFor('a line of the Elastic Common Schema', () => hasLine(/^{"@timestamp".*"url.path":"\/ecs"/));
+  await waitFor('the line of a request from before', () => hasLine(/^{"@timestamp".*"url.path":"\/held-1"/));
   assert.ok(hasLine(/^{"@timestamp".*"message":"reloaded".*"sluice":{"revision":4}}$/));
   const refused = await reload({ file: join(folder, 'missing', 'sluice.log') });
   assert.equal(refused.status, 422);
   assert.match(JSON.stringify(refused.body), /"log\.file".*ENOENT/);
+  const endSecond = await hold('/held-2');
   assert.equal((await reload({})).status, 200);
+  await endSecond();
+  await waitFor('the line of a request from before', () =>
+    sluice.jsonLines(({ path, time }) => path === '/held-2' && time !== undefined).at(0),
+  );
   await ask(`${sluice.proxyUrl}/to-stdout`);
   await waitFor('the line on standard output', () =>
     sluice.jsonLines(({ path }) => path === '/to-stdout').at(0),

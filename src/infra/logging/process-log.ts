@@ -13,6 +13,7 @@ export class ProcessLog {
   readonly application = new LineWriter(APPLICATION_LINES);
   readonly #writers: Readonly<Record<string, LineWriter>>;
   #file: string | null = null;
+  #isEcs = false;
 
   /** @param options fields: facts of every line of the application log; access: the writer of the access log, in a worker */
   constructor({ fields = {}, access }: { fields?: object; access?: LineWriter } = {}) {
@@ -23,6 +24,11 @@ export class ProcessLog {
   /** file is where lines go; null: to standard output. */
   get file(): string | null {
     return this.#file;
+  }
+
+  /** Whether access lines must come in the form of `ecs`: to make a line of another one costs ten times as much. */
+  get isEcs(): boolean {
+    return this.#isEcs;
   }
 
   /** attach sends to the log what Node.js warns of, and how many lines were lost; and it writes the last lines at the exit. */
@@ -42,9 +48,9 @@ export class ProcessLog {
     this.#file = file;
     this.logger.level = level;
     const shape = shapeOf(format, file === null);
-    // Access lines of `ecs` come as such (src/proxy): to make a line of another one costs ten times as much.
+    this.#isEcs = format === 'ecs';
     for (const [kind, writer] of Object.entries(this.#writers))
-      writer.shape = format === 'ecs' && kind === 'access' ? null : shape;
+      writer.shape = this.#isEcs && kind === 'access' ? null : shape;
   }
 
   /** useIfPossible is configure for a process that lives on with the log that it has: a failure is logged there. */
