@@ -229,15 +229,15 @@ export function hasFull(
 }
 
 /**
- * nextTurn is the rank of the backends among which the next request finds its own, as every Algorithm looks for it; for explanations.
- * waits: they are full, and it waits for one of them. null: no backend takes it.
+ * nextRank is that of the backends among which a request finds its own; negative: those of this rank are full, and it waits for one of
+ * them; 0: no backend takes it. For every Algorithm and for explanations. It allocates nothing.
  */
-export function nextTurn(backends: readonly Backend[]): { rank: number; waits: boolean } | null {
+export function nextRank(backends: readonly Backend[], tried: readonly Backend[]): number {
   for (let rank = 1; rank <= LAST_RANK; rank++) {
-    if (backends.some((backend) => backend.rank === rank)) return { rank, waits: false };
-    if (hasFull(backends, [], rank)) return { rank, waits: true };
+    for (const backend of backends) if (backend.rank === rank && !tried.includes(backend)) return rank;
+    if (hasFull(backends, tried, rank)) return -rank;
   }
-  return null;
+  return 0;
 }
 
 /**

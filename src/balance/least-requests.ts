@@ -4,7 +4,7 @@
  * requests per weight wins; on a tie the first, so that an idle pool is shared by weight. A pick takes 100 ns for 3 backends,
  * 2.5 µs for 300.
  */
-import { type Backend, hasFull, LAST_RANK } from './backend.ts';
+import { type Backend, nextRank } from './backend.ts';
 
 export class LeastRequests {
   readonly #backends: readonly Backend[];
@@ -20,12 +20,10 @@ export class LeastRequests {
   }
 
   pick(tried: readonly Backend[]): Backend | null {
-    for (let rank = 1; rank <= LAST_RANK; rank++) {
-      const total = this.#mark(tried, rank);
-      if (total > 0) return this.#lessLoaded(total);
-      if (hasFull(this.#backends, tried, rank)) return null;
-    }
-    return null;
+    const total = this.#mark(tried, 1);
+    if (total > 0) return this.#lessLoaded(total);
+    const rank = nextRank(this.#backends, tried);
+    return rank > 0 ? this.#lessLoaded(this.#mark(tried, rank)) : null;
   }
 
   #lessLoaded(total: number): Backend {

@@ -6,7 +6,7 @@
  * with the claim that it had. If a tried backend gained, each retry would raise the claim of the dead backend that caused it,
  * and the next request would go there first. A pick takes 50 ns for 3 backends, 1.5 µs for 300.
  */
-import { type Backend, hasFull, LAST_RANK } from './backend.ts';
+import { type Backend, nextRank } from './backend.ts';
 
 /** Bounds the work of #skip; only pools of hundreds of backends with uneven weights have longer rounds. */
 const MAX_OFFSET_WORK = 1_000_000;
@@ -27,11 +27,10 @@ export class SmoothWeightedRoundRobin {
   }
 
   pick(tried: readonly Backend[]): Backend | null {
-    for (let rank = 1; rank <= LAST_RANK; rank++) {
-      const found = this.#next(tried, rank);
-      if (found !== null || hasFull(this.#backends, tried, rank)) return found;
-    }
-    return null;
+    const found = this.#next(tried, 1);
+    if (found !== null) return found;
+    const rank = nextRank(this.#backends, tried);
+    return rank > 0 ? this.#next(tried, rank) : null;
   }
 
   /** @param rank null: of rank 1 as planned, as if nothing were wrong with any backend */

@@ -9,7 +9,7 @@ export const explanationView = z.strictObject({
   refusal: z
     .strictObject({ status: z.int(), reason: text, text })
     .nullable()
-    .meta({ description: 'How it would be refused now, as in the access log; null: it would not' }),
+    .meta({ description: 'How this worker would refuse it now, as in the access log; null: it would not' }),
   client: z
     .strictObject({
       clientId: text.nullable(),
@@ -35,6 +35,7 @@ export const explanationView = z.strictObject({
       level: z.number().nullable().meta({
         description: 'Tokens in the bucket now, without those that workers hold on lease; null: not known',
       }),
+      leased: z.number().meta({ description: 'Tokens that this worker holds on lease; they go first' }),
       shadow: z.boolean(),
     }),
   ),

@@ -37,6 +37,8 @@ const EXPLAINED_POLICY = {
     capacity: 'number',
     refillPerSecond: 'number',
     cost: 'number',
+    /** Tokens that the worker holds ahead: they are spent before those in the bucket. */
+    leased: 'number',
     shadow: 'boolean',
   },
 } as const;
@@ -57,10 +59,10 @@ export const EXPLANATION = {
     pool: { nullOr: 'string' },
     redirect: { nullOr: { fields: { status: 'number', location: 'string' } } },
     priority: { nullOr: 'string' as Typed<'string', RoutePriority> },
-    /** wouldBeTried: it is picked from these, or one of these is waited for. */
+    /** wouldBeTried: it is picked from these, or waits for one of these. */
     backends: { listOf: { fields: { id: 'string', wouldBeTried: 'boolean', why: 'string' } } },
-    /** Whether the pool has no backend to try or to wait for. */
-    lacksBackend: 'boolean',
+    /** no_backend: the pool has none to try or to wait for; queue_full: too many wait already. */
+    lacking: { nullOr: 'string' as Typed<'string', 'no_backend' | 'queue_full'> },
     /** In order; empty: none was looked for. */
     routes: { listOf: { fields: { route: 'string', matched: 'boolean', why: 'string' } } },
     /** How many routes and backends are not shown. */

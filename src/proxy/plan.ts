@@ -8,6 +8,7 @@ import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit, TokenTaker } from '../limit/charge.ts';
+import type { Limiter } from '../limit/limiter/limiter.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
 import { HttpsLocation } from './https-location.ts';
@@ -17,10 +18,13 @@ import type { Tracing } from './request-span.ts';
 import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
+/** `leased` is for explanations. */
+type PlanLimiter = TokenTaker & Pick<Limiter, 'leased'>;
+
 export interface PlanDeps extends PoolDeps {
   slowStart: SlowStart;
   lookup: ClientLookup & ApiKeyLookup;
-  limiter: TokenTaker;
+  limiter: PlanLimiter;
   tracing: Tracing | null;
 }
 
@@ -57,7 +61,7 @@ export class Plan {
   readonly apiKeyHeader: string;
   readonly limitFields: RateLimitFields;
   /** A revision with another bucket store has another one; tokens go back to the one that took them. */
-  readonly limiter: TokenTaker;
+  readonly limiter: PlanLimiter;
   /** null: there are no traces. */
   readonly tracing: Tracing | null;
   /** Counts requests without a route. */
@@ -68,6 +72,8 @@ export class Plan {
   readonly #slowStart: SlowStart;
   /** Makes an identifier that counts the use of API keys there. */
   readonly #identifierFor: (counts: WorkerMetrics) => CallerIdentifier;
+  /** null until something is explained. */
+  #uncounted: AdmissionPlan | null = null;
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
   #doomed: BackendConnections[] | null = null;
@@ -110,13 +116,11 @@ export class Plan {
   /** uncounted is what admission needs of this plan, but counts no use of an API key; for explanations. */
   uncounted(): AdmissionPlan {
     const { limits, apiKeyHeader, router, secureRouter } = this;
-    return {
-      limits,
-      apiKeyHeader,
-      router,
-      secureRouter,
+    this.#uncounted ??= {
+      ...{ limits, apiKeyHeader, router, secureRouter },
       identifier: this.#identifierFor(new WorkerMetrics()),
     };
+    return this.#uncounted;
   }
 
   /** enter is called at the start of each request, leave at its end. */

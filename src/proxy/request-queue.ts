@@ -30,9 +30,13 @@ export class RequestQueue {
     this.timeoutMs = queueTimeoutMs;
   }
 
+  get isFull(): boolean {
+    return this.#waiting.size >= this.#max;
+  }
+
   /** add lets a request wait, which sees to it that it waits no longer than timeoutMs. @returns false where the queue is full */
   add(request: QueuedRequest): boolean {
-    if (this.#waiting.size >= this.#max) return false;
+    if (this.isFull) return false;
     this.#waiting.add(request);
     return true;
   }

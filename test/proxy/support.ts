@@ -209,7 +209,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     onFault,
     onConnectFailure,
     onRequestError,
-    limiter: options.limiter ?? limiter,
+    limiter: options.limiter === undefined ? limiter : { leased: () => 0, ...options.limiter },
     tracing: options.tracing ?? null,
     ...worker,
   };

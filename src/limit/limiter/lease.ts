@@ -100,10 +100,15 @@ export class LeaseAccount {
     this.#binTokens += Math.min(cost, MAX_DEMAND_PER_REQUEST);
   }
 
+  /** Tokens that can be spent now. */
+  heldAt(nowMs: number): number {
+    this.#retire(nowMs);
+    return this.#held;
+  }
+
   /** covers says whether spend would find enough. */
   covers(cost: number, nowMs: number): boolean {
-    this.#retire(nowMs);
-    return this.#held >= cost;
+    return this.heldAt(nowMs) >= cost;
   }
 
   /** spend takes `cost` tokens from the lots, oldest first, and returns the first of these lots; null: too few. */

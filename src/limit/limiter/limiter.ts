@@ -168,6 +168,12 @@ export class Limiter {
     return this.#bucketOf(caller, policy).peek(this.#clock.monotonicMs());
   }
 
+  /** leased is how many tokens of a bucket this worker holds ahead; for explanations. */
+  leased(caller: Caller, policy: PolicySettings): number {
+    const { lease } = this.#bucketOf(caller, policy);
+    return this.#leases && lease !== null ? lease.heldAt(this.#clock.monotonicMs()) : 0;
+  }
+
   /**
    * giveBack returns the tokens of a decision, because another policy of the route refused the request. A second call for the
    * same decision does nothing. Lease tokens go back into their lot, those of the local share into the share. Tokens from the

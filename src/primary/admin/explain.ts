@@ -75,11 +75,11 @@ function queryOf({ method, url, headers, clientIp }: ExplainBody): ExplainQuery 
 }
 
 async function viewOf(found: Explanation, parts: AdminParts): Promise<Omit<ExplanationView, 'worker'>> {
-  const { client, lacksBackend, ...rest } = found;
+  const { client, lacking: lack, ...rest } = found;
   const levels = await levelsOf(found, parts);
   const policies = found.policies.map((each) => ({ ...each, level: levels.get(each.policy) ?? null }));
   const limited = found.refusal === null ? refusalByLimit(policies) : null;
-  const lacking = lacksBackend ? { outcome: OUTCOMES.no_backend, text: OUTCOMES.no_backend.title } : null;
+  const lacking = lack && { outcome: OUTCOMES[lack], text: OUTCOMES[lack].title };
   const refusal = found.refusal ?? shownRefusal(limited ?? lacking);
   const { pool } = found;
   const state = (id: string) => parts.registry.state(pool ?? '', id)?.state ?? 'unknown';
@@ -110,6 +110,7 @@ interface ViewedPolicy {
   level: number | null;
   capacity: number;
   cost: number;
+  leased: number;
   shadow: boolean;
 }
 
@@ -120,9 +121,10 @@ function refusalByLimit(policies: ViewedPolicy[]): { outcome: Outcome; text: str
     const text = `it costs ${never.cost}, and policy ${never.policy} never has more than ${never.capacity}`;
     return { outcome: OUTCOMES.cost_above_capacity, text };
   }
-  const empty = refusing.find(({ level, cost }) => level !== null && level < cost);
+  const empty = refusing.find(({ level, leased, cost }) => level !== null && Math.max(level, leased) < cost);
   if (empty === undefined) return null;
-  const text = `policy ${empty.policy} has ${Math.floor(empty.level ?? 0)} tokens left, and it costs ${empty.cost}`;
+  const left = `${Math.floor(empty.level ?? 0)} tokens left, and this worker ${empty.leased} on lease`;
+  const text = `policy ${empty.policy} has ${left}: it costs ${empty.cost}`;
   return { outcome: OUTCOMES.limited, text };
 }
 

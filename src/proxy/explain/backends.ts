@@ -1,8 +1,9 @@
 /** Explains which backends of a pool a request could go to now. */
-import { type Backend, nextTurn } from '../../balance/backend.ts';
+import { type Backend, nextRank } from '../../balance/backend.ts';
 import type { Explanation } from '../../contract/explain.ts';
+import type { PlannedPool } from '../plan-pool.ts';
 
-interface ExplainedBackends extends Pick<Explanation, 'lacksBackend'> {
+interface ExplainedBackends extends Pick<Explanation, 'lacking'> {
   items: Explanation['backends'];
   steps: string[];
 }
@@ -10,22 +11,26 @@ interface ExplainedBackends extends Pick<Explanation, 'lacksBackend'> {
 /** Names in a sentence. */
 const NAMED_MAX = 5;
 
-export function explainBackends(pool: string, backends: readonly Backend[]): ExplainedBackends {
-  const turn = nextTurn(backends);
+export function explainBackends({ name: pool, byBackend, queue }: PlannedPool): ExplainedBackends {
+  const backends = [...byBackend.keys()];
+  const next = nextRank(backends, []);
+  const waits = next < 0;
+  const lacking = next === 0 ? 'no_backend' : waits && queue.isFull ? 'queue_full' : null;
   const items = backends.map((backend) => {
-    const rank = turn?.waits ? backend.fullRank : backend.rank;
-    return { id: backend.id, wouldBeTried: turn !== null && rank === turn.rank, why: whyOf(backend) };
+    const rank = waits ? -backend.fullRank : backend.rank;
+    return { id: backend.id, wouldBeTried: lacking === null && rank === next, why: whyOf(backend) };
   });
   const names = listed(items.filter(({ wouldBeTried }) => wouldBeTried).map(({ id }) => id));
   const panics = backends.some(
     ({ standing, rank, fullRank }) => standing === 'out' && (rank || fullRank) !== 0,
   );
   const steps = panics ? [`Pool ${pool} panics: backends that are out are tried too.`] : [];
-  if (turn === null) steps.push(`No backend of pool ${pool} takes requests.`);
-  else if (turn.waits)
-    steps.push(`It goes to pool ${pool} and waits for room, because these are full: ${names}.`);
+  if (lacking === 'no_backend') steps.push(`No backend of pool ${pool} takes requests.`);
+  else if (lacking === 'queue_full')
+    steps.push(`The backends of pool ${pool} are full, and so is its queue in this worker.`);
+  else if (waits) steps.push(`It goes to pool ${pool} and waits for room, because these are full: ${names}.`);
   else steps.push(`It goes to pool ${pool}, to one of: ${names}.`);
-  return { items, lacksBackend: turn === null, steps };
+  return { items, lacking, steps };
 }
 
 function whyOf(backend: Backend): string {

@@ -68,7 +68,7 @@ const NOTHING: Omit<Explanation, 'peer' | 'apiKey' | 'path' | 'refusal' | 'steps
   redirect: null,
   priority: null,
   backends: [],
-  lacksBackend: false,
+  lacking: null,
   routes: [],
   leftOut: 0,
 };
@@ -119,15 +119,24 @@ function policiesOf({ caller, route }: Admission, plan: Plan): Explanation['poli
   return limit.policies.map((policy) => {
     // With the client's own limits, or newer ones of the store.
     const { capacity, refillPerSecond } = plan.limiter.peek(caller, policy);
-    return { policy: policy.name, capacity, refillPerSecond, cost: limit.cost, shadow: policy.shadow };
+    const leased = plan.limiter.leased(caller, policy);
+    return {
+      policy: policy.name,
+      capacity,
+      refillPerSecond,
+      cost: limit.cost,
+      leased,
+      shadow: policy.shadow,
+    };
   });
 }
 
 function limitSteps(route: PlannedRoute, policies: Explanation['policies'], isUnlimited: boolean): string[] {
   if (route.limit === null) return [`Route ${route.name} has no limit.`];
   if (isUnlimited) return ['The client is unlimited: no token is taken.'];
-  return policies.map(({ policy, capacity, refillPerSecond, cost, shadow }) => {
-    const rate = `holds ${capacity}, ${refillPerSecond} come back per second`;
+  return policies.map(({ policy, capacity, refillPerSecond, cost, leased, shadow }) => {
+    const lease = leased < cost ? '' : `; this worker has ${leased} on lease, which go first`;
+    const rate = `holds ${capacity}, ${refillPerSecond} come back per second${lease}`;
     const tokens = cost === 1 ? '1 token' : `${cost} tokens`;
     return `It takes ${tokens} of policy ${policy} (${rate})${shadow ? ', which is a shadow and refuses nothing' : ''}.`;
   });
@@ -141,8 +150,8 @@ function targetOf({ host, target }: Admission, plan: Plan, route: PlannedRoute) 
     return { facts: { redirect }, leftOut: 0, steps };
   }
   if (route.pool === null) return { facts: {}, leftOut: 0, steps: [] };
-  const { name: pool, byBackend } = route.pool;
-  const { items, lacksBackend, steps } = explainBackends(pool, [...byBackend.keys()]);
+  const { name: pool } = route.pool;
+  const { items, lacking, steps } = explainBackends(route.pool);
   const backends = items.slice(0, EXPLAINED_MAX);
-  return { facts: { pool, backends, lacksBackend }, leftOut: items.length - backends.length, steps };
+  return { facts: { pool, backends, lacking }, leftOut: items.length - backends.length, steps };
 }

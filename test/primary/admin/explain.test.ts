@@ -19,12 +19,12 @@ const ANSWER: Explanation = {
   peer: { address: '192.0.2.1', trusted: false },
   apiKey: 'valid',
   path: { asSent: '/api/x', normalForms: ['/api/x'], ambiguous: false },
-  policies: [{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, shadow: false }],
+  policies: [{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, leased: 0, shadow: false }],
   pool: 'app',
   redirect: null,
   priority: 'normal',
   backends: [{ id: 'one', wouldBeTried: true, why: 'it takes requests' }],
-  lacksBackend: false,
+  lacking: null,
   routes: [{ route: 'api', matched: true, why: 'host, path and method match' }],
   leftOut: 0,
   steps: ['A.', 'B.'],
@@ -58,9 +58,11 @@ test('the answer of a worker gets levels and states; a level that does not suffi
   assert.deepEqual(first.policies, [{ ...ANSWER.policies[0], level: 99.5 }]);
   assert.deepEqual(first.backends, [{ ...ANSWER.backends[0], state: 'unknown' }]);
   assert.equal((first.client as { bucketName: string }).bucketName, 'acme');
-  assert.doesNotMatch(JSON.stringify(first), /tombstone|lacksBackend/);
+  assert.doesNotMatch(JSON.stringify(first), /tombstone|lacking/);
 
-  answer = { ...ANSWER, policies: [{ ...ANSWER.policies[0]!, cost: 100 }] };
+  answer = { ...ANSWER, policies: [{ ...ANSWER.policies[0]!, cost: 100, leased: 100 }] };
+  assert.equal((await ask({ url: 'http://a/' })).refusal, null, 'the lease covers it');
+  answer = { ...ANSWER, policies: [{ ...ANSWER.policies[0]!, cost: 100, leased: 99 }] };
   const limited = await ask({
     url: '/api/x',
     headers: { Host: 'a' },
@@ -75,7 +77,7 @@ test('the answer of a worker gets levels and states; a level that does not suffi
   assert.deepEqual(limited.refusal, {
     status: 429,
     reason: 'limited',
-    text: 'policy default has 99 tokens left, and it costs 100',
+    text: 'policy default has 99 tokens left, and this worker 99 on lease: it costs 100',
   });
   assert.match(String((limited.steps as string[]).at(-1)), /^It is refused with 429 \(limited\)/);
   answer = { ...ANSWER, policies: [{ ...ANSWER.policies[0]!, cost: 101 }] };
@@ -84,8 +86,10 @@ test('the answer of a worker gets levels and states; a level that does not suffi
     'cost_above_capacity',
   );
   assert.match(queries.at(-1)?.head ?? '', /^GET \/ HTTP/);
-  answer = { ...ANSWER, lacksBackend: true };
-  assert.equal(((await ask({ url: 'http://a?x' })).refusal as { reason: string }).reason, 'no_backend');
+  for (const lacking of ['no_backend', 'queue_full'] as const) {
+    answer = { ...ANSWER, lacking };
+    assert.equal(((await ask({ url: 'http://a?x' })).refusal as { reason: string }).reason, lacking);
+  }
   parts.buckets.of = () => Promise.reject(new LbError('store_timeout', 'late'));
   assert.deepEqual((await ask({ url: 'http://a' })).policies, [{ ...ANSWER.policies[0], level: null }]);
 });

@@ -23,14 +23,14 @@ test('backends that are down, drained, in a panic, backups or full are told apar
   });
   const proxy = await startProxy(t, { pools: [app], routes: [routeSettings('all')] });
   const seen = () => {
-    const { backends: shown, lacksBackend, steps } = explain(proxy, headOf('GET /'));
+    const { backends: shown, lacking, steps } = explain(proxy, headOf('GET /'));
     return {
       tried: shown
         .filter((each) => each.wouldBeTried)
         .map(({ id }) => id)
         .join(),
       shown,
-      lacksBackend,
+      lacking,
       last: steps.at(-1),
     };
   };
@@ -51,6 +51,14 @@ test('backends that are down, drained, in a panic, backups or full are told apar
   assert.deepEqual([seen().tried, seen().shown[0]?.why], ['b', 'it is down or ejected']);
   proxy.backend('b').enter();
   assert.equal(seen().last, 'It goes to pool app and waits for room, because these are full: b.');
+  const { queue } = proxy.plan().router.find('', '/', 'GET')?.pool ?? assert.fail('no pool');
+  const waiting = Array.from({ length: 5 }, () => ({ isChoosy: false, tryQueued: () => false }));
+  for (const each of waiting) queue.add(each);
+  assert.deepEqual(
+    [seen().lacking, seen().tried, seen().last],
+    ['queue_full', '', 'The backends of pool app are full, and so is its queue in this worker.'],
+  );
+  for (const each of waiting) queue.remove(each);
   proxy.backend('b').leave();
   standing('b', 'off');
   assert.deepEqual(
@@ -59,8 +67,8 @@ test('backends that are down, drained, in a panic, backups or full are told apar
   );
   standing('spare', 'out');
   assert.deepEqual(
-    [seen().tried, seen().lacksBackend, seen().last],
-    ['', true, 'No backend of pool app takes requests.'],
+    [seen().tried, seen().lacking, seen().last],
+    ['', 'no_backend', 'No backend of pool app takes requests.'],
   );
   proxy.plan().learn({ states: [], panics: [{ pool: 'app', panic: 'shared' }] });
   assert.equal(seen().tried, 'a');

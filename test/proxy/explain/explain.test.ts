@@ -134,6 +134,27 @@ test('nothing is taken, counted, picked or logged', async (t) => {
   assert.match((await client.readResponse()).header('ratelimit') ?? '', /"default";r=8/);
 });
 
+test('tokens on lease are told, and an identifier is made once per plan', async (t) => {
+  const proxy = await startScene(t, {
+    policies: [policy('default', 1_000, 500), { ...policy('gold', 10, 5), shadow: true }],
+  });
+  const told = () => {
+    const { policies, steps } = explain(proxy, headOf('GET /limited/a'));
+    return { leased: policies.map((each) => each.leased), step: steps.find((step) => /default/.test(step)) };
+  };
+  assert.deepEqual(told().leased, [0, 0]);
+  assert.doesNotMatch(told().step ?? '', /lease/);
+  const client = await proxy.connect();
+  const { leased, step } = await waitFor('tokens on lease', async () => {
+    client.write(headOf('GET /limited/a').repeat(30));
+    for (let i = 0; i < 30; i++) await client.readResponse();
+    return (told().leased[0] ?? 0) >= 2 && told();
+  });
+  assert.equal(leased[1], 0);
+  assert.match(step ?? '', new RegExp(`; this worker has ${leased[0]} on lease, which go first\\)`));
+  assert.equal(proxy.plan().uncounted(), proxy.plan().uncounted());
+});
+
 test('client, key, trusted proxies and limits are told', async (t) => {
   const grouped = { ...acme, clientId: '192.0.2.9', mode: 'unlimited' as const };
   const proxy = await startScene(t, {

@@ -7,7 +7,6 @@ import { DeadlineTimer } from '../../../src/infra/deadline-timer.ts';
 import { makeLogger } from '../../../src/infra/logging/logger.ts';
 import { wiresOf } from '../../../src/infra/wire/wire-choice.ts';
 import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
-import type { TokenTaker } from '../../../src/limit/charge.ts';
 import { Handler } from '../../../src/proxy/handler.ts';
 import { LiveRequests } from '../../../src/proxy/live-requests.ts';
 import { Overload } from '../../../src/proxy/overload.ts';
@@ -65,7 +64,7 @@ class World {
     const place = { workerIndex: 0, workerCount: 1 };
     const slowStart = new SlowStart(this.timer);
     // No request is limited.
-    const limiter = {} as TokenTaker;
+    const limiter = {} as PlanDeps['limiter'];
     this.#deps = {
       tracing: null,
       limiter,
