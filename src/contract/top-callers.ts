@@ -27,7 +27,7 @@ export const TOP_PART = {
   items: { listOf: TOP_CALLER },
   /** Of all callers, by the asked order. */
   totalPerSec: 'number',
-  /** By so much a rate may be higher than here, also that of a caller who is not here. */
+  /** By so much a rate may be higher than here, also that of a caller who is not here; by `limited` only limitedPerSec, as requestsPerSec is a least. */
   errorPerSec: 'number',
 } as const;
 export type TopPart = Fitting<{ readonly fields: typeof TOP_PART }>;

@@ -12,7 +12,7 @@ export const topView = z.strictObject({
   }),
   errorBoundPerSec: perSec.meta({
     description:
-      'A rate is never lower than shown, and higher by this at most, also that of a caller who is not shown',
+      'A rate is never lower than shown, and higher by this at most, also that of a caller who is not shown. With by=limited this holds for limitedPerSec; requestsPerSec may be higher by any amount',
   }),
   silentWorkers: z
     .int()

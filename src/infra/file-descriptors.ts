@@ -17,13 +17,32 @@ export function openFileLimit(): number {
 
 const LIST = '/proc/self/fd';
 
-/**
- * countOpenFiles counts the descriptors of this process, for its report; 0 where the system does not tell. Linux has told the number
- * since 6.2; before, the list is read, which takes the event loop a millisecond for 10,000 of them.
- */
-export async function countOpenFiles(): Promise<number> {
-  if (!existsSync(LIST)) return 0;
-  const { size } = await stat(LIST);
-  // Less the one that reads the list.
-  return size > 0 ? size : (await readdir(LIST)).length - 1;
+/** Linux before 6.2 does not tell the number: the list must be read, which takes the event loop a millisecond for 10,000 descriptors. */
+const LISTED_EVERY = 10;
+
+/** OpenFileCounter counts the descriptors of a process for its reports. */
+export class OpenFileCounter {
+  readonly #list: string;
+  #listedCount = 0;
+  /** Calls that are still answered by it. */
+  #restCalls = 0;
+
+  /** @param list another one for tests */
+  constructor(list = LIST) {
+    this.#list = list;
+  }
+
+  /** count is called once a second. 0: the system does not tell. Where there is only the list, it is read every LISTED_EVERY calls. */
+  async count(): Promise<number> {
+    if (!existsSync(this.#list)) return 0;
+    const { size } = await stat(this.#list);
+    if (size > 0) return size;
+    if (this.#restCalls === 0) {
+      // Less the one that reads the list.
+      this.#listedCount = (await readdir(this.#list)).length - 1;
+      this.#restCalls = LISTED_EVERY;
+    }
+    this.#restCalls -= 1;
+    return this.#listedCount;
+  }
 }

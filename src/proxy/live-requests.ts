@@ -25,11 +25,12 @@ interface Watch {
 export class LiveRequests {
   /** Whether somebody watches; read for each request. */
   isWatched = false;
-  readonly #send: (message: WorkerMessage) => void;
+  readonly #send: (message: WorkerMessage) => boolean;
   readonly #watches = new Map<number, Watch>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(send: (message: WorkerMessage) => void) {
+  /** @param send of PrimaryLink */
+  constructor(send: (message: WorkerMessage) => boolean) {
     this.#send = send;
   }
 
@@ -75,7 +76,9 @@ export class LiveRequests {
       if (lines.length === 0 && dropped === 0) continue;
       watch.lines = [];
       watch.dropped = 0;
-      this.#send({ type: 'watched-requests', id, lines, dropped });
+      // A primary that does not read is told later.
+      if (!this.#send({ type: 'watched-requests', id, lines, dropped }))
+        watch.dropped = dropped + lines.length;
     }
   }
 }

@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import { toError } from '../contract/errors.ts';
-import { countOpenFiles, openFileLimit } from '../infra/file-descriptors.ts';
+import { OpenFileCounter, openFileLimit } from '../infra/file-descriptors.ts';
 import type { LineWriter } from '../infra/logging/line-writer.ts';
 import type { ProcessLog } from '../infra/logging/process-log.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
@@ -23,6 +23,7 @@ interface ReporterOptions {
 export class Reporter {
   readonly #options: ReporterOptions;
   readonly #garbage = new GarbageWatch();
+  readonly #files = new OpenFileCounter();
   readonly #maxFiles = openFileLimit();
   #openFiles = 0;
   #residentBytes = 0;
@@ -70,7 +71,7 @@ export class Reporter {
 
   /** For the next report. Without a free descriptor an older kernel cannot tell: the last value stays. */
   #countFiles(): void {
-    countOpenFiles().then(
+    this.#files.count().then(
       (count) => {
         this.#openFiles = count;
       },

@@ -224,6 +224,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const watched: TestProxy['watched'] = [];
   const live = new LiveRequests((message) => {
     if (message.type === 'watched-requests') watched.push(message);
+    return true;
   });
   const handler = new Handler({
     live,

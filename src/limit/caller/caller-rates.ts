@@ -31,6 +31,8 @@ export class CallerRates {
       const rates = by === 'requests' ? [perSec, otherPerSec] : [Math.max(perSec, otherPerSec), perSec];
       return { name, isClient, requestsPerSec: rates[0]!, limitedPerSec: rates[1]! };
     });
-    return { items: shown, totalPerSec, errorPerSec };
+    // Of a caller who is not shown no more requests are limited than it sends. The other way round there is no such bound.
+    const bound = by === 'requests' ? Math.max(errorPerSec, other.rateErrorPerSec) : errorPerSec;
+    return { items: shown, totalPerSec, errorPerSec: bound };
   }
 }

@@ -119,18 +119,18 @@ export class HeavyHitters {
       perSec: this.#perSec(sure[i]!),
     }));
     const cut = this.#perSec(floor);
-    return { items, totalPerSec: this.#perSec(total), errorPerSec: this.#perSec(this.#highestMin()) + cut };
+    return { items, totalPerSec: this.#perSec(total), errorPerSec: this.rateErrorPerSec + cut };
   }
 
-  /** The most that a caller without a place may have, or that one with a place may have had before. */
-  #highestMin(): number {
+  /** By so much a rate may be higher than rateOf says, at most: what a caller without a place may have, or one with a place may have had before. */
+  get rateErrorPerSec(): number {
     let highest = 0;
     for (let from = 0; from < this.#counts.length; from += WAYS) {
       let lowest = this.#counts[from]!;
       for (let i = from + 1; i < from + WAYS; i++) lowest = Math.min(lowest, this.#counts[i]!);
       highest = Math.max(highest, lowest);
     }
-    return highest;
+    return this.#perSec(highest);
   }
 
   #perSec(weighted: number): number {

@@ -48,7 +48,10 @@ export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminPart
         const lines = seen.lines.slice(0, left);
         left -= lines.length;
         stream.write(textOf({ ...seen, lines }));
-        if (left === 0) stream.finish();
+        if (left > 0) return;
+        // Now: a reader that does not take the end would cost workers lines for as long as it likes.
+        stop?.();
+        stream.finish();
       });
       if (stop === null) stream.end();
     },

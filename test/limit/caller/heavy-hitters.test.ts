@@ -167,6 +167,28 @@ test('limited requests have a list of their own, and both rates are shown in bot
   assert.deepEqual(top('limited'), [['limited', 2, 1]]);
 });
 
+test('the bound holds for limited requests too where those who send most are asked for', () => {
+  const rates = new CallerRates(0);
+  const exact = new Exact();
+  // So few have a place each among all callers, and not among the limited ones.
+  const callers = Array.from({ length: 800 }, (_, i) => callerOf(`caller-${i}`));
+  for (let round = 0; round < 10; round++)
+    for (const caller of callers) {
+      rates.requests.count(caller);
+      rates.limited.count(caller);
+      exact.count(caller.match.bucketName);
+    }
+  rates.advance(10_000);
+  exact.advance(10);
+  const { items, errorPerSec } = rates.top('requests', 10_000);
+  const missing = items.map(({ name, limitedPerSec }) => exact.perSec(name) - limitedPerSec);
+  assert.ok(
+    missing.some((perSec) => perSec > 0.1),
+    'some have no place',
+  );
+  assert.ok(missing.every((perSec) => perSec >= -1e-9 && perSec <= errorPerSec + 1e-9));
+});
+
 test('days of counting change nothing: old counts fade, and sums stay in range', () => {
   const sketch = new HeavyHitters(16, 0);
   const [old, steady] = [callerOf('old'), callerOf('steady')];

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RequestFilter } from '../../../src/contract/request-watch.ts';
-import type { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { LiveRequests } from '../../../src/proxy/live-requests.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { engineOf, policy, route, startProxy } from '../support.ts';
@@ -105,4 +106,23 @@ test('a worker sends 50 lines a second at most, and counts the others', async (t
   await client.readResponse();
   await waitFor('the access line', () => proxy.lines.length === total + 1);
   assert.equal(watched.length, before);
+});
+
+test('what a primary that does not read was not told is counted as left out', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const told: number[][] = [];
+  let isRead = false;
+  const live = new LiveRequests((message) => {
+    if (isRead && message.type === 'watched-requests') told.push([message.lines.length, message.dropped]);
+    return isRead;
+  });
+  t.after(() => live.stop());
+  live.watch(1, ALL);
+  for (let i = 0; i < 60; i++) live.offer(new AccessRecord('::1', 'GET'));
+  t.mock.timers.tick(400);
+  isRead = true;
+  live.offer(new AccessRecord('::1', 'GET'));
+  t.mock.timers.tick(200);
+  t.mock.timers.tick(200);
+  assert.deepEqual(told, [[1, 60]]);
 });

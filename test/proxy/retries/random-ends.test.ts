@@ -82,7 +82,7 @@ class World {
     const challenges = new Map<string, string>();
     const { overload } = this;
     this.handler = new Handler({
-      live: new LiveRequests(() => undefined),
+      live: new LiveRequests(() => true),
       ...own,
       plan: () => this.plan,
       logger,
