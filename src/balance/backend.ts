@@ -16,7 +16,7 @@ import { type BackendSettings, isSameServer, type PoolSettings } from '../contra
  * 2: backups; 3: those that probably fail; 0: gets none. A full backend has 0 too, but requests wait for it rather than go to a higher rank.
  */
 export type Rank = 0 | 1 | 2 | 3;
-export const LAST_RANK: Rank = 3;
+const LAST_RANK: Rank = 3;
 
 type Trial = 'none' | 'free' | 'taken' | 'passed';
 
