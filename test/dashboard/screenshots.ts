@@ -176,7 +176,7 @@ async function shoot(page: Page, kind: string): Promise<void> {
   await goTo(page, 'Clients');
   await main.getByRole('button', { name: 'acme', exact: true }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByRole('cell', { name: 'production', exact: true }).waitFor();
+  await dialog.getByText('production', { exact: true }).waitFor();
   await dialog.getByRole('meter').first().waitFor();
   await save('client');
 }
