@@ -28,6 +28,7 @@ const READY_MS = 90_000;
 const RELEASE_MS = 20_000;
 /** One that is given up has this long to end its workers. */
 const END_MS = 10_000;
+const PASS_MS = 1_000;
 /** Before each attempt to open the admin port again: another socket may have its port for a moment. */
 const REOPEN_PAUSES_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000];
 
@@ -119,7 +120,7 @@ export class Succession {
     const sent = new Promise<boolean>((resolve) =>
       heir.send({ entries }, (error) => resolve(error === null)),
     );
-    return (await atMost(sent, END_MS)) && sent;
+    return (await atMost(sent, PASS_MS)) && sent;
   }
 
   /** abandon is called when this primary stops: a new one that is not ready yet is told to stop, too, and ends its own workers. */

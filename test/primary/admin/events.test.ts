@@ -1,6 +1,9 @@
 /** The stream of events of a real admin port, with parts of the test. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { FastifyReply } from 'fastify';
+import type { AdminApp } from '../../../src/primary/admin/app.ts';
+import { EventStreams } from '../../../src/primary/admin/event-streams.ts';
 import { readEvents } from '../../support/event-stream.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { type Admin, assertProblem, startAdmin } from './harness.ts';
@@ -74,6 +77,14 @@ test('a sample has the newest second of the history, beside the means of ten', a
   const { endsAt, ...sent } = events[1]!.data.history as ReturnType<typeof admin.parts.board.history>;
   assert.deepEqual(sent, newest);
   assert.ok(Math.abs(Date.now() - Date.parse(endsAt)) < 60_000, endsAt);
+});
+
+test('who comes while the port closes is told so', async () => {
+  const closers: (() => Promise<void>)[] = [];
+  const app = { addHook: (_name: string, close: () => Promise<void>) => closers.push(close) };
+  const streams = new EventStreams(app as unknown as AdminApp, 50);
+  for (const close of closers) await close();
+  assert.throws(() => streams.open({} as FastifyReply), { status: 503, message: 'the admin port closes' });
 });
 
 test('hostile names arrive as they are, in one event', async (t) => {
