@@ -2,9 +2,8 @@
 import pg from 'pg';
 import { pino } from 'pino';
 import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
-import { migrate } from '../../src/infra/postgres/migrations.ts';
-import { Database } from '../../src/infra/postgres/postgres.ts';
-import { makeDatabase, startPostgres } from '../../test/support/postgres.ts';
+import { migratedDatabase } from '../../test/support/machines.ts';
+import { startPostgres } from '../../test/support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
 import { insertClients } from './directory-data.ts';
 
@@ -22,10 +21,7 @@ const FILL_MS = 900_000;
 export async function serverWith(count: number): Promise<FullDatabase> {
   // Debian's default. The default of the tests is smaller than the table.
   const server = await startPostgres({ settings: { shared_buffers: '128MB' } });
-  const url = await makeDatabase(server);
-  const database = new Database({ target: { kind: 'url', url }, logger: silent });
-  await migrate(database, 'up', { logger: silent });
-  await database.close();
+  const url = await migratedDatabase(server);
   const other = new pg.Client({ connectionString: url });
   await other.connect();
   await insertClients(other, count);
