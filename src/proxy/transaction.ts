@@ -18,7 +18,7 @@ import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import { charge } from '../limit/charge.ts';
-import { type Decision, violatedPolicies } from '../limit/decision.ts';
+import type { Decision } from '../limit/decision.ts';
 import type { ResponseHead, UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord } from './access-record.ts';
 import { Admission, KEY_AUTHORIZATION_LINES } from './admission.ts';
@@ -26,6 +26,7 @@ import { Attempts, type AttemptsOwner } from './attempts.ts';
 import { backendRequestOf } from './backend-request.ts';
 import { conclude, count, describe } from './conclusion.ts';
 import { GrpcCall } from './grpc-call.ts';
+import { limitOutcome } from './limit-outcome.ts';
 import type { Plan } from './plan.ts';
 import type { PlannedPool } from './plan-pool.ts';
 import type { TransactionDeps } from './proxy-deps.ts';
@@ -34,7 +35,7 @@ import { beginSpan, noteSpan, type RequestSpan } from './request-span.ts';
 import type { TimedCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
 import { traceOf } from './trace.ts';
-import { switchProblem } from './tunnel/websocket.ts';
+import { looksSwitched, switchProblem } from './tunnel/websocket.ts';
 
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
@@ -132,11 +133,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
       this.#forward();
       return;
     }
-    const { caller } = this.#admission;
-    if (caller !== null && !decision.storeDenied) this.#deps.callers.limited.count(caller);
-    this.#record.policies = decision.storeDenied ? [decision.policyName] : violatedPolicies(decision);
-    if (decision.storeDenied) this.#refuse(OUTCOMES.store_denied);
-    else this.#refuse(decision.retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited);
+    this.#refuse(limitOutcome(decision, this.#admission.caller, this.#record, this.#deps.callers));
   }
 
   #forward(): void {
@@ -185,9 +182,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
 
   onHead(head: ResponseHead, completeBody: string | null): void {
     if (this.#attempts?.answered(head, completeBody, !this.#informed) === false) return;
-    // Over HTTP/2 any 2xx would say that the stream is a tunnel (RFC 8441 §5).
-    const mayLookSwitched = this.#admission.upgrade !== '' && this.#downstream.head.httpVersion === 20;
-    if (mayLookSwitched && head.status < FIRST_NO_SUCCESS_STATUS) {
+    if (looksSwitched(this.#admission, head.status)) {
       this.giveUp(OUTCOMES.upstream_invalid);
       return;
     }

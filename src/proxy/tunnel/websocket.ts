@@ -1,5 +1,6 @@
 /** The opening handshake of a WebSocket (RFC 6455 §4), and the frame that says goodbye. */
 import { createHash, randomBytes } from 'node:crypto';
+import type { RequestHead } from '../../contract/request-head.ts';
 import { fieldValues } from '../../http1/field-lines.ts';
 import type { ResponseHead } from '../../upstream/upstream-request.ts';
 
@@ -11,6 +12,7 @@ const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const GOING_AWAY = [0x03, 0xe9] as const;
 const CLOSE_BYTE = 0x88;
 const MASKED = 0x80;
+const FIRST_NO_SUCCESS_STATUS = 300;
 
 /** isWebSocket tells whether a token of Upgrade means a WebSocket. */
 export function isWebSocket(token: string): boolean {
@@ -28,6 +30,14 @@ export function namedToken(upgrade: string, names: readonly string[]): string {
 export function hasKey(requestLines: string): boolean {
   const keys = fieldValues(requestLines, 'sec-websocket-key');
   return keys.length === 1 && KEY.test(keys[0] ?? '');
+}
+
+/** looksSwitched: whether a client would take an answer without a 101 for a switch: over HTTP/2 any 2xx says that (RFC 8441 §5). */
+export function looksSwitched(
+  { upgrade, head }: { upgrade: string; head: RequestHead },
+  status: number,
+): boolean {
+  return upgrade !== '' && head.httpVersion === 20 && status < FIRST_NO_SUCCESS_STATUS;
 }
 
 /** switchProblem says why a 101 is no answer to the request that asked for `token`; null where it is one. */
