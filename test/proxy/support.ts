@@ -19,7 +19,6 @@ import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { type Logger, makeLogger } from '../../src/infra/logging/logger.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
-import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import { accessLine } from '../../src/proxy/access-log.ts';
@@ -27,7 +26,7 @@ import type { AccessRecord } from '../../src/proxy/access-record.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { LiveRequests } from '../../src/proxy/live-requests.ts';
 import { Overload } from '../../src/proxy/overload.ts';
-import { Plan } from '../../src/proxy/plan.ts';
+import { Plan, type PlanDeps } from '../../src/proxy/plan.ts';
 import type { RequestError } from '../../src/proxy/plan-pool.ts';
 import type { Tracing } from '../../src/proxy/request-span.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
@@ -85,7 +84,7 @@ export interface ProxyOptions {
   /** Open challenges of certificate authorities, by token. */
   challenges?: ReadonlyMap<string, string>;
   /** Replaces the real limiter. */
-  limiter?: TokenTaker;
+  limiter?: PlanDeps['limiter'];
   /** Default: no traces. */
   tracing?: Tracing;
   /** Replaces the system's. */
@@ -209,7 +208,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     onFault,
     onConnectFailure,
     onRequestError,
-    limiter: options.limiter === undefined ? limiter : { leased: () => 0, ...options.limiter },
+    limiter: options.limiter ?? limiter,
     tracing: options.tracing ?? null,
     ...worker,
   };

@@ -245,6 +245,7 @@ test('bodies that wait in all connections of a worker are bounded together: the 
     take: () => new Promise<never>(() => undefined),
     refusalOf: () => assert.fail('refused'),
     peek: () => assert.fail('peeked'),
+    leased: () => assert.fail('explained'),
     giveBack: () => undefined,
   };
   const rateLimit = { policies: ['default'], cost: 1 };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../../src/contract/clients.ts';
-import type { TokenTaker } from '../../../src/limit/charge.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
+import type { PlanDeps } from '../../../src/proxy/plan.ts';
 import { decisionOf } from '../../limit/decision-of.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
@@ -165,7 +165,7 @@ test('a client’s own limits replace those of the policy', async (t) => {
 });
 
 /** A limiter whose single decision the test releases. */
-function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: () => void } {
+function makeSlowLimiter(): { limiter: PlanDeps['limiter']; asked: () => number; allow: () => void } {
   const waiting: ((decision: Decision) => void)[] = [];
   const decision = decisionOf({ capacity: 2, refillPerSecond: 1, remaining: 1, resetMs: 0 });
   return {
@@ -173,6 +173,7 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
       take: () => new Promise((resolve) => waiting.push(resolve)),
       refusalOf: () => null,
       peek: () => decision,
+      leased: () => 0,
       giveBack: () => undefined,
     },
     asked: () => waiting.length,
