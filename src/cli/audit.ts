@@ -1,4 +1,4 @@
-/** `sluice audit`: who changed what, and what has happened, on all machines that share the database. */
+/** `sluice audit`: who changed what, what has happened, and which requests came, on all machines that share the database. */
 import { type Command, Option } from 'commander';
 import * as z from 'zod';
 import { EVENT_KINDS } from '../contract/events.ts';
@@ -26,12 +26,54 @@ const auditTable: ListView<z.infer<typeof entrySchema>> = {
   none: 'nothing in the audit',
 };
 
+const requestSchema = z.looseObject({
+  time: z.string(),
+  instance: z.string(),
+  clientIp: z.string(),
+  clientId: z.string().nullable(),
+  method: z.string().nullable(),
+  host: z.string().nullable(),
+  path: z.string().nullable(),
+  status: z.number(),
+  reason: z.string(),
+  totalMs: z.number(),
+  route: z.string().nullable(),
+});
+
+const requestTable: ListView<z.infer<typeof requestSchema>> = {
+  item: requestSchema,
+  headings: ['AT', 'MACHINE', 'STATUS', 'REASON', 'MS', 'CLIENT', 'ROUTE', 'REQUEST'],
+  cells: ({ time, instance, status, reason, totalMs, clientId, clientIp, route, ...request }) => [
+    time,
+    instance,
+    String(status),
+    reason,
+    totalMs.toFixed(1),
+    clientId === null ? clientIp : `${clientId} ${clientIp}`,
+    route ?? '-',
+    `${request.method ?? '-'} ${request.host ?? ''}${request.path ?? ''}`,
+  ],
+  none: 'no requests in the audit',
+};
+
+const EVENT_FILTERS = ['kind', 'actor', 'subject'];
+const FILTERS = [...EVENT_FILTERS, 'client', 'route', 'status', 'since', 'until', 'after'];
+
 /** addAudit gives the command `audit` its options and action; for cli.ts. */
 export function addAudit(audit: Command, configPath: ConfigPath): void {
   audit
     .addOption(new Option('--kind <kind>', 'only this kind').choices(EVENT_KINDS))
     .option('--actor <actor>', 'only what came from this address, or by this token (admin, none)')
     .option('--subject <subject>', 'only what is about it, such as "client acme" or app/10.0.0.12:80')
+    .addOption(
+      new Option(
+        '--requests',
+        'requests that the key audit.requests keeps, in place of what happened',
+      ).conflicts(EVENT_FILTERS),
+    )
+    .addOption(ofRequests('--client <client>', 'only of this client, or from this address'))
+    .addOption(ofRequests('--route <route>', 'only of this route'))
+    .addOption(ofRequests('--status <status>', 'only with this status, such as 429, or 5xx'))
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')
     .option('--until <time>', 'the first moment that does not count any more')
     .option('--limit <n>', 'how many, the newest first', countOf, 50)
@@ -39,12 +81,18 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
   const open = addTarget(audit, configPath);
   audit.action(async () => {
     const session = await open();
-    const { kind, actor, subject, since, until, after, limit } = audit.opts<
-      Record<string, string | undefined> & { limit: number }
+    const { limit, requests, ...options } = audit.opts<
+      Record<string, string | undefined> & { limit: number; requests?: true }
     >();
-    const given = Object.entries({ kind, actor, subject, since, until, after });
-    const query = given.filter((each): each is [string, string] => each[1] !== undefined);
-    const next = await session.printList('/api/v1/audit', auditTable, Object.fromEntries(query), limit);
+    const query = FILTERS.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]]));
+    const filters: Record<string, string> = Object.fromEntries(query);
+    const next = requests
+      ? await session.printList('/api/v1/audit/requests', requestTable, filters, limit)
+      : await session.printList('/api/v1/audit', auditTable, filters, limit);
     if (next !== null) process.stderr.write(`sluice: there are older ones: --after ${printable(next)}\n`);
   });
+}
+
+function ofRequests(flags: string, description: string): Option {
+  return new Option(flags, `${description}; with --requests`).implies({ requests: true });
 }

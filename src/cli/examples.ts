@@ -33,6 +33,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'sluice audit': [
     'sluice audit --kind admin',
     'sluice audit --subject "client acme" --limit 10000 --json | jq -r .[].text',
+    'sluice audit --requests --status 429',
   ],
   'sluice completion': [
     "echo 'source <(sluice completion bash)' >> ~/.bashrc",

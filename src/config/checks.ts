@@ -30,6 +30,9 @@ export function* checkDraft(draft: ConfigDraft, written: unknown): Findings {
   yield* checkRouteLimits(draft, isWritten(written, ['rateLimit']));
   yield* checkSecrets(draft);
   yield* checkRedis(draft);
+  const { audit, database } = draft;
+  if ((audit?.requests ?? 'off') !== 'off' && database?.url === null)
+    yield { path: ['audit', 'requests'], message: 'needs database.url: the embedded database is too slow' };
   const { soften = 0, shed = 100 } = draft.overload?.heapPercent ?? {};
   if (soften > shed) yield { path: ['overload', 'heapPercent', 'soften'], message: 'must not be above shed' };
 }

@@ -46,7 +46,11 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
     log: config.log,
     tracing: config.tracing ?? null,
     watch: config.watch,
-    audit: { adminChanges: config.audit.adminChanges, retentionMs: config.audit.retention },
+    audit: {
+      adminChanges: config.audit.adminChanges,
+      requests: config.audit.requests,
+      retentionMs: config.audit.retention,
+    },
     secrets: { apiKeys: config.secrets.apiKeys },
   });
 }

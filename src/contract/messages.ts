@@ -2,6 +2,7 @@
  * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
  * derive from them. A receiver logs a message that does not parse, and goes on.
  */
+import { REQUEST_ROWS } from './audited-requests.ts';
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
 import { EXPLAIN_QUERY, EXPLANATION } from './explain.ts';
@@ -15,7 +16,7 @@ import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 29;
+export const PROTOCOL_VERSION = 30;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -188,6 +189,8 @@ const WORKER_SHAPES = {
   'top-callers': { id: 'number', ...TOP_PART },
   /** What a viewer wants to see; a few times a second at most. */
   'watched-requests': WATCHED_REQUESTS,
+  /** Rows for the audit of requests. */
+  'request-rows': REQUEST_ROWS,
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
   /** Once a second, and once more before the worker exits. */
   report: {

@@ -2,6 +2,7 @@
  * The whole configuration after parsing, defaults and checks; config/ makes it. It is plain JSON, so that it crosses IPC as it is,
  * and frozen. Addresses and CIDRs are canonical.
  */
+import type { AuditedRequests } from './audited-requests.ts';
 import type { BucketLimits } from './clients.ts';
 import type { PemFile, PoolSettings } from './pool-settings.ts';
 
@@ -204,8 +205,8 @@ export interface Settings {
   tracing: TracingSettings | null;
   /** Whether a change of the configuration file is a reload. */
   watch: boolean;
-  /** adminChanges: whether events become rows in the database. */
-  audit: { adminChanges: boolean; retentionMs: number };
+  /** adminChanges: whether events become rows in the database; requests: which requests do. */
+  audit: { adminChanges: boolean; requests: AuditedRequests; retentionMs: number };
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };
 }
@@ -213,7 +214,7 @@ export interface Settings {
 /** WorkerSettings is the part that workers need; it has no admin token, no database address and no authority. */
 export type WorkerSettings = Omit<
   Settings,
-  'workers' | 'acme' | 'admin' | 'database' | 'secrets' | 'watch' | 'audit'
+  'workers' | 'acme' | 'admin' | 'database' | 'secrets' | 'watch'
 > & {
   /** How many there are. */
   workers: number;

@@ -127,7 +127,7 @@ export class PrimaryParts {
       redis: ({ redis }) => store.prepare(redis),
       database: ({ database }) => directory.prepare(database),
     });
-    const supervisor = this.#makeSupervisor(sockets, briefing, health);
+    const supervisor = this.#makeSupervisor(sockets, briefing, health, audit);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.supervisor = supervisor;
     const { file, firstProbes } = health.open(settings.pools);
@@ -293,7 +293,12 @@ export class PrimaryParts {
     return Promise.race([this.#process.stopping, step]);
   }
 
-  #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing, health: BackendHealth): Supervisor {
+  #makeSupervisor(
+    sockets: ListenSockets,
+    briefing: WorkerBriefing,
+    health: BackendHealth,
+    audit: AuditWriter,
+  ): Supervisor {
     const [collector, memory, logger] = [this.#collector, this.#memory, this.#process.log.logger];
     const isDraining = () => this.#process.phase() === 'draining';
     return new Supervisor({
@@ -311,7 +316,7 @@ export class PrimaryParts {
         return briefing.brief(link);
       },
       onMessage: receiverOf({
-        ...{ sockets, collector, health, memory, logger, isDraining },
+        ...{ sockets, collector, health, memory, audit, logger, isDraining },
         requestWatch: this.#requestWatch,
         onReport: (pid) => this.#board?.reported(pid),
       }),

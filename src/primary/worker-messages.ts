@@ -2,6 +2,7 @@
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
+import type { AuditWriter } from './audit/audit-writer.ts';
 import { answerTakes } from './buckets/answer-takes.ts';
 import type { BackendHealth } from './health/backend-health.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
@@ -15,6 +16,7 @@ interface Receivers {
   memory: MemoryBucketStore;
   sockets: ListenSockets;
   requestWatch: RequestWatch;
+  audit: Pick<AuditWriter, 'addRequests'>;
   logger: Logger;
   /** Called with the pid, once its counts were added. */
   onReport: (pid: number) => void;
@@ -24,7 +26,7 @@ interface Receivers {
 
 /** receiverOf makes the supervisor's `onMessage`; for PrimaryParts. */
 export function receiverOf(receivers: Receivers): (link: WorkerLink, message: WorkerMessage) => void {
-  const { collector, health, memory, sockets, requestWatch, logger, onReport } = receivers;
+  const { collector, health, memory, sockets, requestWatch, audit, logger, onReport } = receivers;
   return (link, message) => {
     switch (message.type) {
       case 'report':
@@ -49,6 +51,9 @@ export function receiverOf(receivers: Receivers): (link: WorkerLink, message: Wo
         break;
       case 'watched-requests':
         requestWatch.receive(link.index, message);
+        break;
+      case 'request-rows':
+        audit.addRequests(message);
         break;
       case 'connection-taken':
         sockets.dealer.taken(link);

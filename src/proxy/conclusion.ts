@@ -5,6 +5,7 @@ import type { Attempts } from './attempts.ts';
 import type { DateCache } from './date-cache.ts';
 import type { LiveRequests } from './live-requests.ts';
 import type { Plan } from './plan.ts';
+import type { RequestAudit } from './request-audit.ts';
 import type { RequestBody } from './request-body.ts';
 import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
 
@@ -15,6 +16,7 @@ export interface ConclusionDeps {
   /** Writes the line of a request, whatever its plan, in the form of the log. */
   accessLog: { write(record: AccessRecord): void };
   live: LiveRequests;
+  audit: RequestAudit;
 }
 
 /** describe writes into the record what is known of the request and of its attempts. */
@@ -56,11 +58,17 @@ export function count(record: AccessRecord, stats: TimedCounters, traffic: Traff
 export function writeLine(
   record: AccessRecord,
   plan: Plan,
-  { dates, accessLog, live }: Omit<ConclusionDeps, 'traffic'>,
+  { dates, accessLog, live, audit }: Omit<ConclusionDeps, 'traffic'>,
 ): void {
   const isLogged = isSampled(plan.accessLog);
-  if (!isLogged && !live.isWatched) return;
+  const isAudited = plan.audited !== 'off' && (plan.audited === 'all' || isLimited(record));
+  if (!isLogged && !isAudited && !live.isWatched) return;
   record.time = dates.isoTime();
   if (isLogged) accessLog.write(record);
+  if (isAudited) audit.note(record);
   if (live.isWatched) live.offer(record);
+}
+
+function isLimited({ reason }: AccessRecord): boolean {
+  return reason === 'limited' || reason === 'cost_above_capacity';
 }

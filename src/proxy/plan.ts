@@ -1,5 +1,6 @@
 import type { Backend } from '../balance/backend.ts';
 import type { SlowStart } from '../balance/slow-start.ts';
+import type { AuditedRequests } from '../contract/audited-requests.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { type BackendAvailability, backendKey, type PoolPanic } from '../contract/health.ts';
 import { type RouteSettings, UNMATCHED_ROUTE, type WorkerSettings } from '../contract/settings.ts';
@@ -50,6 +51,7 @@ export class Plan {
   readonly limits: WorkerSettings['limits'];
   readonly timeouts: WorkerSettings['timeouts'];
   readonly accessLog: WorkerSettings['log']['access'];
+  readonly audited: AuditedRequests;
   readonly timer: DeadlineTimer;
   /** For requests without TLS. */
   readonly router: Router<PlannedRoute>;
@@ -88,6 +90,7 @@ export class Plan {
     this.limits = settings.limits;
     this.timeouts = settings.timeouts;
     this.accessLog = settings.log.access;
+    this.audited = settings.audit.requests;
     this.timer = deps.timer;
     for (const pool of settings.pools) {
       const before = previous === null ? undefined : previous.#pools.get(pool.name);

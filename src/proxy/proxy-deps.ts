@@ -16,6 +16,7 @@ export interface ProxyDeps {
   logger: Logger;
   accessLog: ConclusionDeps['accessLog'];
   live: ConclusionDeps['live'];
+  audit: ConclusionDeps['audit'];
   /** Open challenges of certificate authorities: key authorizations by token. */
   challenges: ReadonlyMap<string, string>;
   overload: Overload;

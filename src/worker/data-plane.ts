@@ -25,6 +25,7 @@ import { Overload } from '../proxy/overload.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { PlannedBackend } from '../proxy/plan-pool.ts';
 import type { ProxyDeps } from '../proxy/proxy-deps.ts';
+import { RequestAudit } from '../proxy/request-audit.ts';
 import type { DrainTimes } from './inbound/drain.ts';
 import { http2Engine } from './inbound/h2/http2-engine.ts';
 import { wireEngine } from './inbound/http1/wire-engine.ts';
@@ -71,7 +72,8 @@ interface DataPlaneOptions
   tls: TlsMaterial | null;
   /** Bound sockets by the key of their address; taken from here when it listens. What comes later is a spare one. */
   sockets: Map<string, Socket[]>;
-  send: (message: WorkerMessage) => boolean;
+  /** As PrimaryLink has it. */
+  send: (message: WorkerMessage, onLeft?: () => void) => boolean;
 }
 
 export class DataPlane {
@@ -91,6 +93,7 @@ export class DataPlane {
   readonly #handler: Handler;
   /** main.ts stops it when the primary is lost. */
   readonly live: LiveRequests;
+  readonly #audit: RequestAudit;
   readonly #server: InboundServer;
   #plan: Plan;
   /** Older plans that may still have requests. */
@@ -143,7 +146,8 @@ export class DataPlane {
     this.#overload = new OverloadMonitor(overload, logger, () => this.settings.overload);
     this.#overload.start();
     this.live = new LiveRequests(send);
-    this.#handler = new Handler({ ...options, plan, overload, live: this.live });
+    this.#audit = new RequestAudit(options);
+    this.#handler = new Handler({ ...options, plan, overload, live: this.live, audit: this.#audit });
     this.#server = new InboundServer({
       ...{ ...options, plan, overload, handler: this.#handler },
       onAdmitted: () => this.listening.opened(),
@@ -301,6 +305,7 @@ export class DataPlane {
   /** drain serves on for graceMs, finishes what is in flight within drainMs, and closes everything. */
   async drain(times: DrainTimes): Promise<void> {
     await this.#server.drain(times);
+    this.#audit.flush();
     this.#plan.close();
     await this.#store.close();
     await Promise.all([...this.#formerTracing, this.#tracing].map((tracing) => tracing?.close()));

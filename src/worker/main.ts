@@ -198,7 +198,7 @@ class WorkerMain {
       challenges: this.#challenges,
       tls: this.#tls,
       accessLog: this.#accessLines,
-      send: (toPrimary) => this.#link.send(toPrimary),
+      send: (toPrimary, onLeft) => this.#link.send(toPrimary, onLeft),
     });
     this.#dataPlane = dataPlane;
     // Not awaited: a newer revision may come meanwhile.

@@ -195,7 +195,7 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.deepEqual([refused.code, refused.stdout], [2, '']);
   assert.match(
     refused.stderr,
-    /undoes 0004_audit and drops what its tables hold for good: The audit.*--yes/s,
+    /undoes 0005_audit_requests and drops what its tables hold for good: The audit of requests.*--yes/s,
   );
   assert.equal(migrate('up').stdout, 'up to date\n', 'nothing was undone');
   assert.match(migrate('down', '--yes').stdout, /^undone \d{4}_\w+\n$/);

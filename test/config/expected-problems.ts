@@ -260,14 +260,15 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'bad-audit.yaml': [
     ':5: audit.adminChanges: must be true or false',
-    ':6: audit.retention: must be a duration from 1d to 3650d, written like 250ms, 2s, 1m or 1h',
+    ':6: audit.requests: must be one of off, limited, all',
+    ':7: audit.retention: must be a duration from 1d to 3650d, written like 250ms, 2s, 1m or 1h',
   ],
   'bad-grace-without.yaml': [
     ':4: primary.graceWithout: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
   ],
-  'not-supported-rest.yaml': [
-    ':5: secrets.cookies: not supported in this version',
-    ':6: audit.requests: not supported in this version',
+  'not-supported-rest.yaml': [':5: secrets.cookies: not supported in this version'],
+  'requests-without-postgres.yaml': [
+    ':4: audit.requests: needs database.url: the embedded database is too slow',
   ],
   'not-supported-route.yaml': [
     ':8: routes[0].match.headers: not supported in this version',

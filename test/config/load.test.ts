@@ -102,7 +102,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
     tracing: null,
     log: { level: 'info', format: 'json', file: null, access: { enabled: true, sample: 1 } },
     watch: false,
-    audit: { adminChanges: true, retentionMs: 30 * 86_400_000 },
+    audit: { adminChanges: true, requests: 'off', retentionMs: 30 * 86_400_000 },
     secrets: { apiKeys: null },
   });
 });
@@ -117,6 +117,13 @@ test('tracing: a base URL without a slash at its end, and a share', () => {
     endpoint: 'http://127.0.0.1:4318',
     sample: 1,
   });
+});
+
+test('requests are kept in a PostgreSQL, wherever its address comes from', () => {
+  const requestsOf = (text: string, env = {}) => settingsOf(`${POOL}${text}`, env).audit.requests;
+  const url = 'postgres://u@d/x';
+  assert.equal(requestsOf(`database: { url: "${url}" }\naudit: { requests: limited }`), 'limited');
+  assert.equal(requestsOf('audit: { requests: all }', { DATABASE_URL: url }), 'all');
 });
 
 test('optional sections get their defaults once they are present', () => {

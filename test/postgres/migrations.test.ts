@@ -12,7 +12,7 @@ import { makeMigrated, openDatabase, silent } from './support.ts';
 
 const PRODUCT = fileURLToPath(new URL('../../migrations/', import.meta.url));
 const RUN_UP = fileURLToPath(new URL('fixtures/migrate-up.ts', import.meta.url));
-const STEPS = ['0001_clients', '0002_api_keys', '0003_acme', '0004_audit'];
+const STEPS = ['0001_clients', '0002_api_keys', '0003_acme', '0004_audit', '0005_audit_requests'];
 
 let server: PostgresServer;
 before(async () => {
@@ -93,7 +93,8 @@ test('a database without the schema, or without its last step, does not fit', as
   const database = openDatabase(t, await makeDatabase(server));
   const fits = {
     code: 'schema_mismatch',
-    message: /lacks 0001_clients, 0002_api_keys, 0003_acme, 0004_audit: run `sluice migrate up`/,
+    message:
+      /lacks 0001_clients, 0002_api_keys, 0003_acme, 0004_audit, 0005_audit_requests: run `sluice migrate up`/,
   };
   await assert.rejects(assertSchema(database), fits);
   await migrate(database, 'up', { logger: silent });

@@ -28,6 +28,7 @@ import { LiveRequests } from '../../src/proxy/live-requests.ts';
 import { Overload } from '../../src/proxy/overload.ts';
 import { Plan, type PlanDeps } from '../../src/proxy/plan.ts';
 import type { RequestError } from '../../src/proxy/plan-pool.ts';
+import { RequestAudit } from '../../src/proxy/request-audit.ts';
 import type { Tracing } from '../../src/proxy/request-span.ts';
 import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { wireEngine } from '../../src/worker/inbound/http1/wire-engine.ts';
@@ -81,6 +82,7 @@ export interface ProxyOptions {
   apiKeyHeader?: string;
   apiKeys?: ApiKeyLookup;
   access?: WorkerSettings['log']['access'];
+  audited?: WorkerSettings['audit']['requests'];
   /** Open challenges of certificate authorities, by token. */
   challenges?: ReadonlyMap<string, string>;
   /** Replaces the real limiter. */
@@ -110,6 +112,8 @@ export interface TestProxy {
   live: LiveRequests;
   /** What it has sent to viewers so far. */
   watched: Extract<WorkerMessage, { type: 'watched-requests' }>[];
+  /** Rows of the audit that it has sent so far, as lists of their columns. */
+  rows: string[][];
   /** Not overloaded; tests set it. */
   overload: Overload;
   plan(): Plan;
@@ -165,6 +169,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     limits: options.limits ?? {},
     timeouts: { bodyIdleMs: 10_000, ...options.timeouts },
     log: { access: options.access ?? { enabled: true, sample: 1 } },
+    audit: { adminChanges: true, requests: options.audited ?? 'off', retentionMs: 86_400_000 },
   });
 }
 
@@ -225,8 +230,19 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     if (message.type === 'watched-requests') watched.push(message);
     return true;
   });
+  const rows: TestProxy['rows'] = [];
+  const audit = new RequestAudit({
+    metrics,
+    send: (message, onLeft) => {
+      if (message.type === 'request-rows')
+        for (const row of message.text.trimEnd().split('\n')) rows.push(row.split('\t'));
+      onLeft();
+      return true;
+    },
+  });
   const handler = new Handler({
     live,
+    audit,
     plan: () => plan,
     timer,
     metrics,
@@ -280,6 +296,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     handler,
     live,
     watched,
+    rows,
     overload,
     plan: () => plan,
     backend: (id) => {

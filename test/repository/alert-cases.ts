@@ -148,7 +148,7 @@ export const ALERT_CASES: Record<string, AlertCase> = {
     quiet: { 'sluice_audit_dropped_rows_total{kind="reload"}': '30x20' },
     at: 17,
     labels: { kind: 'reload' },
-    summary: 'INSTANCE has lost 30 events of the audit (reload)',
+    summary: 'INSTANCE has lost 30 rows of the audit (reload)',
   },
   SluiceLimiting: {
     from: 18,

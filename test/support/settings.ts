@@ -148,6 +148,7 @@ export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
     overload: { eventLoopDelayMs: 100, heapPercent: { soften: 92, shed: 95 } },
     primary: { graceWithoutMs: 0 },
     tracing: null,
+    audit: { adminChanges: true, requests: 'off', retentionMs: 30 * 86_400_000 },
     ...more,
     rateLimit: {
       enabled: true,

@@ -220,7 +220,10 @@ export const configSchema = Key.block('', {
         true,
         'Keep who changed what through the admin port, and beside it states of backends, reloads, starts and stops of workers, and all else that `GET /api/v1/events` tells.',
       ),
-      requests: Key.later('Rows in PostgreSQL about requests', 'off'),
+      requests: Key.choice(
+        ['off', 'limited', 'all'],
+        'Keep requests: `limited` those that a limit refused (429), `all` every one. It needs a PostgreSQL (`database.url`). Paths are kept without their query.',
+      ),
       retention: Key.duration('30d', ['1d', '3650d'], 'Days that ended this long ago are dropped.'),
     },
     '0.8',

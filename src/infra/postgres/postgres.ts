@@ -6,6 +6,7 @@ import pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
 import { withDeadline } from '../with-deadline.ts';
+import { copyIn } from './copy-in.ts';
 import { isConnectionLost, mapDatabaseError } from './postgres-errors.ts';
 import { ListenConnection } from './postgres-listener.ts';
 
@@ -124,6 +125,11 @@ export class Database {
   /** read is query for a statement that changes nothing: it does not count as activity. */
   read(text: string, params: readonly unknown[] = []): Promise<Row[]> {
     return this.#lend('reading', this.#answerMs, (client) => run(client, text, params));
+  }
+
+  /** copy sends rows to a `copy … from stdin`, in its text format: all are written, or none. Throws as query does. */
+  copy(text: string, rows: string): Promise<void> {
+    return this.#lend('writing', this.#answerMs, (client) => copyIn(client, text, rows));
   }
 
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */

@@ -1,11 +1,12 @@
-/** The call that reads the audit. */
+/** The calls that read the audit. */
 import * as z from 'zod';
 import { EVENT_KINDS } from '../../contract/events.ts';
-import type { AuditPlace } from '../audit/audit-table.ts';
+import type { AuditPage, AuditPlace, PageQuery } from '../audit/day-table.ts';
 import { type AdminApp, call } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
+import { requestFilters, statusRange } from './requests.ts';
 
 const TIME_RULE = 'must be a time like 2026-12-01T14:03:00Z';
 const time = z.iso.datetime({ offset: true, error: TIME_RULE }).transform((text) => Date.parse(text));
@@ -14,6 +15,11 @@ const name = z
   .max(1024)
   .regex(/^[^\0]*$/, 'must not have a NUL');
 
+const times = {
+  since: time.optional().meta({ description: 'The first moment, ISO 8601' }),
+  until: time.optional().meta({ description: 'The first moment that does not count any more' }),
+};
+
 const query = pageQuery.extend({
   kind: z.enum(EVENT_KINDS).optional(),
   actor: name.optional().meta({
@@ -21,8 +27,29 @@ const query = pageQuery.extend({
       '`admin` (the token of the admin port), `none` (the port has no token), or the address of the caller',
   }),
   subject: name.optional().meta({ description: 'Such as `client acme`, or `app/10.0.0.12:80`' }),
-  since: time.optional().meta({ description: 'The first moment, ISO 8601' }),
-  until: time.optional().meta({ description: 'The first moment that does not count any more' }),
+  ...times,
+});
+
+const requestsQuery = pageQuery.extend({ ...requestFilters, ...times });
+
+const text = z.string().nullable();
+const requestView = z.strictObject({
+  time: z.string().meta({ description: 'When it ended; ISO 8601, UTC' }),
+  instance: z.string().meta({ description: 'The name of the machine' }),
+  requestId: z.string(),
+  clientIp: z.string(),
+  clientId: text,
+  method: text,
+  host: text,
+  path: text.meta({ description: 'Without the query; 1,024 characters at most' }),
+  status: z.number(),
+  reason: z.string().meta({ description: 'As in the access log' }),
+  bytesIn: z.number(),
+  bytesOut: z.number(),
+  totalMs: z.number(),
+  backend: text,
+  route: text,
+  policies: z.array(z.string()).nullable().meta({ description: 'Those that refused the request' }),
 });
 
 const entryView = z.strictObject({
@@ -40,23 +67,46 @@ const entryView = z.strictObject({
   data: z.unknown().meta({ description: 'Of a change `before` and `after`, where they are known' }),
 });
 
+const REQUESTS_SUMMARY =
+  'List requests that `audit.requests` keeps, of all machines that share the database; the newest first';
 const SUMMARY =
   'List what has happened on all machines that share the database, and who changed what; the newest first';
 
-/** registerAudit adds the route. It waits for what is about to be written, a second at most. */
+/** registerAudit adds the routes. They wait for what is about to be written, a second at most. */
 export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
   app.get(
     '/api/v1/audit',
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
-    async ({ query: { kind, actor, subject, since, until, ...page } }) => {
-      const { limit, after } = pageOf(page);
-      const place = after === null ? null : parsePlace(after);
+    async ({ query: { kind, actor, subject, ...page } }) => {
+      const query = placedPage(page);
       await audit.whenWritten();
-      const filter = { kind, actor, subject, sinceMs: since, untilMs: until };
-      const { items, next } = await audit.table.page({ limit, after: place, ...filter });
-      return listBody({ items, next: next && `${next.atUs} ${next.number} ${next.instance}` });
+      return pageBody(await audit.table.page({ ...query, kind, actor, subject }));
     },
   );
+  app.get(
+    '/api/v1/audit/requests',
+    call('operation', REQUESTS_SUMMARY, [422], {
+      querystring: requestsQuery,
+      response: { 200: listOf(requestView) },
+    }),
+    async ({ query: { client, route, status, ...page } }) => {
+      const query = placedPage(page);
+      await audit.whenWritten();
+      const range = status === undefined ? undefined : statusRange(status);
+      return pageBody(await audit.requests.page({ ...query, client, route, status: range }));
+    },
+  );
+}
+
+type Page = z.infer<typeof pageQuery> & { since?: number | undefined; until?: number | undefined };
+
+function placedPage({ since, until, ...page }: Page): PageQuery {
+  const { limit, after } = pageOf(page);
+  return { limit, after: after === null ? null : parsePlace(after), sinceMs: since, untilMs: until };
+}
+
+function pageBody<Item>({ items, next }: AuditPage<Item>) {
+  return listBody({ items, next: next && `${next.atUs} ${next.number} ${next.instance}` });
 }
 
 function parsePlace(text: string): AuditPlace {

@@ -40,6 +40,9 @@ export interface AdminParts {
   explainer: Pick<Explainer, 'explain'>;
   topCallers: Pick<TopCallers, 'top'>;
   requestWatch: Pick<RequestWatch, 'open'>;
-  audit: Pick<AuditWriter, 'whenWritten'> & { table: Pick<AuditWriter['table'], 'page'> };
+  audit: Pick<AuditWriter, 'whenWritten'> & {
+    table: Pick<AuditWriter['table'], 'page'>;
+    requests: Pick<AuditWriter['requests'], 'page'>;
+  };
   phase: () => Phase;
 }

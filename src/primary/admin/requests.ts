@@ -8,8 +8,14 @@ import { EventStreams, eventText, streamResponse } from './event-streams.ts';
 import { numberText } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 
-const name = z.string().min(1).max(128);
-const requestsQuery = z.strictObject({
+const name = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[^\0]*$/, 'must not have a NUL');
+
+/** requestFilters are of every call that shows requests. */
+export const requestFilters = {
   client: name.optional().meta({ description: 'The id of a client, or the address of a caller' }),
   route: name.optional(),
   status: z
@@ -17,6 +23,10 @@ const requestsQuery = z.strictObject({
     .regex(/^[1-5](?:\d\d|xx)$/, 'must be a status such as 429, or a class such as 5xx')
     .optional()
     .meta({ description: 'A status such as 429, or a class such as 5xx' }),
+};
+
+const requestsQuery = z.strictObject({
+  ...requestFilters,
   slowerThanMs: numberText(z.int().min(0).max(86_400_000)).optional(),
   limit: numberText(z.int().min(1).max(1_000))
     .optional()
@@ -62,12 +72,14 @@ function filterOf({ client, route, status, slowerThanMs }: z.infer<typeof reques
   return {
     client: client === undefined ? null : (canonicalAddress(client) ?? client),
     route: route ?? null,
-    status:
-      status === undefined
-        ? null
-        : { from: Number(status.replace('xx', '00')), to: Number(status.replace('xx', '99')) },
+    status: status === undefined ? null : statusRange(status),
     slowerThanMs: slowerThanMs ?? null,
   };
+}
+
+/** statusRange reads `status` of requestFilters. */
+export function statusRange(status: string): { from: number; to: number } {
+  return { from: Number(status.replace('xx', '00')), to: Number(status.replace('xx', '99')) };
 }
 
 /** A line is JSON without line ends already. */

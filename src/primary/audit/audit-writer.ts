@@ -1,12 +1,13 @@
 /**
- * Writes the events of this machine to the audit in the database. Nobody waits for it: events wait in a bounded queue, and go out in
- * batches, one at a time. While the database is away they stay there; beyond the bound the oldest are dropped and counted, those that no
- * operator caused first.
+ * Writes the events of this machine, and requests, to the audit in the database. Nobody waits for it: they wait in bounded queues, and go
+ * out in batches, one at a time. While the database is away they stay there; beyond the bound the oldest are dropped and counted, of
+ * events those that no operator caused first.
  *
  * An embedded database that nobody has used is not started for events: they wait until something else, or a reader of the audit, starts
  * it.
  */
 import { hostname } from 'node:os';
+import type { RequestRows } from '../../contract/audited-requests.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import { EVENT_KINDS } from '../../contract/events.ts';
 import type { Settings } from '../../contract/settings.ts';
@@ -15,7 +16,11 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { EventLog } from '../events/event-log.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { Storage } from '../storage.ts';
-import { type AuditEntry, AuditTable, isOfRow } from './audit-table.ts';
+
+import { type AuditEntry, AuditTable } from './audit-table.ts';
+import { isOfRow, lacksPartition } from './day-table.ts';
+import { RequestQueue } from './request-queue.ts';
+import { RequestTable } from './request-table.ts';
 
 interface AuditWriterOptions {
   storage: Pick<Storage, 'database' | 'isUnused'>;
@@ -36,7 +41,7 @@ const BATCH_ROWS = 100;
 /** What happens in one moment goes out together. */
 const GATHER_MS = 100;
 const MIN_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 30_000;
+const MAX_RETRY_MS = 5_000;
 const SWEEP_EVERY_MS = 3_600_000;
 /** A reader waits this long for what is on its way. */
 const READER_MS = 1_000;
@@ -47,8 +52,11 @@ const CANNOT_DROP = 'old days of the audit cannot be dropped; the next try is in
 export class AuditWriter {
   /** For readers. */
   readonly table: AuditTable;
+  /** For readers. */
+  readonly requests: RequestTable;
   readonly #options: Required<AuditWriterOptions>;
   #waiting: AuditEntry[] = [];
+  readonly #requestQueue = new RequestQueue();
   /** Never rejects; null: nothing is on its way. */
   #work: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -66,7 +74,9 @@ export class AuditWriter {
     this.#options = { instance: hostname(), minRetryMs: MIN_RETRY_MS, ...options };
     const { storage, events, collector } = this.#options;
     this.table = new AuditTable(storage.database);
-    for (const kind of EVENT_KINDS) collector.count('sluice_audit_dropped_rows_total', [kind], 0);
+    this.requests = new RequestTable(storage.database);
+    for (const kind of [...EVENT_KINDS, 'request'])
+      collector.count('sluice_audit_dropped_rows_total', [kind], 0);
     for (const entry of events.entries) this.#add(entry);
     this.#stops = [
       events.onEvent((entry) => this.#add(entry)),
@@ -77,6 +87,12 @@ export class AuditWriter {
       this.#isSweepDue = true;
       this.#schedule();
     }, SWEEP_EVERY_MS).unref();
+  }
+
+  /** addRequests takes what a worker sent. */
+  addRequests(batch: RequestRows): void {
+    this.#countDropped('request', this.#requestQueue.add(batch));
+    this.#schedule();
   }
 
   /** whenWritten resolves once what waits is written, or cannot be, or after a second. It starts an embedded database. */
@@ -114,9 +130,10 @@ export class AuditWriter {
     this.#isClosing = true;
     const { storage, logger } = this.#options;
     await this.flush();
-    const { length: rows } = this.#waiting;
-    if (rows > 0 && !storage.isUnused && !(await passOn(this.#waiting)))
-      logger.warn({ rows }, 'events at the end were not written to the audit');
+    let { rowCount: rows } = this.#requestQueue;
+    const { length: events } = this.#waiting;
+    if (events > 0 && !storage.isUnused && !(await passOn(this.#waiting))) rows += events;
+    if (rows > 0) logger.warn({ rows }, 'events or requests at the end were not written to the audit');
     this.#isClosed = true;
     this.#clearTimer();
   }
@@ -134,22 +151,28 @@ export class AuditWriter {
         0,
         this.#waiting.findIndex(({ kind }) => kind !== 'admin'),
       );
-      for (const dropped of this.#waiting.splice(index, 1)) this.#countDropped(dropped);
+      for (const { kind } of this.#waiting.splice(index, 1)) this.#countDropped(kind, 1);
     }
   }
 
-  #countDropped({ kind }: AuditEntry): void {
-    this.#options.collector.count('sluice_audit_dropped_rows_total', [kind]);
-    if (this.#failure !== null) this.#failure.droppedRows++;
+  #countDropped(kind: string, rows: number): void {
+    this.#options.collector.count('sluice_audit_dropped_rows_total', [kind], rows);
+    if (this.#failure !== null) this.#failure.droppedRows += rows;
   }
 
   /** Begins after a while, unless that is under way. */
   #schedule(): void {
-    const { storage, settings } = this.#options;
-    if (this.#timer !== null || this.#work !== null || this.#isClosed || storage.isUnused) return;
-    if (this.#waiting.length === 0 && !(this.#isSweepDue && settings().adminChanges)) return;
+    if (this.#timer !== null || this.#work !== null || this.#isClosed) return;
+    if (this.#options.storage.isUnused) return;
+    const rows = this.#waiting.length + this.#requestQueue.rowCount;
+    if (rows === 0 && !(this.#isSweepDue && this.#isOn)) return;
     const waitMs = this.#failure?.retryMs ?? GATHER_MS;
     this.#timer = setTimeout(() => this.#begin(), waitMs).unref();
+  }
+
+  get #isOn(): boolean {
+    const { adminChanges, requests } = this.#options.settings();
+    return adminChanges || requests !== 'off';
   }
 
   #begin(): void {
@@ -168,7 +191,11 @@ export class AuditWriter {
 
   async #writeAll(): Promise<void> {
     try {
-      while (this.#waiting.length > 0) await this.#writeBatch();
+      // No more requests than waited: under load there are always some. Events go first: each is somebody's act.
+      for (let left = this.#requestQueue.rowCount; ; left -= await this.#writeRequests()) {
+        while (this.#waiting.length > 0) await this.#writeBatch();
+        if (left <= 0 || this.#requestQueue.rowCount === 0) break;
+      }
       this.#succeeded();
     } catch (thrown) {
       this.#failed(thrown);
@@ -199,27 +226,47 @@ export class AuditWriter {
         await this.#write(entries.slice(0, half));
         await this.#write(entries.slice(half));
       } else if (first !== undefined) {
-        this.#countDropped(first);
-        const level = this.#refusedRows++ === 0 ? 'error' : 'debug';
-        this.#options.logger[level](
-          { err: error, kind: first.kind },
-          'the database refuses a row of the audit',
-        );
+        this.#refused(error, first.kind, 1);
       }
     }
   }
 
+  /** Throws as #write does. One row that is refused costs its batch. @returns how many rows wait no more */
+  async #writeRequests(): Promise<number> {
+    const batch = this.#requestQueue.next();
+    if (batch === null) return 0;
+    try {
+      await this.requests.write(batch.text);
+    } catch (error) {
+      if (!isOfRow(error) && !lacksPartition(error)) throw error;
+      this.#refused(error, 'request', batch.count);
+    }
+    this.#requestQueue.settle();
+    return batch.count;
+  }
+
+  #refused(error: unknown, kind: string, rows: number): void {
+    this.#countDropped(kind, rows);
+    const level = this.#refusedRows === 0 ? 'error' : 'debug';
+    this.#refusedRows += rows;
+    this.#options.logger[level](
+      { err: toError(error), kind, rows },
+      'the database refuses rows of the audit',
+    );
+  }
+
   async #sweep(): Promise<void> {
     const { logger, settings } = this.#options;
-    const { adminChanges, retentionMs } = settings();
-    if (!this.#isSweepDue || this.#isClosing || !adminChanges || this.#failure !== null) return;
+    if (!this.#isSweepDue || this.#isClosing || !this.#isOn || this.#failure !== null) return;
     // Also where it fails: the next one is early enough.
     this.#isSweepDue = false;
     try {
-      const { dropped, kept } = await this.table.dropBefore(retentionMs, () => this.#isClosing);
-      if (dropped.length > 0) logger.info({ partitions: dropped }, 'old days of the audit were dropped');
-      const partitions = kept.map(({ partition }) => partition);
-      if (partitions.length > 0) logger.warn({ partitions, err: kept[0]?.error }, CANNOT_DROP);
+      for (const table of [this.table, this.requests]) {
+        const { dropped, kept } = await table.dropBefore(settings().retentionMs, () => this.#isClosing);
+        if (dropped.length > 0) logger.info({ partitions: dropped }, 'old days of the audit were dropped');
+        const partitions = kept.map(({ partition }) => partition);
+        if (partitions.length > 0) logger.warn({ partitions, err: kept[0]?.error }, CANNOT_DROP);
+      }
     } catch (thrown) {
       logger.warn({ err: toError(thrown) }, CANNOT_DROP);
     }
@@ -239,7 +286,7 @@ export class AuditWriter {
     const retryMs = before === null ? minRetryMs : Math.min(before.retryMs * 2, MAX_RETRY_MS);
     this.#failure = { code, retryMs, droppedRows: before?.droppedRows ?? 0 };
     const isNews = code !== before?.code && code !== 'database_starting';
-    const text = `the audit cannot be written; up to ${MAX_WAITING} events wait`;
+    const text = `the audit cannot be written; up to ${MAX_WAITING} events and some seconds of requests wait`;
     logger[isNews ? 'warn' : 'debug']({ err: toError(thrown) }, text);
   }
 }

@@ -193,7 +193,8 @@ test('a schema without the tables is one warning, and no order begins', async (t
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   await migrate(database, 'up', { logger: silent });
-  for (const _ of ['the audit', 'the tables']) await migrate(database, 'down', { logger: silent });
+  for (const _ of ['requests', 'the audit', 'the tables'])
+    await migrate(database, 'down', { logger: silent });
   const answering = await startAnswering(t);
   const authority = await startAuthority(t, { httpPort: answering.port });
   const { lines, manager } = startManager(t, authority, {
@@ -207,7 +208,10 @@ test('a schema without the tables is one warning, and no order begins', async (t
   await waitFor('two more looks', () => looks().length >= 3);
   const warnings = looks().filter(({ level }) => level === pino.levels.values.warn);
   assert.equal(warnings.length, 1);
-  assert.match(JSON.stringify(warnings), /lacks 0003_acme, 0004_audit: run `sluice migrate up`/);
+  assert.match(
+    JSON.stringify(warnings),
+    /lacks 0003_acme, 0004_audit, 0005_audit_requests: run `sluice migrate up`/,
+  );
   assert.deepEqual(authority.requests, []);
   await manager.close();
 });

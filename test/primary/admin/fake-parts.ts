@@ -20,6 +20,8 @@ type ClientStore = AdminParts['directory']['clients'];
 type ApiKeyStore = AdminParts['directory']['apiKeys'];
 type WorkerView = ReturnType<AdminParts['supervisor']['workers']>[number];
 
+const NO_ROWS = { page: async () => ({ items: [], next: null }) };
+
 export class FakeClients implements ClientStore {
   readonly rows = new Map<string, ClientInput>();
   /** Set: every call fails with it. */
@@ -268,7 +270,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
       },
     },
     requestWatch: { open: () => () => undefined },
-    audit: { whenWritten: async () => undefined, table: { page: async () => ({ items: [], next: null }) } },
+    audit: { whenWritten: async () => undefined, table: NO_ROWS, requests: NO_ROWS },
     phase: () => now.phase,
   };
   const board = new StatusBoard({

@@ -12,6 +12,7 @@ const ROUTES = [
   'GET /openapi.json',
   'GET /api/v1/session',
   'GET /api/v1/audit',
+  'GET /api/v1/audit/requests',
   'GET /api/v1/clients',
   'POST /api/v1/clients',
   'GET /api/v1/clients/{clientId}',

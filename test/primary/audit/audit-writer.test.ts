@@ -74,7 +74,9 @@ test('while the database is away events wait, those of operators the longest; wh
   const [row] = await database.query('select count(*) as n from audit');
   assert.equal(Number(row?.n) + dropped('backend_state'), 2_102);
   assert.deepEqual(await texts({ kind: 'admin' }), ['the write']);
-  assert.equal(lines.filter(({ level }) => level === 40).length, 1);
+  // A sweep may have met the end of the server, too.
+  const warnings = lines.filter(({ level, msg }) => level === 40 && /cannot be written/.test(String(msg)));
+  assert.equal(warnings.length, 1);
 });
 
 test('a partition that somebody drops is made again; those older than the retention are dropped', async (t) => {
@@ -113,7 +115,7 @@ test('texts that PostgreSQL cannot hold are changed, and a row that it refuses i
   const { text, subject, data } = items[0]!;
   assert.deepEqual({ text, subject, data }, { text: stored, subject: stored, data: { [stored]: stored } });
   assert.equal(dropped('backend_state'), 1);
-  assert.match(JSON.stringify(lines), /refuses a row/);
+  assert.match(JSON.stringify(lines), /refuses rows/);
 });
 
 test('a table that takes no row at all loses none: they wait until it does', async (t) => {
@@ -152,7 +154,7 @@ test('old days that cannot be dropped are told, and weaken nothing else', async 
 
 test('a schema that is too old is told once, and rows come as soon as it fits', async (t) => {
   const { database } = await makeMigrated(t, server);
-  await migrate(database, 'down', { logger: silent });
+  for (let i = 0; i < 2; i++) await migrate(database, 'down', { logger: silent });
   const { events, lines, texts } = startAudit(t, { database, isUnused: false });
   events.record({ ...STATE, text: 'early' });
   await waitFor('three tries', () => lines.length >= 3);

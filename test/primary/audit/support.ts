@@ -18,7 +18,7 @@ export function startAudit(
   const { logger, lines } = keepLog();
   const events = new EventLog(keepLog().logger);
   const collector = new MetricsCollector();
-  const inForce = { adminChanges: true, retentionMs: 30 * DAY_MS, ...settings };
+  const inForce = { adminChanges: true, requests: 'off' as const, retentionMs: 30 * DAY_MS, ...settings };
   const audit = new AuditWriter({
     ...{ storage, events, collector, logger, instance },
     settings: () => inForce,

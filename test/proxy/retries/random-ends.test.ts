@@ -11,6 +11,7 @@ import { Handler } from '../../../src/proxy/handler.ts';
 import { LiveRequests } from '../../../src/proxy/live-requests.ts';
 import { Overload } from '../../../src/proxy/overload.ts';
 import { Plan, type PlanDeps } from '../../../src/proxy/plan.ts';
+import { RequestAudit } from '../../../src/proxy/request-audit.ts';
 import { keptTotalBytes } from '../../../src/upstream/kept-body.ts';
 import { Random } from '../../fuzz/random.ts';
 import { routeSettings, workerSettings } from '../../support/settings.ts';
@@ -83,6 +84,7 @@ class World {
     const { overload } = this;
     this.handler = new Handler({
       live: new LiveRequests(() => true),
+      audit: new RequestAudit({ metrics, send: () => false }),
       ...own,
       plan: () => this.plan,
       logger,

@@ -1,0 +1,80 @@
+/** The table of migrations/0005_audit_requests.sql. All methods throw what Database throws. */
+import { canonicalAddress } from '../../contract/addresses.ts';
+import { REQUEST_COLUMNS } from '../../contract/audited-requests.ts';
+import type { Database, Row } from '../../infra/postgres/postgres.ts';
+import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
+import { type AuditPage, DayTable, type PageQuery, timeOf } from './day-table.ts';
+
+export interface RequestQuery extends PageQuery {
+  /** The id of a client, or the address of a caller. */
+  client?: string | undefined;
+  route?: string | undefined;
+  /** Statuses from…to, both included. */
+  status?: { from: number; to: number } | undefined;
+}
+
+/** AuditedRequest has the names of the access line. */
+export type AuditedRequest = ReturnType<typeof requestOf>;
+
+const UNIQUE_VIOLATION = '23505';
+
+export class RequestTable {
+  readonly #days: DayTable;
+
+  constructor(database: Database) {
+    this.#days = new DayTable(database, 'audit_requests', REQUEST_COLUMNS);
+  }
+
+  /** write writes all rows of a text of RequestRows or none; the same text again changes nothing. */
+  async write(text: string): Promise<void> {
+    const last = text.lastIndexOf('\n', text.length - 2) + 1;
+    try {
+      // Rows are in the order of their time, nearly: a day between those of the first and the last is made where it is missing.
+      await this.#days.write([text, text.slice(last)], () =>
+        this.#days.database.copy(`copy audit_requests (${REQUEST_COLUMNS}) from stdin`, text),
+      );
+    } catch (error) {
+      // An earlier try has written them, and its answer was lost.
+      if (sqlStateOf(error) !== UNIQUE_VIOLATION) throw error;
+    }
+  }
+
+  dropBefore(...args: Parameters<DayTable['dropBefore']>): ReturnType<DayTable['dropBefore']> {
+    return this.#days.dropBefore(...args);
+  }
+
+  /** page reads the newest rows first. */
+  async page({ client, route, status, ...query }: RequestQuery): Promise<AuditPage<AuditedRequest>> {
+    const address = client === undefined ? null : canonicalAddress(client);
+    const [from, to] = status === undefined ? [] : [status.from, status.to];
+    const { items, next } = await this.#days.page(query, {
+      [`${address === null ? 'client_id' : 'client_ip'} = ?`]: address ?? client,
+      'route = ?': route,
+      // One value alone lets an index give the rows in their order.
+      ...(from === to ? { 'status = ?': from } : { 'status >= ?': from, 'status <= ?': to }),
+    });
+    return { items: items.map(requestOf), next };
+  }
+}
+
+function requestOf(row: Row) {
+  const text = (name: string): string | null => (row[name] === null ? null : String(row[name]));
+  return {
+    time: timeOf(row),
+    instance: String(row.instance),
+    requestId: String(row.request_id),
+    clientIp: String(row.client_ip),
+    clientId: text('client_id'),
+    method: text('method'),
+    host: text('host'),
+    path: text('path'),
+    status: Number(row.status),
+    reason: String(row.reason),
+    bytesIn: Number(row.bytes_in),
+    bytesOut: Number(row.bytes_out),
+    totalMs: Number(row.total_ms),
+    backend: text('backend'),
+    route: text('route'),
+    policies: Array.isArray(row.policies) ? row.policies.map(String) : null,
+  };
+}

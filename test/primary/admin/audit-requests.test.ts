@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { auditRow } from '../../../src/proxy/audit-row.ts';
+import { makeMigrated } from '../../postgres/support.ts';
+import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
+import { startAudit } from '../audit/support.ts';
+import { assertProblem, startAdmin } from './harness.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+const PATH = '/api/v1/audit/requests';
+/** Older days are dropped. */
+const DAY = new Date().toISOString().slice(0, 10);
+
+async function start(t: TestContext) {
+  const { database } = await makeMigrated(t, server);
+  const { audit } = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
+  const { call } = await startAdmin(t, { audit });
+  let number = 0;
+  const add = (...records: Partial<AccessRecord>[]): void => {
+    const rows = records.map((more) => {
+      const ids = { time: `${DAY}T14:00:00.00${number % 10}Z`, requestId: `r-${number}` };
+      return auditRow(Object.assign(new AccessRecord('192.0.2.1', 'GET'), ids, more), number++);
+    });
+    audit.addRequests({ count: rows.length, text: rows.join('') });
+  };
+  const list = async (query: string) => {
+    const answer = await call({ path: `${PATH}?${query}` });
+    assert.equal(answer.status, 200, answer.text);
+    return answer.json as { items: Record<string, unknown>[]; next: string | null };
+  };
+  const idsOf = async (query: string) => (await list(query)).items.map(({ requestId }) => requestId);
+  return { database, call, add, list, idsOf };
+}
+
+test('requests are listed, the newest first, by client, route, status and time', async (t) => {
+  const { add, list, idsOf } = await start(t);
+  const limited = { status: 429, reason: 'limited', route: 'api', policies: ['day'] } as const;
+  add(
+    { ...limited, host: 'a', path: '/x', clientId: 'acme', clientIp: '2001:db8::1', totalMs: 0.25 },
+    { status: 200, route: 'api', clientId: 'acme', backend: '10.0.0.1:80', bytesIn: 1, bytesOut: 2 },
+    { status: 503, route: 'web' },
+    { status: 502, route: 'web' },
+  );
+  const { items, next } = await list('');
+  assert.equal(next, null);
+  const { instance, ...rest } = items[3] ?? {};
+  assert.equal(typeof instance, 'string');
+  assert.deepEqual(rest, {
+    time: `${DAY}T14:00:00.000Z`,
+    requestId: 'r-0',
+    ...{ clientIp: '2001:db8::1', clientId: 'acme', method: 'GET', host: 'a', path: '/x' },
+    ...{ status: 429, reason: 'limited', bytesIn: 0, bytesOut: 0, totalMs: 0.25, backend: null },
+    ...{ route: 'api', policies: ['day'] },
+  });
+  assert.deepEqual(await idsOf('client=acme'), ['r-1', 'r-0']);
+  assert.deepEqual(await idsOf('client=2001:DB8:0::1'), ['r-0']);
+  assert.deepEqual(await idsOf('client=192.0.2.1&status=5xx'), ['r-3', 'r-2']);
+  assert.deepEqual(await idsOf('status=429'), ['r-0']);
+  assert.deepEqual(await idsOf('route=web&status=502'), ['r-3']);
+  assert.deepEqual(await idsOf("route='%20or%20true--"), []);
+  const until = `until=${DAY}T15:00:00.003%2B01:00`;
+  assert.deepEqual(await idsOf(`since=${DAY}T14:00:00.001Z&${until}`), ['r-2', 'r-1']);
+});
+
+test('pages of requests have every row once, whatever is written meanwhile', async (t) => {
+  const { add, list } = await start(t);
+  add(...Array.from({ length: 25 }, () => ({ time: `${DAY}T14:00:00.000Z`, route: 'api' })));
+  const seen: unknown[] = [];
+  for (let after = ''; ; ) {
+    const { items, next } = await list(`route=api&limit=4${after}`);
+    seen.push(...items.map(({ requestId }) => requestId));
+    add({ time: `${DAY}T15:00:00.000Z`, route: 'api' });
+    if (next === null) break;
+    after = `&after=${next}`;
+  }
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 25 }, (_, i) => `r-${24 - i}`),
+  );
+});
+
+test('what is no query of requests is refused; while the database is away the answer is 503', async (t) => {
+  const { call, database } = await start(t);
+  for (const [query, field] of [
+    ['status=abc', 'status'],
+    ['client=%00', 'client'],
+    ['route=', 'route'],
+    ['since=yesterday', 'since'],
+    ['limit=1001', 'limit'],
+    ['after=Zm9v', 'after'],
+  ] as const)
+    assertProblem(await call({ path: `${PATH}?${query}` }), 422, [field]);
+  await database.close();
+  assertProblem(await call({ path: PATH }), 503);
+});

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { RequestRows } from '../../../src/contract/audited-requests.ts';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { auditRow } from '../../../src/proxy/audit-row.ts';
+import { makeMigrated } from '../../postgres/support.ts';
+import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
+import { waitFor } from '../../support/wait.ts';
+import { DAY_MS, startAudit } from './support.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+let number = 2 ** 51;
+/** A batch as a worker sends it. */
+function batchOf(...records: Partial<AccessRecord>[]): RequestRows {
+  const time = new Date().toISOString();
+  const rows = records.map((more) =>
+    auditRow(
+      Object.assign(new AccessRecord('192.0.2.1', 'GET'), { time, requestId: 'r-1', ...more }),
+      number++,
+    ),
+  );
+  return { count: rows.length, text: rows.join('') };
+}
+
+const many = (count: number, more: Partial<AccessRecord> = {}) =>
+  batchOf(...Array.from({ length: count }, (_, i) => ({ path: `/${i}`, ...more })));
+
+async function start(t: Parameters<typeof makeMigrated>[0]) {
+  const { database } = await makeMigrated(t, server);
+  const made = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
+  const count = async () => Number((await database.query('select count(*) as n from audit_requests'))[0]?.n);
+  const page = async (more: object = {}) =>
+    (await made.audit.requests.page({ limit: 1_000, after: null, ...more })).items;
+  return { ...made, database, count, page };
+}
+
+test('rows of workers are what the access line says, whatever clients sent', async (t) => {
+  const { audit, page } = await start(t);
+  const hostile = `'; drop table audit_requests; -- \\u0000 \\N \\. \0 \uD800 " \\ \t \n \r {,} <script>\u2028😀é\x7f`;
+  const plain = { status: 200, reason: 'ok', bytesIn: 2 ** 40, bytesOut: 1, totalMs: 1.5 } as const;
+  const limited = { status: 429, reason: 'limited', policies: ['day', 'a.b-c_D'] } as const;
+  audit.addRequests(
+    batchOf(
+      {
+        ...plain,
+        path: hostile,
+        host: hostile,
+        clientId: hostile,
+        backend: hostile,
+        route: '\\.',
+        method: '',
+      },
+      { ...limited, clientIp: '2001:db8::1', path: `/${'é'.repeat(5_000)}` },
+      { status: 499, reason: 'client_abort', method: null, path: null },
+    ),
+  );
+  await audit.whenWritten();
+  const [abort, second, first] = await page();
+  const stored = hostile.replace('\0', '\uFFFD').toWellFormed();
+  const { path, host, clientId, backend, route, method, bytesIn, totalMs, policies } = first!;
+  assert.deepEqual([path, host, clientId, backend], [stored, stored, stored, stored]);
+  assert.deepEqual([route, method, bytesIn, totalMs, policies], ['\\.', '', 2 ** 40, 1.5, null]);
+  assert.deepEqual(second?.policies, limited.policies);
+  assert.equal(second?.path?.length, 1_024);
+  assert.deepEqual([abort?.method, abort?.path, abort?.route, abort?.clientId], [null, null, null, null]);
+  assert.deepEqual((await page({ client: '2001:DB8:0::1' })).length, 1);
+  assert.deepEqual((await page({ client: hostile.replace('\0', '\uFFFD').toWellFormed() })).length, 1);
+});
+
+test('a batch that is sent again is written once, and those after it are not lost', async (t) => {
+  const { audit, count, dropped } = await start(t);
+  const batch = many(100);
+  await audit.requests.write(batch.text);
+  audit.addRequests(batch);
+  await audit.whenWritten();
+  audit.addRequests(many(10));
+  await audit.whenWritten();
+  assert.deepEqual([await count(), dropped('request')], [110, 0]);
+});
+
+test('while the database is away rows wait within bounds, the oldest are dropped and counted; then writing goes on', async (t) => {
+  const { audit, events, count, dropped, lines, page } = await start(t);
+  audit.addRequests(many(1));
+  await audit.whenWritten();
+  await server.stop();
+  let sent = 1;
+  try {
+    audit.addRequests(many(300));
+    sent += 300;
+    await audit.whenWritten();
+    const path = `/${'x'.repeat(300)}`;
+    for (let i = 0; i < 400; i++) audit.addRequests(many(300, { path }));
+    sent += 400 * 300;
+    events.record({ kind: 'admin', severity: 'info', text: 'the write' });
+    assert.ok(dropped('request') >= 20_000, `${dropped('request')} of ${sent}`);
+  } finally {
+    await server.start();
+  }
+  await waitFor(
+    'the word that it is back',
+    () => lines.some(({ msg }) => msg === 'the audit is written again'),
+    {
+      timeoutMs: 30_000,
+    },
+  );
+  audit.addRequests(many(1, { path: '/later' }));
+  await waitFor('the last row', async () => (await page({ limit: 1 }))[0]?.path === '/later');
+  assert.equal(dropped('admin'), 0);
+  assert.ok((await count()) > 300);
+});
+
+test('a row that the database refuses costs its batch, which is counted and told once', async (t) => {
+  const { audit, database, count, dropped, lines } = await start(t);
+  await database.query("alter table audit_requests add check (path <> '/7')");
+  for (let i = 0; i < 2; i++) {
+    audit.addRequests(many(10));
+    await audit.whenWritten();
+  }
+  audit.addRequests(many(5));
+  await audit.whenWritten();
+  assert.deepEqual([await count(), dropped('request')], [5, 20]);
+  const told = lines.filter(({ msg }) => msg === 'the database refuses rows of the audit');
+  assert.deepEqual(
+    told.map(({ level }) => level),
+    [50, 20],
+  );
+});
+
+test('each day has a partition, which is made again where somebody drops it, and dropped after the retention', async (t) => {
+  const { audit, database, page } = await start(t);
+  const at = (daysAgo: number) => new Date(Date.now() - daysAgo * DAY_MS).toISOString();
+  const [old, older] = [at(29), at(40)];
+  // The first round drops what is old.
+  await audit.whenWritten();
+  for (const time of [older, old, at(0)]) await audit.requests.write(batchOf({ time }).text);
+  const today = `audit_requests_${at(0).slice(0, 10).replaceAll('-', '')}`;
+  await database.query(`drop table ${today}`);
+  await audit.requests.write(many(2).text);
+  assert.equal((await page()).length, 4);
+  const name = `audit_requests_${older.slice(0, 10).replaceAll('-', '')}`;
+  assert.deepEqual(await audit.requests.dropBefore(30 * DAY_MS), { dropped: [name], kept: [] });
+  assert.equal((await page()).length, 3);
+  // Those of the audit of events are not taken for days of requests, nor the other way round.
+  assert.deepEqual(await audit.table.dropBefore(1), { dropped: [], kept: [] });
+});

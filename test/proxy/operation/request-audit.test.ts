@@ -1,0 +1,127 @@
+/** The requests that become rows of the database, and what a worker keeps of them. */
+import assert from 'node:assert/strict';
+import { hostname } from 'node:os';
+import { test } from 'node:test';
+import type { WorkerMessage } from '../../../src/contract/messages.ts';
+import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
+import { AccessRecord } from '../../../src/proxy/access-record.ts';
+import { RequestAudit } from '../../../src/proxy/request-audit.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startCapturingBackend } from '../capturing-backend.ts';
+import { engineOf, type ProxyOptions, policy, route, startProxy } from '../support.ts';
+
+for (const engine of ['wire', 'node'] as const) {
+  test(`a limited request becomes a row, or each one; with its path, never with its query (${engine})`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const options: ProxyOptions = {
+      backends: [backend],
+      policies: [policy('default', 1, 0.001)],
+      routes: [route('api', { path: '/api/' }, { rateLimit: { policies: ['default'], cost: 1 } })],
+      access: { enabled: false, sample: 1 },
+      audited: 'limited',
+      engine: engineOf(engine),
+    };
+    const proxy = await startProxy(t, options);
+    const ask = async (path: string) => {
+      const client = await proxy.connect();
+      client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await client.readResponse();
+      client.close();
+    };
+    const seen = async (count: number) => {
+      await waitFor(`${count} rows`, () => proxy.rows.length >= count);
+      return proxy.rows.splice(0);
+    };
+    await ask('/api/first?token=secret');
+    await ask('/api/second?token=secret');
+    const [limited, ...others] = await seen(1);
+    assert.deepEqual(others, []);
+    const [at, instance, , requestId, ...rest] = limited ?? [];
+    assert.match(at ?? '', /^\d{4}-\d\d-\d\dT.*Z$/);
+    assert.equal(instance, hostname());
+    assert.match(requestId ?? '', /^\S+$/);
+    const [bytesOut, totalMs] = rest.splice(8, 2);
+    assert.ok(Number(bytesOut) > 0 && Number(totalMs) > 0, `${bytesOut} ${totalMs}`);
+    assert.deepEqual(rest, [
+      '127.0.0.1',
+      '\\N',
+      'GET',
+      'a',
+      '/api/second',
+      '429',
+      'limited',
+      '0',
+      '\\N',
+      'api',
+      '{default}',
+    ]);
+
+    proxy.reload({ ...options, audited: 'all', access: { enabled: true, sample: 1 } });
+    await ask('/elsewhere');
+    const bad = await proxy.connect();
+    bad.write('NONSENSE\r\n\r\n');
+    await bad.readResponse();
+    const all = await seen(2);
+    assert.deepEqual(
+      all.map((row) => row[10]),
+      ['no_route', 'bad_request'],
+    );
+    assert.equal(proxy.lines.length, 2);
+
+    proxy.reload(options);
+    await ask('/elsewhere');
+    proxy.reload({ ...options, audited: 'off' });
+    await ask('/api/third');
+    proxy.reload(options);
+    await ask('/api/fourth');
+    assert.deepEqual(
+      (await seen(1)).map((row) => row[8]),
+      ['/api/fourth'],
+    );
+  });
+}
+
+test('while the primary does not read, a bounded number of rows waits; further ones are dropped and counted', () => {
+  const metrics = new WorkerMetrics();
+  const sent: { message: WorkerMessage; onLeft: () => void }[] = [];
+  let isThere = true;
+  const audit = new RequestAudit({
+    metrics,
+    send: (message, onLeft) => {
+      if (isThere) sent.push({ message, onLeft });
+      else onLeft();
+      return isThere;
+    },
+  });
+  const record = Object.assign(new AccessRecord('192.0.2.1', 'GET'), { path: `/${'x'.repeat(9_000)}` });
+  const note = (count: number) => {
+    for (let i = 0; i < count; i++) audit.note(record);
+    audit.flush();
+  };
+  const rowsIn = (message: WorkerMessage | undefined) => {
+    assert.ok(message?.type === 'request-rows');
+    assert.equal(message.text.trimEnd().split('\n').length, message.count);
+    assert.ok(message.text.length < 70_000, `${message.text.length} characters`);
+    return message.count;
+  };
+  const dropped = () => metrics.takeDelta().cells[1] ?? 0;
+  note(5_000);
+  assert.equal(sent.length, 16);
+  const kept = sent.reduce((sum, { message }) => sum + rowsIn(message), 0);
+  assert.equal(kept + dropped(), 5_000);
+  assert.ok(kept > 500, `${kept}`);
+
+  for (const { onLeft } of sent.splice(0)) onLeft();
+  note(10);
+  assert.deepEqual(
+    sent.map(({ message }) => rowsIn(message)),
+    [10],
+  );
+  assert.equal(dropped(), 0);
+  isThere = false;
+  for (let i = 0; i < 20; i++) note(1);
+  assert.equal(dropped(), 20);
+  isThere = true;
+  note(3);
+  assert.equal(sent.length, 2, 'what could not be sent is counted as on its way for ever');
+});
