@@ -24,6 +24,7 @@ export default defineConfig({
   themeConfig: {
     nav: [
       { text: 'Quickstart', link: '/quickstart' },
+      { text: 'Cookbook', link: '/cookbook/' },
       { text: 'Configuration', link: '/configuration' },
       { text: 'Runbook', link: '/runbook' },
     ],

@@ -19,6 +19,61 @@ export const sidebar: Item[] = [
     ],
   },
   {
+    text: 'Cookbook',
+    link: '/cookbook/',
+    items: [
+      {
+        text: 'Balancing',
+        collapsed: true,
+        items: [
+          page('Several servers behind one address', '/cookbook/load-balance'),
+          page('A new version for a tenth of the traffic', '/cookbook/weights'),
+          page('Requests of very different length', '/cookbook/least-requests'),
+          page('Several sites at one address', '/cookbook/hosts-and-paths'),
+          page('Reads to replicas, writes to one server', '/cookbook/reads-and-writes'),
+        ],
+      },
+      {
+        text: 'Failures',
+        collapsed: true,
+        items: [
+          page('A check that notices more than an open port', '/cookbook/health-checks'),
+          page('Another try at another server', '/cookbook/retries'),
+          page('A server that is up and fails', '/cookbook/ejections'),
+          page('A page for when all servers are down', '/cookbook/backup'),
+          page('Take a server out for a repair', '/cookbook/drain'),
+          page('No more requests at once than a server can do', '/cookbook/queue'),
+          page('Deadlines for slow servers', '/cookbook/timeouts'),
+        ],
+      },
+      {
+        text: 'Limits',
+        collapsed: true,
+        items: [
+          page('A limit for each client', '/cookbook/limit-by-address'),
+          page('Limits of single clients, by API key', '/cookbook/api-keys'),
+          page('Slow down who guesses passwords', '/cookbook/login'),
+          page('A quota per day, and requests that cost more', '/cookbook/quotas'),
+          page('Try a limit before it refuses anybody', '/cookbook/shadow'),
+          page('One limit over several machines', '/cookbook/shared-limits'),
+          page('Large and slow uploads', '/cookbook/uploads'),
+        ],
+      },
+      {
+        text: 'Clients and protocols',
+        collapsed: true,
+        items: [
+          page('The address of the client behind another proxy', '/cookbook/client-address'),
+          page('HTTPS, and a redirect to it', '/cookbook/https'),
+          page('Clients that show a certificate', '/cookbook/client-certificates'),
+          page('TLS on the way to the backends too', '/cookbook/tls-to-backends'),
+          page('WebSockets', '/cookbook/websocket'),
+          page('gRPC', '/cookbook/grpc'),
+        ],
+      },
+    ],
+  },
+  {
     text: 'Use',
     items: [
       page('Configuration', '/configuration'),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { extname, join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DefaultTheme } from 'vitepress';
@@ -40,6 +40,25 @@ test('every page is in the site, and once in its navigation', () => {
   for (const place of places) assert.ok(existsSync(join(site, place.replace(/md$/, 'html'))), place);
   const listed = linksOf(sidebar).map((link) => `${link.slice(1)}${link.endsWith('/') ? 'index' : ''}.md`);
   assert.deepEqual(listed.toSorted(), places.toSorted());
+});
+
+test('each recipe is served by a test, and listed with its title', () => {
+  const tests = filesUnder(ROOT, 'test/docs', '.test.ts').map((path) =>
+    readFileSync(join(ROOT, path), 'utf8'),
+  );
+  const list = readFileSync(join(ROOT, 'docs/cookbook/README.md'), 'utf8');
+  const recipes = filesUnder(ROOT, 'docs/cookbook', '.md').filter((path) => !path.endsWith('README.md'));
+  assert.equal(recipes.length, 25);
+  for (const path of recipes) {
+    const name = basename(path, '.md');
+    const isServed = new RegExp(`(^ {2}|')${name}([':])`, 'm');
+    assert.ok(
+      tests.some((text) => isServed.test(text)),
+      path,
+    );
+    const [, title = ''] = /^# (.*)/.exec(readFileSync(join(ROOT, path), 'utf8')) ?? [];
+    assert.ok(list.includes(`- [${title}](${name}.md)`), path);
+  }
 });
 
 test('files that pages link to come with the site', () => {

@@ -1,6 +1,7 @@
 /** Sessions of the documentation: commands as readers type them, and what they then see. */
 import assert from 'node:assert/strict';
 import { runToEnd } from './child.ts';
+import { waitFor } from './wait.ts';
 
 /** DocStep is a command after `$ `, and the lines below it. `…` in a line stands for any text, a line of it alone for any lines. */
 export interface DocStep {
@@ -23,39 +24,38 @@ export function consoleSteps(text: string): DocStep[] {
 export interface DocRun {
   env: Record<string, string>;
   cwd: string;
-  /** Pairs of what the page says and what is so in this run: ports, addresses, folders. The longest come first. */
+  /** Pairs of what the page says and what is so in this run: ports, addresses, folders. The first that fits counts. */
   places: readonly (readonly [string, string])[];
 }
 
-/** runConsole runs steps one after the other and compares what they print. Variables that a step exports stay for the next. */
+/** Commands that only look are repeated until they show what the page says, which a reader also sees only after a moment. */
+const LOOKS = /^(sluice (status|explain|config)|curl -s http:\/\/localhost:9900)\b/;
+
+/** runConsole runs steps one after the other, as in one shell, and compares what they print. */
 export async function runConsole(steps: DocStep[], { env, cwd, places }: DocRun): Promise<void> {
-  const exports: string[] = [];
   for (const { command, shown } of steps) {
-    const here = places.reduce((text, [said, real]) => text.replaceAll(said, real), command);
-    if (here.startsWith('export ')) {
-      exports.push(here);
-      continue;
-    }
-    const { stdout, stderr } = await runToEnd('bash', ['-c', [...exports, `${here} 2>&1`].join('\n')], {
-      cwd,
-      env,
-    });
-    const printed = [...stdout, ...stderr].map((line) => line.replace(/\r$/, '').trimEnd()).join('\n');
-    const text = printed === '' ? '' : `${printed}\n`;
-    const said = places.reduce((seen, [page, real]) => seen.replaceAll(real, page), text);
-    assert.match(said, patternOf(shown), `what is printed by: ${command}`);
+    const script = `set -a; [ -e .shell ] && . ./.shell; { ${hereOf(command, places)}\n} 2>&1; export -p > .shell`;
+    const check = async (): Promise<true> => {
+      const { stdout } = await runToEnd('bash', ['-c', script], { cwd, env });
+      const lines = stdout.map((line) => `${line.replace(/\r$/, '').trimEnd()}\n`);
+      const printed = places.reduce((text, [said, real]) => text.replaceAll(real, said), lines.join(''));
+      if (!patternOf(shown).test(printed)) assert.equal(printed, shown.join('\n'), `printed by: ${command}`);
+      return true;
+    };
+    await (LOOKS.test(command) ? waitFor(`what the page shows of: ${command}`, check) : check());
   }
 }
 
+/** hereOf puts the places of this run into a text of the documentation. */
+export function hereOf(text: string, places: DocRun['places']): string {
+  return places.reduce((here, [said, real]) => here.replaceAll(said, real), text);
+}
+
 function patternOf(shown: string[]): RegExp {
-  const lines = shown.map((line) =>
-    line === '…'
-      ? '(?:.*\\n)*?'
-      : `${line
-          .trimEnd()
-          .split('…')
-          .map((part) => part.replace(/[\^$.*+?()[\]{}|]/g, '\\$&'))
-          .join('.*')}\\n`,
-  );
+  const lines = shown.map((line) => {
+    if (line === '…') return '(?:.*\\n)*?';
+    const parts = line.trimEnd().split('…');
+    return `${parts.map((part) => part.replace(/[\^$.*+?()[\]{}|\\/]/g, '\\$&')).join('.*')}\\n`;
+  });
   return new RegExp(`^${lines.join('')}$`);
 }
