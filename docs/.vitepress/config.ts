@@ -20,7 +20,7 @@ export default defineConfig({
   cacheDir: '../.tmp/vitepress',
   rewrites: placeOf,
   ignoreDeadLinks: 'localhostLinks',
-  markdown: { anchor: { slugify: anchorOf }, config: keepLinks },
+  markdown: { anchor: { slugify: anchorOf }, config: keepLinks, languageAlias: { haproxy: 'txt' } },
   themeConfig: {
     nav: [
       { text: 'Quickstart', link: '/quickstart' },

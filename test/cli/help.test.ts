@@ -1,23 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { EXAMPLES } from '../../src/cli/examples.ts';
+import { commandTree } from '../support/command-tree.ts';
 import { runSluice } from '../support/run-sluice.ts';
-
-/** Those of cli.ts, with their own options. */
-const OWN = { serve: [], check: [], migrate: ['--yes'], version: [] };
-
-async function makeTree(): Promise<Command> {
-  const program = new Command('sluice').option('--config <file>', '');
-  for (const [name, flags] of Object.entries(OWN)) {
-    const command = program.command(name);
-    for (const flag of flags) command.option(flag);
-  }
-  for (const [name, description, load] of COMMANDS)
-    (await load())(program.command(name).description(description), () => '');
-  return program;
-}
 
 test('every command has examples, and each names a command and options that there are', async () => {
   const seen: string[] = [];
@@ -39,7 +26,7 @@ test('every command has examples, and each names a command and options that ther
     }
     for (const each of command.commands) visit(each, `${words} ${each.name()}`, flags);
   };
-  visit(await makeTree(), 'sluice', []);
+  visit(await commandTree(), 'sluice', []);
   assert.deepEqual(Object.keys(EXAMPLES).sort(), seen.sort());
 });
 

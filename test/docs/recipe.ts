@@ -3,17 +3,18 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { RequestListener } from 'node:http';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
+import { after, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { findProgram } from '../../bench/rig/tools.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { askJson } from '../cluster/support.ts';
 import { startBackend } from '../support/backend.ts';
 import { Authority } from '../support/certificates.ts';
 import { runToEnd } from '../support/child.ts';
 import { consoleSteps, hereOf, runConsole } from '../support/doc-console.ts';
 import { freePort } from '../support/free-port.ts';
-import { startSluice } from '../support/sluice.ts';
+import { type SluiceConfig, type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { sluiceCommand } from '../support/sluice-command.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -40,27 +41,49 @@ export async function serveRecipe(t: TestContext, name: string, options: RecipeO
   const folder = tempFolder(t);
   if (page.includes('.pem')) putCertificates(folder);
   const backends = await placesOfBackends(t, config, options.backends ?? {});
-  const ports = await Promise.all(PORTS.map(async (port) => [`:${port}`, `:${await freePort()}`] as const));
+  ports ??= await freePorts();
+  const here = /^rateLimit:/m.test(config) ? await freePorts() : ports;
   // Longer texts first: an address before the port in it.
-  const places = [...(options.places ?? []), ...backends, ...filePlaces(folder), ...ports];
+  const places = [...(options.places ?? []), ...backends, ...filePlaces(folder), ...here];
   const text = hereOf(config, places);
-  const file = join(folder, 'sluice.yaml');
-  writeFileSync(file, text);
-  const loaded = loadConfig(file, {});
+  const path = join(folder, 'recipe.yaml');
+  writeFileSync(path, text);
+  const loaded = loadConfig(path, {});
   const remarks = 'warnings' in loaded ? loaded.warnings : loaded.problems;
-  assert.deepEqual(
-    remarks.map(({ message }) => message),
-    options.warnings ?? [],
-    name,
+  const messages = remarks.map(({ message }) => message);
+  assert.deepEqual(messages, options.warnings ?? [], name);
+  const sluice = await serve(t, { ...parse(text), admin: { address: `127.0.0.1${here[2]?.[1]}` } }, options);
+  const env = { ...sluiceCommand(t), CONFIG_PATH: sluice.configPath };
+  await runConsole(consoleSteps(page), { env, cwd: folder, places });
+}
+
+/** Those that a page says, each with one that is free. */
+async function freePorts(): Promise<[string, string][]> {
+  return Promise.all(
+    PORTS.map(async (port): Promise<[string, string]> => [`:${port}`, `:${await freePort()}`]),
   );
-  const admin = { address: `127.0.0.1${ports[2]?.[1]}` };
-  const sluice = await startSluice({ config: { ...parse(text), admin }, folder, data: options.data });
-  t.after(() => sluice.stop());
-  await runConsole(consoleSteps(page), {
-    env: { ...sluiceCommand(t), CONFIG_PATH: file },
-    cwd: folder,
-    places,
-  });
+}
+
+/** Of the shared Sluice. */
+let ports: [string, string][] | undefined;
+let shared: SluiceProcess | undefined;
+after(() => shared?.stop());
+
+/** The recipes of a file share a Sluice, which reloads. One with limits has its own, with full buckets. */
+async function serve(t: TestContext, config: SluiceConfig, { data }: RecipeOptions): Promise<SluiceProcess> {
+  if (config.rateLimit !== undefined) {
+    const own = await startSluice({ config, data });
+    t.after(() => own.stop());
+    return own;
+  }
+  if (shared === undefined) {
+    shared = await startSluice({ config });
+    return shared;
+  }
+  shared.configure(config);
+  const { status, body } = await askJson(`${shared.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.equal(status, 200, JSON.stringify(body));
+  return shared;
 }
 
 async function placesOfBackends(
