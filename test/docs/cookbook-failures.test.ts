@@ -1,7 +1,8 @@
 /** docs/cookbook: servers that fail, hang, or are taken out. */
 import type { RequestListener } from 'node:http';
 import { test } from 'node:test';
-import { answerOf, checkOthers, type RecipeOptions, serveRecipe } from './recipe.ts';
+import { checkOthers } from './other-programs.ts';
+import { answerOf, type RecipeOptions, serveRecipe } from './recipe.ts';
 
 const SECOND = '10.0.0.12:8080';
 

@@ -1,7 +1,8 @@
 /** docs/cookbook: limits of clients. */
 import { test } from 'node:test';
 import { startRedis } from '../support/redis.ts';
-import { checkOthers, type RecipeOptions, serveRecipe } from './recipe.ts';
+import { checkOthers } from './other-programs.ts';
+import { type RecipeOptions, serveRecipe } from './recipe.ts';
 
 const RECIPES: Record<string, RecipeOptions> = {
   'limit-by-address': {},

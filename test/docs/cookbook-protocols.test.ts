@@ -6,7 +6,9 @@ import { createServer as createSecureServer } from 'node:https';
 import { type TestContext, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { listen } from '../../test_backs/server.ts';
-import { certificateFor, checkOthers, type RecipeOptions, serveRecipe } from './recipe.ts';
+import { certificateFor } from './cookbook.ts';
+import { checkOthers } from './other-programs.ts';
+import { type RecipeOptions, serveRecipe } from './recipe.ts';
 
 async function tlsBackend(t: TestContext): Promise<RecipeOptions> {
   const options = { ...certificateFor('app.internal'), requestCert: true, rejectUnauthorized: true };
