@@ -3,7 +3,7 @@
  * failed`.
  *
  *   node scripts/run-tests.ts                      every test/**\/*.test.ts
- *   node scripts/run-tests.ts --without-services   files that start no Redis, no PostgreSQL and no Sluice
+ *   node scripts/run-tests.ts --without-services   files that start no Redis, no PostgreSQL, no browser and no Sluice
  *   node scripts/run-tests.ts test/limit …         files or folders
  *
  * A skipped test, a file without a test, a file that does not exit by itself and a run without files count as failures.
@@ -70,10 +70,15 @@ const LONGEST = [
   'cluster/primary-stopped',
   'cluster/rolling-replacement',
 ].map((name) => `test/${name}.test.ts`);
-/** A test file that imports one of these needs a server or starts the product. */
-const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'pebble.ts', 'sluice.ts', 'sluice-command.ts'].map(
-  (name) => `test/support/${name}`,
-);
+/** A test file that imports one of these needs a server or a browser, or starts the product. */
+const SERVICE_MODULES = [
+  'redis.ts',
+  'postgres.ts',
+  'pebble.ts',
+  'sluice.ts',
+  'sluice-command.ts',
+  'browser.ts',
+].map((name) => `test/support/${name}`);
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', CLUSTERS];
 
 /** Holds what all files share: compiled code and a ready-made database. Removed after the run. */
