@@ -35,7 +35,7 @@ SERVE ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test test-node check build package deb bench bench-accept bench-directory bench-peers before bench-check bench-report chaos peers \
+.PHONY: help install demo run backends test test-node check build package deb bench bench-accept bench-directory bench-machines bench-peers before bench-check bench-report chaos peers \
 	migrate-up migrate-down docker-up docker-down docs screenshots clean fuzz fuzz-coverage simulate services types lint config-docs sbom
 
 help: ## list the targets
@@ -117,6 +117,9 @@ bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_S
 
 bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, memory, stalls, changes (CLIENTS=1000000)
 	@$(NODE) bench/directory.ts --clients=$(CLIENTS)
+
+bench-machines: $(STAMP) services ## several machines on one Redis Cluster and PostgreSQL: limits, changes, a kill, costs; four minutes (SIZES=1,3,6)
+	@$(NODE) bench/machines/run.ts --sizes="$(SIZES)" --duration-sec=$(DURATION_SEC)
 
 bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a connection; four minutes (WORKERS=8, ROUNDS=3)
 	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)

@@ -6,7 +6,7 @@ import type { ThreadData } from './constant-load.ts';
 import { BROKEN, CUT, LATE, nowMs, OutcomeTable, REFUSED } from './outcomes.ts';
 
 const { options, rows, shared } = workerData as ThreadData;
-const { port, path, ratePerSec, deadlineMs, clients, requestsPerConnection } = options;
+const { host, port, path, ratePerSec, deadlineMs, clients, requestsPerConnection } = options;
 const table = new OutcomeTable(rows, shared);
 const random = new Random(options.seed);
 const CHECK_MS = 20;
@@ -58,7 +58,7 @@ class Line {
   }
 
   #connect(): Socket {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    const socket = connect({ port, host, noDelay: true });
     let opened = false;
     this.#socket = socket;
     this.#served = 0;

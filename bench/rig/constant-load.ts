@@ -9,6 +9,8 @@ import { waitFor, within } from '../../test/support/wait.ts';
 import { OutcomeTable, type Tally } from './outcomes.ts';
 
 export interface ConstantLoadOptions {
+  /** Default: 127.0.0.1. */
+  host: string;
   port: number;
   path: string;
   ratePerSec: number;
@@ -44,7 +46,14 @@ export class ConstantLoad {
   /** start resolves when the first request is about to be sent. Stop it, also when it has ended by itself. */
   static async start(given: Pick<ConstantLoadOptions, 'port'> & Partial<ConstantLoadOptions>) {
     const options: ConstantLoadOptions = {
-      ...{ path: '/', ratePerSec: 1_000, deadlineMs: 10_000, connections: 64, mostSec: 600 },
+      ...{
+        host: '127.0.0.1',
+        path: '/',
+        ratePerSec: 1_000,
+        deadlineMs: 10_000,
+        connections: 64,
+        mostSec: 600,
+      },
       ...{ openFirst: true, clients: 0, requestsPerConnection: 0, seed: 1 },
       ...given,
     };

@@ -89,6 +89,7 @@ export const sidebar: Item[] = [
     items: [
       page('Operating', '/operating'),
       page('Runbook', '/runbook'),
+      page('Scaling', '/scaling'),
       page('Metrics', '/metrics'),
       page('Traces', '/tracing'),
       page('Admin API', '/admin-api'),
