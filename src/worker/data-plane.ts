@@ -85,7 +85,7 @@ export class DataPlane {
   readonly #planDeps: Omit<PlanDeps, 'limiter' | 'tracing'>;
   readonly #primaryStore: PrimaryBucketStore;
   #store: StoreLimiter;
-  /** null: there are no traces, or they cannot be sent. */
+  /** null: there are no traces. */
   #tracing: TraceExport | null;
   /** Those of older plans, to which their requests still go. */
   readonly #formerTracing: TraceExport[] = [];

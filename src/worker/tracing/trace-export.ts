@@ -52,23 +52,9 @@ export class TraceExport implements Tracing {
   #pauseMs = 0;
   #isClosed = false;
 
-  /**
-   * open makes the export of these settings; null: there are none, or the SDK fails, which is logged. It is loaded only where there are
-   * some (11 MiB), in pieces between which the event loop goes on: a reload lets all workers load it at once.
-   */
+  /** open makes the export of these settings; null: there are none. Never rejects. */
   static async open(settings: TracingSettings | null, deps: TraceExportDeps): Promise<TraceExport | null> {
-    if (settings === null) return null;
-    try {
-      for (const load of SDK) {
-        await load();
-        await nextTurn();
-      }
-      const { OtlpSender } = await import('./otlp-sender.ts');
-      return new TraceExport(settings, new OtlpSender(settings.endpoint), deps);
-    } catch (thrown) {
-      deps.logger.error({ err: toError(thrown) }, 'traces cannot be sent: serving without them');
-      return null;
-    }
+    return settings && new TraceExport(settings, await senderOf(settings, deps), deps);
   }
 
   constructor(settings: TracingSettings, sender: SpanSender, { metrics, logger }: TraceExportDeps) {
@@ -146,6 +132,25 @@ export class TraceExport implements Tracing {
     if (this.#queue.length === 0 || this.#isClosed) return;
     const isFull = this.#queue.length >= BATCH_MAX;
     this.#sendIn(this.#pauseMs || (isFull ? 0 : EVERY_MS));
+  }
+}
+
+/**
+ * Loads the SDK (11 MiB) in pieces, between which the event loop goes on: a reload lets all workers load it at once. Where it fails, all
+ * spans are lost, but backends are told of no more traces than the settings say.
+ */
+async function senderOf({ endpoint }: TracingSettings, { logger }: TraceExportDeps): Promise<SpanSender> {
+  try {
+    for (const load of SDK) {
+      await load();
+      await nextTurn();
+    }
+    const { OtlpSender } = await import('./otlp-sender.ts');
+    return new OtlpSender(endpoint);
+  } catch (thrown) {
+    const err = toError(thrown);
+    logger.error({ err }, 'traces cannot be sent: serving without them');
+    return { send: () => Promise.reject(err), close: async () => undefined };
   }
 }
 

@@ -96,14 +96,21 @@ test('a collector that refuses is asked less and less often, and gets what comes
   assert.ok(exported > 0);
 });
 
-test('an export that cannot be made is logged once, and the worker serves without traces', async () => {
+test('an SDK that fails is logged, and costs spans alone: traces begin with the same share', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const { logger, lines } = keepLog();
-  const settings = { endpoint: 'http://[::1', sample: 1 };
-  assert.equal(await TraceExport.open(settings, { metrics: new WorkerMetrics(), logger }), null);
-  assert.deepEqual(
-    lines.map(({ msg }) => msg),
-    ['traces cannot be sent: serving without them'],
-  );
+  const metrics = new WorkerMetrics();
+  const settings = { endpoint: 'http://[::1', sample: 0.1 };
+  const traces = await TraceExport.open(settings, { metrics, logger });
+  assert.equal(lines.filter(({ msg }) => /traces cannot be sent/.test(String(msg))).length, 1);
+  assert.equal(traces?.sample, 0.1);
+  traces?.note(spanOf());
+  t.mock.timers.tick(1_000);
+  await nextTurn();
+  await traces?.close();
+  const { series, cells } = metrics.takeDelta();
+  const dropped = series.find(({ labels }) => labels.includes('dropped'))?.index ?? assert.fail('no series');
+  assert.deepEqual(cells, [dropped, 1]);
 });
 
 test('the end sends what waits, and takes no more', async (t) => {
