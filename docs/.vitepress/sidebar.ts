@@ -1,4 +1,7 @@
-/** The order of the pages. A test holds it against the files. */
+/** The order of the pages. Those of docs/ that have no place here come last, by the titles in them. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { DefaultTheme } from 'vitepress';
 
 type Item = DefaultTheme.SidebarItem;
@@ -7,7 +10,7 @@ function page(text: string, link: string): Item {
   return { text, link };
 }
 
-export const sidebar: Item[] = [
+const placed: Item[] = [
   {
     text: 'Start',
     items: [
@@ -117,3 +120,18 @@ export const sidebar: Item[] = [
     ],
   },
 ];
+
+const DOCS = fileURLToPath(new URL('../', import.meta.url));
+
+function isPlaced(link: string, items = placed): boolean {
+  return items.some((item) => item.link === link || isPlaced(link, item.items ?? []));
+}
+
+const others = readdirSync(DOCS)
+  .filter((name) => name.endsWith('.md') && !isPlaced(`/${basename(name, '.md')}`))
+  .map((name) => {
+    const [, title = name] = /^# (.*)/m.exec(readFileSync(`${DOCS}${name}`, 'utf8')) ?? [];
+    return page(title, `/${basename(name, '.md')}`);
+  });
+
+export const sidebar: Item[] = others.length === 0 ? placed : [...placed, { text: 'More', items: others }];
