@@ -93,6 +93,7 @@ interface FileResult {
   notTried: string[];
   output: string[];
   durationMs: number;
+  cpuMs: number;
 }
 
 /** Whether a file, or a helper that it imports, needs a service. */
@@ -133,9 +134,25 @@ async function runFile(path: string): Promise<FileResult> {
   }
   result.output = [...child.stdout, ...child.stderr].slice(-OUTPUT_LINES);
   result.durationMs = performance.now() - startMs;
+  result.cpuMs = cpuMsOfEnded();
   const verdict = result.failures.length === 0 ? 'ok  ' : 'FAIL';
-  console.log(`${verdict} ${path}  ${result.passed} passed, ${(result.durationMs / 1000).toFixed(1)} s`);
+  console.log(`${verdict} ${path}  ${result.passed} passed, ${costOf(result)}`);
   return result;
+}
+
+const costOf = ({ durationMs, cpuMs }: FileResult) =>
+  `${(durationMs / 1000).toFixed(1)} s, ${(cpuMs / 1000).toFixed(1)} s of CPU`;
+
+let endedCpuMs = 0;
+
+/** CPU time of the file that ended last, with its processes that ended before it. Only Linux tells; elsewhere 0. */
+function cpuMsOfEnded(): number {
+  if (!existsSync('/proc/self/stat')) return 0;
+  // proc_pid_stat(5): cutime and cstime, in 1/100 s; the name before them may have blanks.
+  const fields = readFileSync('/proc/self/stat', 'utf8').split(') ')[1]?.split(' ') ?? [];
+  const before = endedCpuMs;
+  endedCpuMs = (Number(fields[13]) + Number(fields[14])) * 10;
+  return endedCpuMs - before;
 }
 
 /** On SIGTERM a test file ends the servers that it started (test/support/child.ts); SIGKILL comes only after that. */
@@ -158,7 +175,15 @@ function readReport(path: string): TestLine[] {
 }
 
 function resultOf(path: string, lines: TestLine[]): FileResult {
-  const result: FileResult = { path, passed: 0, failures: [], notTried: [], output: [], durationMs: 0 };
+  const result: FileResult = {
+    path,
+    passed: 0,
+    failures: [],
+    notTried: [],
+    output: [],
+    durationMs: 0,
+    cpuMs: 0,
+  };
   for (const { name, passed, skipped, suite, line, failure, notTried } of lines) {
     if (notTried !== '') result.notTried.push(`${path}:${line}: ${notTried}`);
     else if (skipped) result.failures.push(`✖ ${name}\n  at ${path}:${line}\n  skipped`);
@@ -221,7 +246,7 @@ function summarize(results: FileResult[]): number {
   for (const line of results.flatMap(({ notTried }) => notTried)) console.log(line);
   const slowest = results.toSorted((a, b) => b.durationMs - a.durationMs).slice(0, SLOWEST_COUNT);
   console.log('\nslowest files:');
-  for (const { path, durationMs } of slowest) console.log(`  ${(durationMs / 1000).toFixed(1)} s  ${path}`);
+  for (const result of slowest) console.log(`  ${costOf(result)}  ${result.path}`);
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const failed = results.reduce((sum, result) => sum + result.failures.length, 0);
   console.log(`${passed} passed, ${failed} failed`);
