@@ -4,9 +4,12 @@ import { useEffect, useState } from 'preact/hooks';
 import type { List } from '../api/answers.ts';
 import { call } from '../api/call.ts';
 import { Failure } from './failure.tsx';
+import { numberOf } from './format.ts';
 
 /** The `limit` of a page. */
 export const PAGE_ROWS = 100;
+/** The browser draws every row again for each page: 4,000 rows took it seconds. */
+const MAX_PAGES = 10;
 /** After the last key: a search for each letter would be wasted. */
 const SETTLE_MS = 200;
 
@@ -17,7 +20,7 @@ interface PagesProps<T> {
   children(rows: T[]): JSX.Element;
 }
 
-/** Pages shows the first page and those that were asked for after it. Where the first one is another now, the others are asked for again. */
+/** Pages shows the first page and those that were asked for after it, at most MAX_PAGES. Where the first one is another now, the others are asked for again. */
 export function Pages<T>({ first, path, children }: PagesProps<T>): JSX.Element {
   const [wanted, setWanted] = useState(0);
   const [asked, setAsked] = useState<{ first: List<T>; pages: List<T>[] }>({ first, pages: [] });
@@ -42,7 +45,12 @@ export function Pages<T>({ first, path, children }: PagesProps<T>): JSX.Element 
     <>
       {children(pages.flatMap(({ items }) => items))}
       <Failure of={failure} />
-      {next !== null && (
+      {next !== null && pages.length === MAX_PAGES && (
+        <p class="hint">
+          The first {numberOf(MAX_PAGES * PAGE_ROWS)} are shown. Narrow the search to see others.
+        </p>
+      )}
+      {next !== null && pages.length < MAX_PAGES && (
         <button type="button" disabled={busy} onClick={more}>
           Show {PAGE_ROWS} more
         </button>
