@@ -110,6 +110,27 @@ function isCommand(tree: Command, call: string): boolean {
   return command !== tree && words.filter((word) => /^--?[a-z]/.test(word)).every((word) => flags.has(word));
 }
 
+test('each command of Sluice and each call of the admin port that a sentence names exists', async () => {
+  const tree = await commandTree();
+  const named = PAGES.flatMap((page) =>
+    [...textOf(page).matchAll(/`(?:bin\/)?sluice( [a-z][^`]*)`/g)].map(([, call = '']) => ({ page, call })),
+  );
+  assert.ok(named.length > 40, `${named.length} commands found`);
+  assert.deepEqual(
+    named.filter(({ call }) => !/^ help\b/.test(call) && !isCommand(tree, call)),
+    [],
+  );
+  const api = textOf('docs/admin-api.md');
+  const calls = PAGES.flatMap(
+    (page) => textOf(page).match(/(?<=`)(GET|POST|PUT) \/api\/v1[^` ?]*(?=[`?])/g) ?? [],
+  );
+  assert.ok(calls.length > 20, `${calls.length} calls found`);
+  assert.deepEqual(
+    calls.filter((call) => !api.includes(`\n### ${call}\n`)),
+    [],
+  );
+});
+
 test('each call of the admin port in docs/operating.md is answered', async (t) => {
   const backends = await Promise.all([1, 2].map(() => startBackend((_request, response) => response.end())));
   t.after(() => Promise.all(backends.map((each) => each.close())));
