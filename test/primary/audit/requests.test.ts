@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { RequestRows } from '../../../src/contract/audited-requests.ts';
+import { RequestQueue } from '../../../src/primary/audit/request-queue.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { auditRow } from '../../../src/proxy/audit-row.ts';
 import { makeMigrated } from '../../postgres/support.ts';
@@ -81,6 +82,20 @@ test('a batch that is sent again is written once, and those after it are not los
   audit.addRequests(many(10));
   await audit.whenWritten();
   assert.deepEqual([await count(), dropped('request')], [110, 0]);
+});
+
+test('a try that failed is made again as it was, whatever has come meanwhile: its rows may be there', () => {
+  const queue = new RequestQueue();
+  queue.add(many(2));
+  queue.add(many(3));
+  const first = queue.next();
+  queue.add(many(4));
+  assert.equal(queue.next(), first);
+  assert.deepEqual([first?.count, queue.rowCount], [5, 9]);
+  queue.settle();
+  assert.deepEqual([queue.next()?.count, queue.rowCount], [4, 4]);
+  queue.settle();
+  assert.deepEqual([queue.next(), queue.rowCount], [null, 0]);
 });
 
 test('while the database is away rows wait within bounds, the oldest are dropped and counted; then writing goes on', async (t) => {
