@@ -3,18 +3,19 @@ import type { SluiceConfig } from '../../test/support/sluice.ts';
 import type { Traffic } from './steps.ts';
 
 const WIDE = { capacity: 1_000_000, refillPerSecond: 1_000_000 };
-/** CAPACITY: The limit of the burst; it hardly refills. */
+/** The limit of the burst; it hardly refills. */
 export const CAPACITY = 100;
-/** BURST: Requests at once. */
+/** Requests at once, of one caller over all machines. */
 export const BURST = 1_000;
-/** CHANGES: Changes of clients, one after the other. */
+/** Changes of clients, one after the other. */
 export const CHANGES = 10;
-/** RARE: A caller sends once: a worker that does not see a caller again takes nothing ahead. */
+/** Callers that hardly ever send twice: no worker takes tokens ahead for them. */
 export const RARE: Traffic = { path: '/tiny/rare', ratePerSec: 150, callers: 1 << 24 };
-/** BUSY: Each caller sends 100 a second to each worker, enough for leases. */
+/** Each caller sends 100 a second to each worker, enough for leases. */
 export const BUSY: Traffic = { path: '/tiny/busy', ratePerSec: 400, callers: 4 };
-/** Requests of one caller over all machines together. */
+/** Requests of one caller, over all machines together. */
 export const ONE_PER_SEC = 300;
+
 /** configOf is the configuration of each machine. @param ports of the backends */
 export function configOf(ports: number[]): SluiceConfig {
   const policies = {

@@ -7,7 +7,9 @@ import { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
 import { type SluiceConfig, type SluiceProcess, startSluice } from './sluice.ts';
 
 const silent = pino({ level: 'silent' });
-const MOST_MACHINES = 200;
+const MOST_MACHINES = 30;
+/** A machine has five at most. */
+const DATABASE_SETTINGS = { max_connections: String(MOST_MACHINES * 5 + 20) };
 
 /** migratedDatabase makes a database on the server, with the newest schema, and returns its URL. */
 export async function migratedDatabase(server: Pick<PostgresServer, 'url'>): Promise<string> {
@@ -35,7 +37,10 @@ export class Machines {
    * @param config of every machine, without `listen`, `admin`, `redis` and `database`
    */
   static async start(config: SluiceConfig): Promise<Machines> {
-    const [cluster, postgres] = await Promise.allSettled([startRedisCluster(), startPostgres()]);
+    const [cluster, postgres] = await Promise.allSettled([
+      startRedisCluster(),
+      startPostgres({ settings: DATABASE_SETTINGS }),
+    ]);
     try {
       if (cluster.status === 'rejected') throw cluster.reason;
       if (postgres.status === 'rejected') throw postgres.reason;
