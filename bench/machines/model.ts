@@ -7,7 +7,7 @@ export interface CostFigures {
   callsPerRequest: number;
   /** Calls per second for a caller with leases, for each worker that it meets. */
   callsPerLease: number;
-  /** CPU of Redis for each process of Sluice, whether requests come or not, µs per second. */
+  /** CPU of Redis for each process of Sluice without requests, µs per second; less where Redis is busy, as a call is cheaper then. */
   restUs: number;
   bucketBytes: number;
   databaseConnections: number;
@@ -39,8 +39,6 @@ export interface FleetCost {
   nodes: number;
   bucketMiB: number;
   connectionsPerNode: number;
-  /** New connections to all nodes: each process reads the map of slots on a new one, once a second. */
-  openedPerSec: number;
   databaseConnections: number;
   databaseCores: number;
 }
@@ -73,7 +71,6 @@ export function costOf(figures: CostFigures, fleet: Fleet): FleetCost {
     nodes,
     bucketMiB: (buckets * figures.bucketBytes) / 2 ** 20,
     connectionsPerNode: processes,
-    openedPerSec: processes,
     databaseConnections: machines * figures.databaseConnections,
     databaseCores: (machines * figures.databaseUs) / 1e6,
   };

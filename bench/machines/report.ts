@@ -116,7 +116,6 @@ export function tellFleets(figures: CostFigures): string[] {
     ['… where each caller stays on one machine', kept, ({ redisCores }) => n(redisCores, 1)],
     ['nodes that are half busy', spread, ({ nodes }) => n(nodes)],
     ['connections to each node', spread, ({ connectionsPerNode }) => n(connectionsPerNode)],
-    ['new connections to Redis a second', spread, ({ openedPerSec }) => n(openedPerSec)],
     ['memory of buckets, MiB', spread, ({ bucketMiB }) => n(bucketMiB)],
     ['connections to PostgreSQL', spread, ({ databaseConnections }) => n(databaseConnections)],
     ['cores of PostgreSQL', spread, ({ databaseCores }) => n(databaseCores, 2)],

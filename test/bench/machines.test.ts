@@ -32,7 +32,7 @@ test('the cost of a fleet is the sum of what its callers, its processes and its 
   const redisCores = (callsPerSec * 20 + 90 * 500) / 1e6;
   assert.deepEqual(costOf(FIGURES, fleet), {
     ...{ workers: 80, callsPerSec, redisCores, nodes: 3, bucketMiB: 300, connectionsPerNode: 90 },
-    ...{ openedPerSec: 90, databaseConnections: 30, databaseCores: 0.02 },
+    ...{ databaseConnections: 30, databaseCores: 0.02 },
   });
   assert.equal(costOf(FIGURES, { ...fleet, rarePerSec: 500_000 }).nodes, 21);
 });

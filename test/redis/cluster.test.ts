@@ -55,6 +55,28 @@ test('the computed slot of a key equals that of Redis', async (t) => {
   }
 });
 
+test('the map of slots is read on the connections that are there', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  await workerOf(t, cluster, 500);
+  const clients = cluster.urls.map((url) => new Redis(url));
+  t.after(() => clients.forEach((client) => void client.disconnect()));
+  const sum = async (section: string, pattern: RegExp): Promise<number> => {
+    const texts = await Promise.all(clients.map((client) => client.info(section)));
+    return texts.reduce((total, text) => total + Number(pattern.exec(text)?.[1] ?? 0), 0);
+  };
+  const untilRead = async (times: number): Promise<void> => {
+    const reads = () => sum('commandstats', /^cmdstat_cluster\|slots:calls=(\d+)/m);
+    const before = await reads();
+    await waitFor(`${times} reads of the map`, async () => (await reads()) >= before + times);
+  };
+  await untilRead(1);
+  const opened = () => sum('stats', /^total_connections_received:(\d+)/m);
+  const before = await opened();
+  await untilRead(2);
+  assert.equal(await opened(), before);
+});
+
 test('B32: while one node of a Cluster is frozen, buckets on the others are always decided by the store', async (t) => {
   const cluster = await startRedisCluster({ partial: true });
   t.after(() => cluster.stop());

@@ -111,6 +111,7 @@ function withNodesConnected(cluster: Cluster): Cluster {
     // The Cluster reports the failure, and makes a new node when it next reads the map.
     node.connect().catch(() => undefined);
     withAskingHeard(node);
+    withMapReadInPlace(node);
     withHandshakeDeadline(node);
   });
   withTryAgainTold(cluster);
@@ -140,6 +141,17 @@ function withAskingHeard(node: Redis): void {
     sent.catch(() => undefined);
     return sent;
   };
+}
+
+/**
+ * ioredis reads the map of slots on a new connection each time, because one that waits for BLPOP would not answer. None does here,
+ * so the node's own is used. With TLS an idle process costs a Cluster 0.4 ms of CPU a second then, and with new connections 1.2.
+ */
+function withMapReadInPlace(node: Redis): void {
+  const duplicate = node.duplicate.bind(node);
+  const nothing = () => undefined;
+  const reader = { on: nothing, disconnect: nothing, cluster: node.cluster.bind(node) };
+  node.duplicate = (options) => (node.status === 'ready' ? (reader as unknown as Redis) : duplicate(options));
 }
 
 function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): RedisOptions {
