@@ -295,6 +295,18 @@ test('a database that is away or silent is database_unavailable within the deadl
   assert.equal((await repository.get('a')).clientId, 'a');
 });
 
+test('a use that waits in vain for others to end is no loss of the database', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const database = openDatabase(t, url, { connectMs: 200 });
+  const others = Array.from({ length: 4 }, () => database.read('select pg_sleep(1)'));
+  await assert.rejects(database.read('select 1'), {
+    code: 'database_unavailable',
+    message: /all connections are in use/,
+  });
+  await Promise.all(others);
+  assert.equal(database.lossCount, 0);
+});
+
 async function waitForBlocked(database: Database): Promise<void> {
   await waitFor('a writer to wait for the deletion', async () => {
     const rows = await database.query('select 1 from pg_locks where not granted');

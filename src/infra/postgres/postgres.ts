@@ -260,10 +260,12 @@ export class Database {
     this.#prepared.add(client);
   }
 
-  async #connect({ pool }: Server): Promise<pg.PoolClient> {
+  async #connect({ pool, lent }: Server): Promise<pg.PoolClient> {
     try {
       return await pool.connect();
     } catch (thrown) {
+      // Waiting for others says nothing of the server: each of them tells by itself whether it has gone.
+      if (lent.size >= pool.options.max) throw mapDatabaseError(thrown, 'all connections are in use');
       this.lossCount++;
       throw mapDatabaseError(thrown, 'cannot connect');
     }

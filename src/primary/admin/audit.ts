@@ -1,11 +1,13 @@
 /** The calls that read the audit. */
 import * as z from 'zod';
 import { EVENT_KINDS } from '../../contract/events.ts';
+import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 import type { AuditPage, AuditPlace, PageQuery } from '../audit/day-table.ts';
 import { type AdminApp, call } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
-import { invalidFields } from './problems.ts';
+import { HttpProblem, invalidFields } from './problems.ts';
 import { requestFilters, statusRange } from './requests.ts';
 
 const TIME_RULE = 'must be a time like 2026-12-01T14:03:00Z';
@@ -72,15 +74,21 @@ const REQUESTS_SUMMARY =
 const SUMMARY =
   'List what has happened on all machines that share the database, and who changed what; the newest first';
 
-/** registerAudit adds the routes. They wait for what is about to be written, a second at most. */
+/** A page waits this long for those before it. */
+const TURN_MS = 2_000;
+/** SQLSTATE query_canceled: the statement timeout. */
+const TOO_LONG = '57014';
+
+/** registerAudit adds the routes. They wait for what is about to be written, a second at most, and for their turn. */
 export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
+  const inTurn = makeTurns();
   app.get(
     '/api/v1/audit',
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
     async ({ query: { kind, actor, subject, ...page } }) => {
       const query = placedPage(page);
       await audit.whenWritten();
-      return pageBody(await audit.table.page({ ...query, kind, actor, subject }));
+      return pageBody(await inTurn(() => audit.table.page({ ...query, kind, actor, subject })));
     },
   );
   app.get(
@@ -93,9 +101,35 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
       const query = placedPage(page);
       await audit.whenWritten();
       const range = status === undefined ? undefined : statusRange(status);
-      return pageBody(await audit.requests.page({ ...query, client, route, status: range }));
+      return pageBody(await inTurn(() => audit.requests.page({ ...query, client, route, status: range })));
     },
   );
+}
+
+/**
+ * One page is read at a time: a filter without an index reads a whole day or more, and connections to the database are few. Throws
+ * HttpProblem 503 for a page that waits longer than TURN_MS, and for one that the database gives up.
+ */
+function makeTurns(): <T>(read: () => Promise<T>) => Promise<T> {
+  /** Never rejects; null: nobody reads. */
+  let reading: Promise<void> | null = null;
+  return async (read) => {
+    const untilMs = performance.now() + TURN_MS;
+    while (reading !== null)
+      if (!(await atMost(reading, untilMs - performance.now())))
+        throw new HttpProblem(503, 'other pages of the audit are being read, and take long');
+    const page = read();
+    const free = (): void => {
+      reading = null;
+    };
+    reading = page.then(free, free);
+    try {
+      return await page;
+    } catch (thrown) {
+      if (sqlStateOf(thrown) !== TOO_LONG) throw thrown;
+      throw new HttpProblem(503, 'the page takes too long: give `since`, as late as you can');
+    }
+  };
 }
 
 type Page = z.infer<typeof pageQuery> & { since?: number | undefined; until?: number | undefined };

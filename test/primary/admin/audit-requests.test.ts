@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { auditRow } from '../../../src/proxy/audit-row.ts';
-import { makeMigrated } from '../../postgres/support.ts';
+import { makeMigrated, openDatabase } from '../../postgres/support.ts';
 import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { startAudit } from '../audit/support.ts';
 import { assertProblem, startAdmin } from './harness.ts';
@@ -17,8 +17,9 @@ const PATH = '/api/v1/audit/requests';
 /** Older days are dropped. */
 const DAY = new Date().toISOString().slice(0, 10);
 
-async function start(t: TestContext) {
-  const { database } = await makeMigrated(t, server);
+async function start(t: TestContext, options: Parameters<typeof openDatabase>[2] = {}) {
+  const { url } = await makeMigrated(t, server);
+  const database = openDatabase(t, url, options);
   const { audit } = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
   const { call } = await startAdmin(t, { audit });
   let number = 0;
@@ -98,4 +99,26 @@ test('what is no query of requests is refused; while the database is away the an
     assertProblem(await call({ path: `${PATH}?${query}` }), 422, [field]);
   await database.close();
   assertProblem(await call({ path: PATH }), 503);
+});
+
+test('pages take turns: one that the database gives up says what to do, and others leave it free for the rest', async (t) => {
+  // A turn comes within 2 s.
+  const { call, database, add, idsOf } = await start(t, { statementMs: 2_800 });
+  add({ route: 'api' });
+  await idsOf('');
+  await database.query('alter table audit_requests rename to hidden');
+  await database.query(
+    `create view audit_requests as select hidden.* from hidden, pg_sleep(6) where route = 'api'`,
+  );
+  const { lossCount } = database;
+  const pages = Array.from({ length: 5 }, () => call({ path: `${PATH}?route=api` }));
+  const [first, ...rest] = await Promise.all(pages);
+  await database.read('select 1');
+  assertProblem(first!, 503);
+  assert.match(first!.text, /takes too long: give `since`/);
+  for (const answer of rest) {
+    assertProblem(answer, 503);
+    assert.match(answer.text, /other pages of the audit are being read/);
+  }
+  assert.equal(database.lossCount, lossCount);
 });
