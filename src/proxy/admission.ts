@@ -13,6 +13,7 @@ import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
 import { isGrpcCall } from './grpc.ts';
 import type { AdmissionPlan, PlannedRoute } from './plan.ts';
 import { routingHost } from './router.ts';
+import { isSecure } from './scheme.ts';
 import { hasKey, isWebSocket, namedToken } from './tunnel/websocket.ts';
 
 const BAD_REQUEST = OUTCOMES.bad_request;
@@ -28,7 +29,6 @@ const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 const TARGET = /^[\x21\x22\x24-\x7e]+$/;
 /** Origin-form that is its own normal form: no escape, dot segment or empty segment in its path. */
 const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
-const SECURE_SCHEME = /^(?:https|wss)[ \t]*(?:,|$)/i;
 /** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 /** RFC 8555 §8.3. */
@@ -218,9 +218,4 @@ export class Admission {
     this.allowLine = `Allow: ${allowed.join(', ')}\r\n`;
     return OUTCOMES.method_not_allowed;
   }
-}
-
-/** isSecure: what a trusted proxy says may be a list, the client's own scheme first, and some say `wss` of a WebSocket. */
-export function isSecure(scheme: string): boolean {
-  return scheme === 'https' || (scheme !== 'http' && SECURE_SCHEME.test(scheme));
 }

@@ -1,6 +1,6 @@
 /**
  * The requests of this worker that somebody watches: their access lines go to the primary in batches. While nobody watches, a request costs
- * the check of one field. A viewer gets PER_SEC lines a second, with a burst of as many; what is left out is counted.
+ * the check of one field. A viewer gets PER_SEC lines a second, with a burst of as many; what is left out is counted. While one batch of a viewer waits for the primary, no other one is made.
  */
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { RequestFilter } from '../contract/request-watch.ts';
@@ -19,25 +19,27 @@ interface Watch {
   room: number;
   lines: string[];
   dropped: number;
+  /** Whether its last batch has not left the process yet. */
+  isUnsent: boolean;
 }
 
 /** LiveRequests is made once per worker. */
 export class LiveRequests {
   /** Whether somebody watches; read for each request. */
   isWatched = false;
-  readonly #send: (message: WorkerMessage) => boolean;
+  readonly #send: (message: WorkerMessage, onLeft: () => void) => boolean;
   readonly #watches = new Map<number, Watch>();
   #timer: NodeJS.Timeout | undefined;
 
   /** @param send of PrimaryLink */
-  constructor(send: (message: WorkerMessage) => boolean) {
+  constructor(send: (message: WorkerMessage, onLeft: () => void) => boolean) {
     this.#send = send;
   }
 
   /** watch begins with the next request that ends. @param id of the viewer */
   watch(id: number, filter: RequestFilter): void {
     if (this.#watches.size >= MAX_WATCHES) return;
-    this.#watches.set(id, { filter, room: PER_SEC, lines: [], dropped: 0 });
+    this.#watches.set(id, { filter, room: PER_SEC, lines: [], dropped: 0, isUnsent: false });
     this.isWatched = true;
     this.#timer ??= setInterval(() => this.#sendBatches(), BATCH_EVERY_MS).unref();
   }
@@ -71,14 +73,21 @@ export class LiveRequests {
 
   #sendBatches(): void {
     for (const [id, watch] of this.#watches) {
+      const { lines, dropped, isUnsent } = watch;
+      // Nor has it more room then: its lines stay at PER_SEC.
+      if (isUnsent) continue;
       watch.room = Math.min(PER_SEC, watch.room + PER_BATCH);
-      const { lines, dropped } = watch;
       if (lines.length === 0 && dropped === 0) continue;
       watch.lines = [];
       watch.dropped = 0;
+      watch.isUnsent = true;
+      const onLeft = (): void => {
+        watch.isUnsent = false;
+      };
+      if (this.#send({ type: 'watched-requests', id, lines, dropped }, onLeft)) continue;
       // A primary that does not read is told later.
-      if (!this.#send({ type: 'watched-requests', id, lines, dropped }))
-        watch.dropped = dropped + lines.length;
+      watch.isUnsent = false;
+      watch.dropped = dropped + lines.length;
     }
   }
 }

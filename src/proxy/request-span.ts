@@ -9,6 +9,7 @@ import type { UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord, keptText, ownText } from './access-record.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import type { RequestIds } from './request-id.ts';
+import { isSecure } from './scheme.ts';
 import { type Trace, traceOf } from './trace.ts';
 
 /** Tracing is where sampled requests go; the worker makes it. */
@@ -50,6 +51,7 @@ const NO_RECORD: SpanRecord = new AccessRecord('', null);
 /** What a span needs of an Admission. */
 interface Origin {
   readonly head: RequestHead;
+  /** A trusted proxy may say anything. */
   readonly scheme: string;
 }
 
@@ -87,7 +89,7 @@ export class RequestSpan {
   readonly parentId: string | null;
   /** Values of `tracestate`, of a trace that began elsewhere. */
   readonly traceState: string;
-  readonly scheme: string;
+  readonly scheme: 'http' | 'https';
   readonly attempts: AttemptSpan[] = [];
   /** As it was at the end of the request: a tunnel goes on to change its own. */
   record = NO_RECORD;
@@ -105,7 +107,7 @@ export class RequestSpan {
     this.parentId = trace.continued ? ownText(head.traceparent.slice(...SPAN_ID)) : null;
     const state = trace.continued ? fieldValues(head.tracestateLines, 'tracestate').join(',') : '';
     this.traceState = state.length > TRACE_STATE_MAX ? '' : ownText(state);
-    this.scheme = scheme;
+    this.scheme = isSecure(scheme) ? 'https' : 'http';
     this.#traceparent = ownText(trace.traceparent);
     this.#ids = ids;
   }

@@ -179,17 +179,18 @@ export class DataPlane {
   async applySettings(message: SettingsMessage): Promise<void> {
     const { redis } = message.settings;
     const former = this.#store;
+    let store = former;
     if (!former.isFor(redis)) {
-      const store = await StoreLimiter.open(redis, former, {
-        ...this.#options,
-        primaryStore: this.#primaryStore,
-      });
+      store = await StoreLimiter.open(redis, former, { ...this.#options, primaryStore: this.#primaryStore });
       await store.connected();
-      this.#store = store;
     }
     const formerTracing = this.#tracing;
+    let tracing = formerTracing;
     if (!isDeepStrictEqual(formerTracing?.settings ?? null, message.settings.tracing))
-      this.#tracing = await TraceExport.open(message.settings.tracing, this.#options);
+      tracing = await TraceExport.open(message.settings.tracing, this.#options);
+    // Nothing is awaited from here on: a reset of a bucket is for the limiter that the plan in force asks.
+    this.#store = store;
+    this.#tracing = tracing;
     const previous = this.#plan;
     const next = this.#makePlan(message, previous);
     this.settings = message.settings;

@@ -226,8 +226,9 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const lines: AccessRecord[] = [];
   const overload = new Overload(metrics);
   const watched: TestProxy['watched'] = [];
-  const live = new LiveRequests((message) => {
+  const live = new LiveRequests((message, onLeft) => {
     if (message.type === 'watched-requests') watched.push(message);
+    onLeft();
     return true;
   });
   const rows: TestProxy['rows'] = [];

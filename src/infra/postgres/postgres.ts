@@ -35,10 +35,10 @@ export interface DatabaseOptions {
 }
 
 /**
- * writing: counts as activity. reading: does not. migrating: as writing, but also while the database is held, and the connection is
+ * writing: counts as activity. reading, appending: does not. migrating: as writing, but also while the database is held, and the connection is
  * closed afterwards.
  */
-type Use = 'writing' | 'reading' | 'migrating';
+type Use = 'writing' | 'appending' | 'reading' | 'migrating';
 
 /** Connections to a real server; the embedded one has one session. */
 const POOL_SIZE = 4;
@@ -106,7 +106,7 @@ export class Database {
     return { pool, listening: new ListenConnection(config, options.logger), lent: new Map() };
   }
 
-  /** onActivity calls back after each use that may have written; returns how to stop. */
+  /** onActivity calls back after each use that may have written what others follow; returns how to stop. */
   onActivity(listener: () => void): () => void {
     this.#activityListeners.add(listener);
     return () => this.#activityListeners.delete(listener);
@@ -127,9 +127,14 @@ export class Database {
     return this.#lend('reading', this.#answerMs, (client) => run(client, text, params));
   }
 
+  /** append is query for rows that nobody in this process follows: it does not count as activity. Nor does copy. */
+  append(text: string, params: readonly unknown[]): Promise<Row[]> {
+    return this.#lend('appending', this.#answerMs, (client) => run(client, text, params));
+  }
+
   /** copy sends rows to a `copy … from stdin`, in its text format: all are written, or none. Throws as query does. */
   copy(text: string, rows: string): Promise<void> {
-    return this.#lend('writing', this.#answerMs, (client) => copyIn(client, text, rows));
+    return this.#lend('appending', this.#answerMs, (client) => copyIn(client, text, rows));
   }
 
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
@@ -249,7 +254,7 @@ export class Database {
       if (isLost) this.lossCount++;
       throw error;
     } finally {
-      if (use !== 'reading') this.noteActivity();
+      if (use === 'writing' || isMigrating) this.noteActivity();
     }
   }
 

@@ -51,7 +51,7 @@ export class AuditTable {
       actor_address: actor?.from ?? null,
       request_id: actor?.requestId ?? null,
     }));
-    await this.#days.database.query(
+    await this.#days.database.append(
       `insert into audit (${COLUMNS}) select ${COLUMNS} from jsonb_to_recordset($1::jsonb) as entry (
          at timestamptz, instance text, number bigint, kind text, severity text, text text, subject text,
          actor text, actor_address text, request_id text, data jsonb

@@ -1,9 +1,10 @@
 /** Explains the choice of the route. */
 import { EXPLAINED_MAX, type Explanation } from '../../contract/explain.ts';
 import { normalPaths } from '../../contract/normal-path.ts';
-import { type Admission, isSecure } from '../admission.ts';
+import type { Admission } from '../admission.ts';
 import type { Plan, PlannedRoute } from '../plan.ts';
 import { routingHost, type Verdict } from '../router.ts';
+import { isSecure } from '../scheme.ts';
 
 interface ExplainedRoutes {
   items: Explanation['routes'];

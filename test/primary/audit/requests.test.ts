@@ -73,6 +73,21 @@ test('rows of workers are what the access line says, whatever clients sent', asy
   assert.deepEqual((await page({ client: hostile.replace('\0', '\uFFFD').toWellFormed() })).length, 1);
 });
 
+test('writing rows and events does not wake those who follow the clients', async (t) => {
+  const { audit, events, database, count } = await start(t);
+  const write = async () => {
+    audit.addRequests(many(1));
+    events.record({ kind: 'admin', severity: 'info', text: 'a write' });
+    await audit.whenWritten();
+  };
+  await write();
+  let wakes = 0;
+  t.after(database.onActivity(() => wakes++));
+  await write();
+  assert.equal(wakes, 0);
+  assert.equal(await count(), 2);
+});
+
 test('a batch that is sent again is written once, and those after it are not lost', async (t) => {
   const { audit, count, dropped } = await start(t);
   const batch = many(100);

@@ -108,6 +108,27 @@ test('a worker sends 50 lines a second at most, and counts the others', async (t
   assert.equal(watched.length, before);
 });
 
+test('a viewer has one batch and 50 lines under way at most while the primary does not read', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const sent: number[][] = [];
+  let arrive: () => void = () => undefined;
+  const live = new LiveRequests((message, onLeft) => {
+    if (message.type === 'watched-requests') sent.push([message.lines.length, message.dropped]);
+    arrive = onLeft;
+    return true;
+  });
+  t.after(() => live.stop());
+  live.watch(1, ALL);
+  for (let tick = 0; tick < 10; tick++) {
+    for (let i = 0; i < 30; i++) live.offer(new AccessRecord('::1', 'GET'));
+    t.mock.timers.tick(200);
+  }
+  assert.deepEqual(sent, [[30, 0]]);
+  arrive();
+  t.mock.timers.tick(200);
+  assert.deepEqual(sent.slice(1), [[30, 240]]);
+});
+
 test('what a primary that does not read was not told is counted as left out', (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   const told: number[][] = [];

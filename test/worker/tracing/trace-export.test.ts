@@ -19,6 +19,17 @@ function spanOf(): RequestSpan {
   return new RequestSpan(trace, { head, scheme: 'http' }, ids).end(new AccessRecord('::1', 'GET'));
 }
 
+test('a span keeps no text of a client that has no bound', () => {
+  const head = new RequestHead();
+  const trace = traceOf(head, ids, { sample: 1 });
+  const schemes = [`wss,${'x'.repeat(20_000)}`, 'x'.repeat(20_000)];
+  const spans = schemes.map((scheme) => new RequestSpan(trace, { head, scheme }, ids));
+  assert.deepEqual(
+    spans.map(({ scheme }) => scheme),
+    ['https', 'http'],
+  );
+});
+
 /** An export whose collector answers as the test says; time is the test's. */
 function makeExport(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
