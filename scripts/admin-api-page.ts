@@ -41,7 +41,7 @@ The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itse
 the [dashboard](dashboard.md) at \`/\`. This page is made from that description. \`sluice\` makes most of the calls from the command line ([commands](operating.md#commands)).
 
 - **Token.** With \`admin.token\`, every call except \`/livez\`, \`/readyz\` and the files of the dashboard needs \`Authorization: Bearer TOKEN\`, else 401. With
-  \`admin.publicMetrics\`, \`/metrics\` needs none either. \`admin.readToken\` allows every GET and \`POST /api/v1/explain\`; other calls with it answer 403.
+  \`admin.publicMetrics\`, \`/metrics\` needs none either. \`admin.readToken\` allows every GET, \`POST /api/v1/explain\` and \`POST /api/v1/config/check\`; other calls with it answer 403.
 - **Wrong tokens.** After five of one address (IPv6: of one /64) within a minute its further wrong tokens get 429 with \`Retry-After\`, for ten seconds at first, twice as long each time, ten
   minutes at most. The right token is answered all the while, so that nobody can lock you out, and calls without a token are plain 401s. The beginning of each period is logged.
 - **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`. The \`Origin\` of a write must be the

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { LbError } from '../../../src/contract/errors.ts';
 import type { TopCaller, TopPart } from '../../../src/contract/top-callers.ts';
 import { TopCallers } from '../../../src/primary/workers/top-callers.ts';
+import { FakeTime } from '../../support/fake-time.ts';
 
 type Link = ReturnType<ConstructorParameters<typeof TopCallers>[0]>[number];
 
@@ -40,4 +41,26 @@ test('a worker that is silent is left out and told; where all are, it is an erro
   assert.deepEqual([items.length, silentWorkers], [1, 1]);
   await assert.rejects(new TopCallers(() => [silent]).top('requests', 5), { code: 'worker_timeout' });
   assert.deepEqual((await new TopCallers(() => []).top('requests', 5)).items, []);
+});
+
+test('who asks within a second, or while an ask is under way, shares the answer; the limit is of each call', async () => {
+  const time = new FakeTime();
+  const asked: string[] = [];
+  const link = worker([caller('a', 2), caller('b', 1)]);
+  const top = new TopCallers(
+    () => [{ ...link, send: (message) => asked.push((message as { by: string }).by) > 0 }],
+    time.clock,
+  );
+  const views = await Promise.all([1, 2, 5].map((limit) => top.top('requests', limit)));
+  assert.deepEqual(
+    views.map(({ items }) => items.length),
+    [1, 2, 2],
+  );
+  time.nowMs = 999;
+  await top.top('requests', 1);
+  await top.top('limited', 1);
+  assert.deepEqual(asked, ['requests', 'limited']);
+  time.nowMs = 1_000;
+  await top.top('requests', 1);
+  assert.deepEqual(asked, ['requests', 'limited', 'requests']);
 });
