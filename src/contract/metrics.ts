@@ -106,7 +106,7 @@ const ROWS = {
   'gauge sluice_database_up':
     '1 while clients and API keys follow the database; 0 before they were read first, and while it is away or has another schema: those that were read last stay.',
   'counter sluice_audit_dropped_rows_total kind':
-    'Events, and requests (kind `request`), that are missing in the audit: the database was away or too slow for too long, or refused them.',
+    'Events, and requests (kind `request`), that are missing in the audit: the database was away or too slow for too long, or refused them, or a worker had more than 1,000 limited requests in a second.',
   'counter sluice_admin_requests_total route code':
     'Answers of the admin port; route is the pattern of the path, _none where none matched.',
   'gauge sluice_config_last_reload_success': '1 when the last load of the configuration succeeded.',

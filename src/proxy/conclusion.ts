@@ -65,7 +65,7 @@ export function writeLine(
   if (!isLogged && !isAudited && !live.isWatched) return;
   record.time = dates.isoTime();
   if (isLogged) accessLog.write(record);
-  if (isAudited) audit.note(record);
+  if (isAudited) audit.note(record, plan.audited);
   if (live.isWatched) live.offer(record);
 }
 

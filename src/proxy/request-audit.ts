@@ -3,6 +3,8 @@
  * the database. Nobody waits for it: while the primary does not read, MAX_UNSENT batches wait at most, and further ones are dropped and
  * counted.
  */
+import type { AuditedRequests } from '../contract/audited-requests.ts';
+import { systemClock } from '../contract/clock.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import type { AccessRecord } from './access-record.ts';
@@ -12,6 +14,8 @@ const BATCH_CHARS = 65_536;
 const BATCH_EVERY_MS = 200;
 /** 1 MiB, some 4,000 rows. */
 const MAX_UNSENT = 16;
+/** Rows of refused requests where only those are kept: a flood of them must not fill the disk that clients and keys are on. */
+const LIMITED_PER_SEC = 1_000;
 /** Numbers begin somewhere below it: workers of a machine that count at the same moment meet in one of 10¹⁵ cases. */
 const FIRST_NUMBER_MAX = 2 ** 52;
 
@@ -30,14 +34,29 @@ export class RequestAudit {
   #count = 0;
   #unsentBatches = 0;
   #timer: NodeJS.Timeout | null = null;
+  #secondFromMs = Number.NEGATIVE_INFINITY;
+  #inSecond = 0;
+  #unheardRows = 0;
 
   constructor(deps: RequestAuditDeps) {
     this.#deps = deps;
     this.#dropped = deps.metrics.series('sluice_audit_dropped_rows_total', 'request');
   }
 
-  /** note takes the whole record of a request that is over; it never waits. */
-  note(record: AccessRecord): void {
+  /** Rows that were lost because there is no primary any more, which could count them. */
+  get unheardRows(): number {
+    return this.#unheardRows;
+  }
+
+  /**
+   * note takes the whole record of a request that is over; it never waits.
+   * @param audited of the plan: with `limited`, rows beyond LIMITED_PER_SEC are dropped
+   */
+  note(record: AccessRecord, audited: AuditedRequests): void {
+    if (audited === 'limited' && !this.#hasRoom()) {
+      this.#deps.metrics.add(this.#dropped, 1);
+      return;
+    }
     this.#text += auditRow(record, this.#number++);
     this.#count++;
     if (this.#text.length >= BATCH_CHARS) this.flush();
@@ -55,11 +74,22 @@ export class RequestAudit {
       this.#deps.metrics.add(this.#dropped, count);
   }
 
-  #send(message: WorkerMessage): boolean {
+  #hasRoom(): boolean {
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs - this.#secondFromMs >= 1_000) {
+      this.#secondFromMs = nowMs;
+      this.#inSecond = 0;
+    }
+    return ++this.#inSecond <= LIMITED_PER_SEC;
+  }
+
+  #send(message: Extract<WorkerMessage, { type: 'request-rows' }>): boolean {
     if (this.#unsentBatches >= MAX_UNSENT) return false;
     this.#unsentBatches++;
-    return this.#deps.send(message, () => {
+    const isSent = this.#deps.send(message, () => {
       this.#unsentBatches--;
     });
+    if (!isSent) this.#unheardRows += message.count;
+    return isSent;
   }
 }

@@ -307,6 +307,9 @@ export class DataPlane {
   async drain(times: DrainTimes): Promise<void> {
     await this.#server.drain(times);
     this.#audit.flush();
+    const { unheardRows: rows } = this.#audit;
+    if (rows > 0)
+      this.#options.logger.warn({ rows }, 'requests are missing in the audit: there was no primary');
     this.#plan.close();
     await this.#store.close();
     await Promise.all([...this.#formerTracing, this.#tracing].map((tracing) => tracing?.close()));

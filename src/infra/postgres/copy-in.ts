@@ -6,6 +6,8 @@ interface CopyConnection {
   endCopyFrom(): void;
 }
 
+const CHUNK_BYTES = 65_536;
+
 /**
  * CopyIn is a `copy … from stdin` whose rows are all there: pg's own query sends them in place of refusing to. Called by Database.copy.
  * pg-copy-streams is made for streams, and throws from an event where the server refuses a row before all of them were sent.
@@ -20,7 +22,9 @@ class CopyIn extends pg.Query {
 
   /** pg calls it once the server asks for rows. */
   handleCopyInResponse(connection: CopyConnection): void {
-    connection.sendCopyFromChunk(this.#rows);
+    // The server looks at its time-out between two of them, not within one.
+    for (let at = 0; at < this.#rows.length; at += CHUNK_BYTES)
+      connection.sendCopyFromChunk(this.#rows.subarray(at, at + CHUNK_BYTES));
     connection.endCopyFrom();
   }
 }

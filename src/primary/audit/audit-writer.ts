@@ -238,7 +238,10 @@ export class AuditWriter {
     try {
       await this.requests.write(batch.text);
     } catch (error) {
-      if (!isOfRow(error) && !lacksPartition(error)) throw error;
+      if (!isOfRow(error) && !lacksPartition(error)) {
+        this.#requestQueue.halve();
+        throw error;
+      }
       this.#refused(error, 'request', batch.count);
     }
     this.#requestQueue.settle();

@@ -3,18 +3,25 @@ import type { RequestRows } from '../../contract/audited-requests.ts';
 /** While the database is away: some seconds of 10,000 requests/s. */
 const MAX_ROWS = 100_000;
 const MAX_CHARS = 16 * 2 ** 20;
-/** Of one COPY, at most. */
+/** Of one COPY, at most. After a failure half of it is tried: a slow database gives up a statement after some seconds, and would for ever. */
 const COPY_CHARS = 2 ** 20;
+/** By which the size of a COPY grows again, after each one. A batch of a worker is as long, and is not split. */
+const GROWTH_CHARS = 2 ** 16;
 
 /** RequestQueue holds rows of requests until the database has them, as batches of the workers; the oldest are dropped beyond its bounds. */
 export class RequestQueue {
   readonly #batches: RequestRows[] = [];
   #rows = 0;
   #chars = 0;
-  #next: RequestRows | null = null;
+  /** Those that are being written; empty: none are. */
+  #next: RequestRows[] = [];
+  /** The rest of tries that failed, a COPY each. Nothing is joined to it: its rows may be there, and one of them refuses the whole COPY. */
+  readonly #tried: RequestRows[][] = [];
+  #triedRows = 0;
+  #copyChars = COPY_CHARS;
 
   get rowCount(): number {
-    return this.#rows + (this.#next?.count ?? 0);
+    return this.#rows + this.#triedRows;
   }
 
   /** @returns how many rows were dropped */
@@ -27,22 +34,36 @@ export class RequestQueue {
     return dropped;
   }
 
-  /** next is what to write now: the same until `settle`, so that a try whose answer was lost can be told from one that was not made. */
+  /** next is what to write now: the same until `settle` or `halve`. */
   next(): RequestRows | null {
-    if (this.#next !== null || this.#batches.length === 0) return this.#next;
-    const next = { count: 0, text: '' };
-    do {
-      const { count = 0, text = '' } = this.#shift() ?? {};
-      next.count += count;
-      next.text += text;
-    } while (next.text.length + (this.#batches[0]?.text.length ?? COPY_CHARS) < COPY_CHARS);
-    this.#next = next;
-    return next;
+    if (this.#next.length === 0) this.#next = this.#tried.shift() ?? this.#gather();
+    return this.#next.length === 0 ? null : joined(this.#next);
   }
 
   /** settle is called once `next` is written, or lost. */
   settle(): void {
-    this.#next = null;
+    this.#triedRows -= joined(this.#next).count;
+    this.#next = [];
+    this.#copyChars = Math.min(COPY_CHARS, this.#copyChars + GROWTH_CHARS);
+  }
+
+  /** halve is called after a try that failed: `next` is its first half then, and the other half comes behind it. */
+  halve(): void {
+    this.#copyChars = Math.max(GROWTH_CHARS, this.#copyChars / 2);
+    const rest = this.#next.splice(Math.ceil(this.#next.length / 2));
+    if (rest.length > 0) this.#tried.unshift(rest);
+  }
+
+  #gather(): RequestRows[] {
+    const batches: RequestRows[] = [];
+    for (let chars = 0; ; ) {
+      const [first] = this.#batches;
+      if (first === undefined || (chars > 0 && chars + first.text.length >= this.#copyChars)) return batches;
+      chars += first.text.length;
+      this.#triedRows += first.count;
+      batches.push(first);
+      this.#shift();
+    }
   }
 
   #shift(): RequestRows | undefined {
@@ -51,4 +72,9 @@ export class RequestQueue {
     this.#chars -= batch?.text.length ?? 0;
     return batch;
   }
+}
+
+function joined(batches: readonly RequestRows[]): RequestRows {
+  const count = batches.reduce((sum, batch) => sum + batch.count, 0);
+  return { count, text: batches.map(({ text }) => text).join('') };
 }

@@ -4,7 +4,7 @@ import type { RequestRows } from '../../../src/contract/audited-requests.ts';
 import { RequestQueue } from '../../../src/primary/audit/request-queue.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { auditRow } from '../../../src/proxy/audit-row.ts';
-import { makeMigrated } from '../../postgres/support.ts';
+import { makeMigrated, openDatabase } from '../../postgres/support.ts';
 import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { waitFor } from '../../support/wait.ts';
 import { DAY_MS, startAudit } from './support.ts';
@@ -105,12 +105,47 @@ test('a try that failed is made again as it was, whatever has come meanwhile: it
   queue.add(many(3));
   const first = queue.next();
   queue.add(many(4));
-  assert.equal(queue.next(), first);
+  assert.deepEqual(queue.next(), first);
   assert.deepEqual([first?.count, queue.rowCount], [5, 9]);
   queue.settle();
   assert.deepEqual([queue.next()?.count, queue.rowCount], [4, 4]);
   queue.settle();
   assert.deepEqual([queue.next(), queue.rowCount], [null, 0]);
+});
+
+test('of a try that failed one half after the other is made, each alone: its rows may be there', () => {
+  const queue = new RequestQueue();
+  for (const count of [1, 2, 3]) queue.add(many(count));
+  const counts: (number | undefined)[] = [];
+  const tryNext = (settle: 'settle' | 'halve') => {
+    counts.push(queue.next()?.count);
+    queue[settle]();
+  };
+  tryNext('halve');
+  queue.add(many(4));
+  tryNext('halve');
+  tryNext('halve');
+  assert.equal(queue.rowCount, 10);
+  for (let i = 0; i < 5; i++) tryNext('settle');
+  assert.deepEqual(counts, [6, 3, 1, 1, 2, 3, 4, undefined]);
+  assert.equal(queue.rowCount, 0);
+});
+
+test('a database too slow for a COPY of its usual size gets smaller ones', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const database = openDatabase(t, url, { statementMs: 500 });
+  const { audit, dropped } = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
+  const count = async () => Number((await database.read('select count(*) as n from audit_requests'))[0]?.n);
+  await audit.requests.write(many(1).text);
+  await database.query(
+    `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
+  );
+  await database.query(
+    'create trigger slow before insert on audit_requests for each row execute function slow()',
+  );
+  for (let i = 0; i < 10; i++) audit.addRequests(many(5));
+  await waitFor('all rows', async () => (await count()) === 51, { timeoutMs: 20_000 });
+  assert.equal(dropped('request'), 0);
 });
 
 test('while the database is away rows wait within bounds, the oldest are dropped and counted; then writing goes on', async (t) => {

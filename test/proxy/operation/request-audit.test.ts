@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { hostname } from 'node:os';
 import { test } from 'node:test';
+import { systemClock } from '../../../src/contract/clock.ts';
 import type { WorkerMessage } from '../../../src/contract/messages.ts';
 import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
@@ -95,7 +96,7 @@ test('while the primary does not read, a bounded number of rows waits; further o
   });
   const record = Object.assign(new AccessRecord('192.0.2.1', 'GET'), { path: `/${'x'.repeat(9_000)}` });
   const note = (count: number) => {
-    for (let i = 0; i < count; i++) audit.note(record);
+    for (let i = 0; i < count; i++) audit.note(record, 'all');
     audit.flush();
   };
   const rowsIn = (message: WorkerMessage | undefined) => {
@@ -120,8 +121,35 @@ test('while the primary does not read, a bounded number of rows waits; further o
   assert.equal(dropped(), 0);
   isThere = false;
   for (let i = 0; i < 20; i++) note(1);
-  assert.equal(dropped(), 20);
+  assert.deepEqual([dropped(), audit.unheardRows], [20, 20]);
   isThere = true;
   note(3);
   assert.equal(sent.length, 2, 'what could not be sent is counted as on its way for ever');
+});
+
+test('of refused requests a worker keeps 1,000 a second where only those are kept; the others are counted as dropped', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let nowMs = 5_000;
+  t.mock.method(systemClock, 'monotonicMs', () => nowMs);
+  const metrics = new WorkerMetrics();
+  let rows = 0;
+  const audit = new RequestAudit({
+    metrics,
+    send: (message, onLeft) => {
+      if (message.type === 'request-rows') rows += message.count;
+      onLeft();
+      return true;
+    },
+  });
+  const note = (audited: 'limited' | 'all') => {
+    for (let i = 0; i < 1_500; i++) audit.note(new AccessRecord('192.0.2.1', 'GET'), audited);
+    audit.flush();
+    return [rows, metrics.takeDelta().cells[1] ?? 0];
+  };
+  assert.deepEqual(note('limited'), [1_000, 500]);
+  nowMs += 999;
+  assert.deepEqual(note('limited'), [1_000, 1_500]);
+  nowMs += 1;
+  assert.deepEqual(note('limited'), [2_000, 500]);
+  assert.deepEqual(note('all'), [3_500, 0]);
 });
