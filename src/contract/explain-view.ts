@@ -36,6 +36,11 @@ export const explanationView = z.strictObject({
         description: 'Tokens in the bucket now, without those that workers hold on lease; null: not known',
       }),
       leased: z.number().meta({ description: 'Tokens that this worker holds on lease; they go first' }),
+      aloneAmong: z.number().nullable().meta({
+        description:
+          'While the store of this bucket is away for the worker: the number of workers that share the limit, each of which decides alone, by `onStoreFailure`; null: it is there',
+      }),
+      onStoreFailure: z.enum(['local', 'allow', 'deny']),
       shadow: z.boolean(),
     }),
   ),

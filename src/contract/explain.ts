@@ -1,7 +1,7 @@
 /** What the primary asks a worker for `POST /api/v1/explain`, and the answer: the way that a request would take, and why. */
 import type { ClientMatch, ClientMode } from './clients.ts';
 import type { Reason } from './outcomes.ts';
-import type { RoutePriority } from './settings.ts';
+import type { PolicySettings, RoutePriority } from './settings.ts';
 import type { Fitting, Typed } from './shape.ts';
 
 /** Routes, and backends, in one answer at most: the first ones. */
@@ -39,6 +39,9 @@ const EXPLAINED_POLICY = {
     cost: 'number',
     /** Tokens that the worker holds ahead: they are spent before those in the bucket. */
     leased: 'number',
+    /** While the store of this bucket is away, the number of workers that share the limit, each of which decides alone; null: it is there. */
+    aloneAmong: { nullOr: 'number' },
+    onStoreFailure: 'string' as Typed<'string', PolicySettings['onStoreFailure']>,
     shadow: 'boolean',
   },
 } as const;

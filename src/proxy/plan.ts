@@ -19,8 +19,8 @@ import type { Tracing } from './request-span.ts';
 import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
-/** `leased` is for explanations. */
-type PlanLimiter = TokenTaker & Pick<Limiter, 'leased'>;
+/** `leased` and `aloneAmong` are for explanations. */
+type PlanLimiter = TokenTaker & Pick<Limiter, 'leased' | 'aloneAmong'>;
 
 export interface PlanDeps extends PoolDeps {
   slowStart: SlowStart;

@@ -174,6 +174,11 @@ export class Limiter {
     return this.#leases && lease !== null ? lease.heldAt(this.#clock.monotonicMs()) : 0;
   }
 
+  /** aloneAmong is how many workers share a bucket's limit while its store is away, and each decides alone; null: it is there. For explanations. */
+  aloneAmong(caller: Caller, policy: PolicySettings): number | null {
+    return this.#isReachable(this.#bucketOf(caller, policy)) ? null : this.#local.shares;
+  }
+
   /**
    * giveBack returns the tokens of a decision, because another policy of the route refused the request. A second call for the
    * same decision does nothing. Lease tokens go back into their lot, those of the local share into the share. Tokens from the

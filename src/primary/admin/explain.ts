@@ -111,21 +111,38 @@ interface ViewedPolicy {
   capacity: number;
   cost: number;
   leased: number;
+  aloneAmong: number | null;
+  onStoreFailure: 'local' | 'allow' | 'deny';
   shadow: boolean;
 }
 
 function refusalByLimit(policies: ViewedPolicy[]): { outcome: Outcome; text: string } | null {
   const refusing = policies.filter(({ shadow }) => !shadow);
-  const never = refusing.find(({ cost, capacity }) => cost > capacity);
+  const isAsked = ({ aloneAmong }: ViewedPolicy): boolean => aloneAmong === null;
+  const never = refusing.find(
+    (each) => each.cost > each.capacity && (isAsked(each) || each.onStoreFailure === 'local'),
+  );
   if (never !== undefined) {
     const text = `it costs ${never.cost}, and policy ${never.policy} never has more than ${never.capacity}`;
     return { outcome: OUTCOMES.cost_above_capacity, text };
   }
-  const empty = refusing.find(({ level, leased, cost }) => level !== null && Math.max(level, leased) < cost);
-  if (empty === undefined) return null;
+  // While the store is away for the worker it does not count what is in it.
+  const asked = refusing.filter(isAsked);
+  const empty = asked.find(({ level, leased, cost }) => level !== null && Math.max(level, leased) < cost);
+  if (empty === undefined) return deniedByStore(refusing);
   const left = `${Math.floor(empty.level ?? 0)} tokens left, and this worker ${empty.leased} on lease`;
   const text = `policy ${empty.policy} has ${left}: it costs ${empty.cost}`;
   return { outcome: OUTCOMES.limited, text };
+}
+
+/** Behind refusals by a limit: a request that meets both gets the 429. */
+function deniedByStore(refusing: ViewedPolicy[]): { outcome: Outcome; text: string } | null {
+  const denied = refusing.find(
+    ({ aloneAmong, onStoreFailure, leased, cost }) =>
+      aloneAmong !== null && onStoreFailure === 'deny' && leased < cost,
+  );
+  const text = `policy ${denied?.policy} refuses while its store is away (onStoreFailure: deny)`;
+  return denied === undefined ? null : { outcome: OUTCOMES.store_denied, text };
 }
 
 function shownRefusal(found: { outcome: Outcome; text: string } | null): Explanation['refusal'] {

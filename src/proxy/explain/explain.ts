@@ -119,13 +119,14 @@ function policiesOf({ caller, route }: Admission, plan: Plan): Explanation['poli
   return limit.policies.map((policy) => {
     // With the client's own limits, or newer ones of the store.
     const { capacity, refillPerSecond } = plan.limiter.peek(caller, policy);
-    const leased = plan.limiter.leased(caller, policy);
     return {
       policy: policy.name,
       capacity,
       refillPerSecond,
       cost: limit.cost,
-      leased,
+      leased: plan.limiter.leased(caller, policy),
+      aloneAmong: plan.limiter.aloneAmong(caller, policy),
+      onStoreFailure: policy.onStoreFailure,
       shadow: policy.shadow,
     };
   });
@@ -134,12 +135,24 @@ function policiesOf({ caller, route }: Admission, plan: Plan): Explanation['poli
 function limitSteps(route: PlannedRoute, policies: Explanation['policies'], isUnlimited: boolean): string[] {
   if (route.limit === null) return [`Route ${route.name} has no limit.`];
   if (isUnlimited) return ['The client is unlimited: no token is taken.'];
-  return policies.map(({ policy, capacity, refillPerSecond, cost, leased, shadow }) => {
+  return policies.flatMap((each) => {
+    const { policy, capacity, refillPerSecond, cost, leased, shadow } = each;
     const lease = leased < cost ? '' : `; this worker has ${leased} on lease, which go first`;
     const rate = `holds ${capacity}, ${refillPerSecond} come back per second${lease}`;
     const tokens = cost === 1 ? '1 token' : `${cost} tokens`;
-    return `It takes ${tokens} of policy ${policy} (${rate})${shadow ? ', which is a shadow and refuses nothing' : ''}.`;
+    const note = shadow ? ', which is a shadow and refuses nothing' : '';
+    return [`It takes ${tokens} of policy ${policy} (${rate})${note}.`, ...aloneSteps(each)];
   });
+}
+
+function aloneSteps({ policy, aloneAmong, onStoreFailure }: Explanation['policies'][number]): string[] {
+  if (aloneAmong === null) return [];
+  const what = {
+    local: `this worker decides alone, with 1/${aloneAmong} of the limit`,
+    allow: 'every request passes (onStoreFailure: allow)',
+    deny: 'what has no token on lease is refused (onStoreFailure: deny)',
+  };
+  return [`The store of policy ${policy} is away: ${what[onStoreFailure]}.`];
 }
 
 /** Where the request goes. */

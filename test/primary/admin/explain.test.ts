@@ -19,7 +19,12 @@ const ANSWER: Explanation = {
   peer: { address: '192.0.2.1', trusted: false },
   apiKey: 'valid',
   path: { asSent: '/api/x', normalForms: ['/api/x'], ambiguous: false },
-  policies: [{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, leased: 0, shadow: false }],
+  policies: [
+    {
+      ...{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, leased: 0 },
+      ...{ aloneAmong: null, onStoreFailure: 'local', shadow: false },
+    },
+  ],
   pool: 'app',
   redirect: null,
   priority: 'normal',
@@ -92,6 +97,24 @@ test('the answer of a worker gets levels and states; a level that does not suffi
   }
   parts.buckets.of = () => Promise.reject(new LbError('store_timeout', 'late'));
   assert.deepEqual((await ask({ url: 'http://a' })).policies, [{ ...ANSWER.policies[0], level: null }]);
+});
+
+test('while the store is away for the worker, its policy says whether that is a refusal', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const refusalOf = async (more: Partial<Explanation['policies'][number]>) => {
+    const policies = [{ ...ANSWER.policies[0]!, aloneAmong: 8, ...more }];
+    parts.explainer.explain = async () => ({ worker: 1, explanation: { ...ANSWER, policies } });
+    const { json } = await call({ method: 'POST', path: PATH, body: { url: 'http://a/' } });
+    const { refusal } = json as { refusal: { status: number; reason: string } | null };
+    return refusal && [refusal.status, refusal.reason];
+  };
+  assert.deepEqual(await refusalOf({ onStoreFailure: 'deny' }), [503, 'store_denied']);
+  assert.equal(await refusalOf({ onStoreFailure: 'deny', leased: 1 }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'deny', shadow: true }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'deny', aloneAmong: null }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'allow', cost: 101 }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'local', cost: 100 }), null);
+  assert.deepEqual(await refusalOf({ onStoreFailure: 'local', cost: 101 }), [429, 'cost_above_capacity']);
 });
 
 test('wrong fields are named, and nothing can add a line to the request', async (t) => {

@@ -2,7 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ApiKeyLookup } from '../../../src/contract/clients.ts';
+import { systemClock } from '../../../src/contract/clock.ts';
 import type { RouteSettings } from '../../../src/contract/settings.ts';
+import { makeLogger } from '../../../src/infra/logging/logger.ts';
+import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
+import { Limiter } from '../../../src/limit/limiter/limiter.ts';
+import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { type ProxyOptions, policy, pool, route, startProxy } from '../support.ts';
@@ -153,6 +158,38 @@ test('tokens on lease are told, and an identifier is made once per plan', async 
   assert.equal(leased[1], 0);
   assert.match(step ?? '', new RegExp(`; this worker has ${leased[0]} on lease, which go first\\)`));
   assert.equal(proxy.plan().uncounted(), proxy.plan().uncounted());
+});
+
+test('while the store is away it says how this worker decides', async (t) => {
+  const store = new MemoryBucketStore(systemClock);
+  Object.defineProperty(store, 'available', { value: false });
+  const logger = makeLogger({ level: 'fatal', format: 'json' });
+  const limiter = new Limiter({
+    ...{ store, logger, timeoutMs: 200, clock: systemClock, metrics: new WorkerMetrics() },
+  });
+  t.after(() => limiter.close());
+  limiter.shareAmong(8);
+  const words = {
+    local: 'with 1/8 of the limit',
+    allow: 'every request passes',
+    deny: 'is refused',
+  } as const;
+  for (const onStoreFailure of ['local', 'allow', 'deny'] as const) {
+    const policies = [{ ...policy('default', 80, 1), onStoreFailure }, policy('gold', 80, 1)];
+    limiter.configure({ policies, leases: true }, 1);
+    const proxy = await startScene(t, { limiter, policies });
+    const said = explain(proxy, headOf('GET /limited/a'));
+    const { aloneAmong, onStoreFailure: told } = said.policies[0]!;
+    assert.deepEqual([aloneAmong, told], [8, onStoreFailure]);
+    assert.match(
+      said.steps.join(' '),
+      new RegExp(`store of policy default is away: [^.]*${words[onStoreFailure]}`),
+    );
+    const client = await proxy.connect();
+    client.write(headOf('GET /limited/a'));
+    assert.equal((await client.readResponse()).status, onStoreFailure === 'deny' ? 503 : 200);
+    client.close();
+  }
 });
 
 test('client, key, trusted proxies and limits are told', async (t) => {
