@@ -64,7 +64,7 @@ async function measureAll(lab: Lab, sizes: number[], begin: (step: string) => vo
   const results: SizeResult[] = [];
   for (const size of sizes) results.push(await measureSize(lab, size, begin));
   begin('a machine is killed');
-  const { good, failed, droppedMs } = await killOne(lab, RARE);
+  const { good, failed, droppedMs, dividedMs } = await killOne(lab, RARE);
   begin('buckets');
   await Promise.all(lab.machines.instances.map((instance) => instance.stop()));
   const bytes: number[] = [];
@@ -73,7 +73,7 @@ async function measureAll(lab: Lab, sizes: number[], begin: (step: string) => vo
 
   for (const line of tellSizes(results)) console.log(line);
   console.log(
-    `\none of ${sizes.at(-1)} machines killed: the others answered ${n(good)} requests, ${failed} failed; it no longer counts after ${n(droppedMs)} ms`,
+    `\none of ${sizes.at(-1)} machines killed: the others answered ${n(good)} requests, ${failed} failed; it is dropped from the list after ${n(droppedMs)} ms, and no longer counts after ${n(dividedMs)}`,
   );
   const told = BUCKETS.map((count, i) => `${n(bytes[i]!)} with ${n(count)}`);
   console.log(`bytes of Redis for a bucket: ${told.join(', ')}`);

@@ -152,6 +152,7 @@ function statusOf(url: string, caller: string, agent: Agent): Promise<number> {
 export async function killOne({ machines, durationSec }: Lab, traffic: Traffic) {
   const victim = machines.instances.at(-1)!;
   const others = machines.instances.slice(0, -1);
+  const areDivided = () => others.every((each) => divisorOf(each) === others.length);
   const loads = await startLoads(others, traffic, durationSec);
   const killedAtMs = performance.now();
   await victim.child.kill();
@@ -168,9 +169,18 @@ export async function killOne({ machines, durationSec }: Lab, traffic: Traffic) 
   await waitFor('the killed machine to be dropped', isDropped, { everyMs: 50 });
   const droppedMs = performance.now() - killedAtMs;
   counting.disconnect();
+  await waitFor('the others to divide limits among themselves', areDivided);
+  const dividedMs = performance.now() - killedAtMs;
   const tallies = await Promise.all(loads.map((load) => load.stop()));
   const sum = (name: 'good' | 'failed'): number => tallies.reduce((total, tally) => total + tally[name], 0);
-  return { good: sum('good'), failed: sum('failed'), droppedMs };
+  return { good: sum('good'), failed: sum('failed'), droppedMs, dividedMs };
+}
+
+/** By which an instance of one worker divides limits while the store is away, as its log says. */
+function divisorOf(instance: SluiceProcess): unknown {
+  const isNews = ({ msg }: Record<string, unknown>): boolean =>
+    msg === 'the number of workers that share the store has changed';
+  return instance.jsonLines(isNews).at(-1)?.workers;
 }
 
 /** bytesPerBucket makes buckets that refill slowly and returns the growth of the memory of Redis for each. */

@@ -39,6 +39,6 @@ export function configOf(ports: number[]): SluiceConfig {
     ],
     rateLimit: { policies },
     timeouts: { headers: '120s' },
-    log: { level: 'warn', access: { enabled: false } },
+    log: { access: { enabled: false } },
   };
 }
