@@ -11,7 +11,7 @@ export const REQUEST_COLUMNS =
 
 export const REQUEST_ROWS = {
   count: 'number',
-  /** In the text format of COPY, a line each; each begins with its time in ISO 8601, UTC. Some 64 KiB. */
+  /** In the text format of COPY, a line each; each begins with its time in ISO 8601, UTC, all on the same day. Some 64 KiB. */
   text: 'string',
 } as const;
 export type RequestRows = Fitting<{ fields: typeof REQUEST_ROWS }>;

@@ -31,6 +31,8 @@ export class RequestAudit {
   readonly #dropped: number;
   #number = Math.floor(Math.random() * FIRST_NUMBER_MAX);
   #text = '';
+  /** Of all rows in the text: the primary makes its partition. */
+  #day = '';
   #count = 0;
   #unsentBatches = 0;
   #timer: NodeJS.Timeout | null = null;
@@ -57,6 +59,9 @@ export class RequestAudit {
       this.#deps.metrics.add(this.#dropped, 1);
       return;
     }
+    const { time } = record;
+    if (!time.startsWith(this.#day)) this.flush();
+    if (this.#count === 0) this.#day = time.slice(0, 10);
     this.#text += auditRow(record, this.#number++);
     this.#count++;
     if (this.#text.length >= BATCH_CHARS) this.flush();

@@ -32,8 +32,9 @@ test('requests become rows; while PostgreSQL is away no request waits or fails, 
   await load.atLeast(100);
   await postgres.stop();
   await waitFor(
-    'the word that the audit cannot be written',
-    () => sluice.jsonLines(({ msg }) => /the audit cannot be written/.test(String(msg))).length > 0,
+    'the word that the audit of requests cannot be written',
+    () =>
+      sluice.jsonLines(({ msg }) => /the audit of requests cannot be written/.test(String(msg))).length > 0,
   );
   await load.atLeast(500);
   await postgres.start();

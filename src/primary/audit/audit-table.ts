@@ -26,10 +26,8 @@ export class AuditTable {
 
   /** write writes all rows or none. Those that are there already stay as they are. */
   write(entries: readonly AuditEntry[]): Promise<void> {
-    return this.#days.write(
-      entries.map(({ at }) => at),
-      () => this.#insert(entries),
-    );
+    const days = new Set(entries.map(({ at }) => at.slice(0, 10)));
+    return this.#days.write(days, () => this.#insert(entries));
   }
 
   dropBefore(...args: Parameters<DayTable['dropBefore']>): ReturnType<DayTable['dropBefore']> {

@@ -1,14 +1,14 @@
 /**
  * Writes the events of this machine, and requests, to the audit in the database. Nobody waits for it: they wait in bounded queues, and go
- * out in batches, one at a time. While the database is away they stay there; beyond the bound the oldest are dropped and counted, of
- * events those that no operator caused first.
+ * out in batches, of each queue one at a time. While the database is away they stay there; beyond the bound the oldest are dropped and
+ * counted, of events those that no operator caused first.
  *
  * An embedded database that nobody has used is not started for events: they wait until something else, or a reader of the audit, starts
  * it.
  */
 import { hostname } from 'node:os';
 import type { RequestRows } from '../../contract/audited-requests.ts';
-import { LbError, toError } from '../../contract/errors.ts';
+import { toError } from '../../contract/errors.ts';
 import { EVENT_KINDS } from '../../contract/events.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -16,11 +16,11 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { EventLog } from '../events/event-log.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
 import type { Storage } from '../storage.ts';
-
 import { type AuditEntry, AuditTable } from './audit-table.ts';
 import { isOfRow, lacksPartition } from './day-table.ts';
 import { RequestQueue } from './request-queue.ts';
 import { RequestTable } from './request-table.ts';
+import { WriteLoop } from './write-loop.ts';
 
 interface AuditWriterOptions {
   storage: Pick<Storage, 'database' | 'isUnused'>;
@@ -38,10 +38,7 @@ interface AuditWriterOptions {
 /** An entry has some kilobytes at most, most have 300 bytes. */
 const MAX_WAITING = 2_000;
 const BATCH_ROWS = 100;
-/** What happens in one moment goes out together. */
-const GATHER_MS = 100;
 const MIN_RETRY_MS = 1_000;
-const MAX_RETRY_MS = 5_000;
 const SWEEP_EVERY_MS = 3_600_000;
 /** A reader waits this long for what is on its way. */
 const READER_MS = 1_000;
@@ -57,24 +54,35 @@ export class AuditWriter {
   readonly #options: Required<AuditWriterOptions>;
   #waiting: AuditEntry[] = [];
   readonly #requestQueue = new RequestQueue();
-  /** Never rejects; null: nothing is on its way. */
-  #work: Promise<void> | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #eventLoop: WriteLoop;
+  readonly #requestLoop: WriteLoop;
   readonly #sweepTimer: NodeJS.Timeout;
   #isSweepDue = true;
-  /** null: the last try succeeded. */
-  #failure: { code: string; retryMs: number; droppedRows: number } | null = null;
+  /** Never rejects; null: none is on its way. */
+  #sweeping: Promise<void> | null = null;
   #refusedRows = 0;
   /** Between the call of close and its end there is no sweep, and what waits is written. */
   #isClosing = false;
-  #isClosed = false;
   readonly #stops: (() => void)[];
 
   constructor(options: AuditWriterOptions) {
     this.#options = { instance: hostname(), minRetryMs: MIN_RETRY_MS, ...options };
-    const { storage, events, collector } = this.#options;
+    const { storage, events, collector, minRetryMs, logger } = this.#options;
     this.table = new AuditTable(storage.database);
     this.requests = new RequestTable(storage.database);
+    const common = { minRetryMs, logger, onWritten: () => this.#beginSweep() };
+    this.#eventLoop = new WriteLoop({
+      ...common,
+      ...{ what: 'the audit', waiting: `up to ${MAX_WAITING} events` },
+      write: () => this.#writeEvents(),
+      isDue: () => this.#waiting.length > 0 || this.#mustSweep,
+    });
+    this.#requestLoop = new WriteLoop({
+      ...common,
+      ...{ what: 'the audit of requests', waiting: 'some seconds of requests' },
+      write: () => this.#writeRequests(),
+      isDue: () => this.#requestQueue.rowCount > 0,
+    });
     for (const kind of [...EVENT_KINDS, 'request'])
       collector.count('sluice_audit_dropped_rows_total', [kind], 0);
     for (const entry of events.entries) this.#add(entry);
@@ -97,20 +105,17 @@ export class AuditWriter {
 
   /** whenWritten resolves once what waits is written, or cannot be, or after a second. It starts an embedded database. */
   async whenWritten(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#begin();
-    await atMost(this.#work ?? undefined, READER_MS);
+    await Promise.all([this.#eventLoop.settled(READER_MS), this.#requestLoop.settled(READER_MS)]);
   }
 
   /** flush makes a last try, unless the database is away, before it is given away. Takes 3 s at most. */
   async flush(): Promise<void> {
     if (this.#options.storage.isUnused) return;
-    const last = async (): Promise<void> => {
-      await this.#work;
-      if (this.#failure === null) this.#begin();
-      await this.#work;
-    };
-    await atMost(last(), FLUSH_MS);
+    const written = Promise.all([this.#eventLoop.flush(), this.#requestLoop.flush()]);
+    await atMost(
+      written.then(() => this.#sweeping),
+      FLUSH_MS,
+    );
   }
 
   /** adopt takes events that another primary of this machine could not write. */
@@ -134,8 +139,8 @@ export class AuditWriter {
     const { length: events } = this.#waiting;
     if (events > 0 && !storage.isUnused && !(await passOn(this.#waiting))) rows += events;
     if (rows > 0) logger.warn({ rows }, 'events or requests at the end were not written to the audit');
-    this.#isClosed = true;
-    this.#clearTimer();
+    this.#eventLoop.stop();
+    this.#requestLoop.stop();
   }
 
   #add(entry: Omit<AuditEntry, 'instance'>): void {
@@ -157,50 +162,23 @@ export class AuditWriter {
 
   #countDropped(kind: string, rows: number): void {
     this.#options.collector.count('sluice_audit_dropped_rows_total', [kind], rows);
-    if (this.#failure !== null) this.#failure.droppedRows += rows;
+    (kind === 'request' ? this.#requestLoop : this.#eventLoop).noteDropped(rows);
   }
 
-  /** Begins after a while, unless that is under way. */
   #schedule(): void {
-    if (this.#timer !== null || this.#work !== null || this.#isClosed) return;
     if (this.#options.storage.isUnused) return;
-    const rows = this.#waiting.length + this.#requestQueue.rowCount;
-    if (rows === 0 && !(this.#isSweepDue && this.#isOn)) return;
-    const waitMs = this.#failure?.retryMs ?? GATHER_MS;
-    this.#timer = setTimeout(() => this.#begin(), waitMs).unref();
+    this.#eventLoop.schedule();
+    this.#requestLoop.schedule();
   }
 
-  get #isOn(): boolean {
+  get #mustSweep(): boolean {
     const { adminChanges, requests } = this.#options.settings();
-    return adminChanges || requests !== 'off';
+    const isOn = adminChanges || requests !== 'off';
+    return isOn && this.#isSweepDue && this.#sweeping === null && !this.#isClosing;
   }
 
-  #begin(): void {
-    this.#clearTimer();
-    if (this.#work !== null || this.#isClosed) return;
-    this.#work = this.#writeAll().finally(() => {
-      this.#work = null;
-      this.#schedule();
-    });
-  }
-
-  #clearTimer(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-  }
-
-  async #writeAll(): Promise<void> {
-    try {
-      // No more requests than waited: under load there are always some. Events go first: each is somebody's act.
-      for (let left = this.#requestQueue.rowCount; ; left -= await this.#writeRequests()) {
-        while (this.#waiting.length > 0) await this.#writeBatch();
-        if (left <= 0 || this.#requestQueue.rowCount === 0) break;
-      }
-      this.#succeeded();
-    } catch (thrown) {
-      this.#failed(thrown);
-    }
-    await this.#sweep();
+  async #writeEvents(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#writeBatch();
   }
 
   async #writeBatch(): Promise<void> {
@@ -231,12 +209,17 @@ export class AuditWriter {
     }
   }
 
+  /** No more requests than waited: under load there are always some. */
+  async #writeRequests(): Promise<void> {
+    for (let left = this.#requestQueue.rowCount; left > 0; ) left -= await this.#writeRequestBatch();
+  }
+
   /** Throws as #write does. One row that is refused costs its batch. @returns how many rows wait no more */
-  async #writeRequests(): Promise<number> {
+  async #writeRequestBatch(): Promise<number> {
     const batch = this.#requestQueue.next();
-    if (batch === null) return 0;
+    if (batch === null) return Number.POSITIVE_INFINITY;
     try {
-      await this.requests.write(batch.text);
+      await this.requests.write(batch);
     } catch (error) {
       if (!isOfRow(error) && !lacksPartition(error)) {
         this.#requestQueue.halve();
@@ -258,11 +241,18 @@ export class AuditWriter {
     );
   }
 
-  async #sweep(): Promise<void> {
-    const { logger, settings } = this.#options;
-    if (!this.#isSweepDue || this.#isClosing || !this.#isOn || this.#failure !== null) return;
+  /** Beside the writing: a partition that somebody has locked takes a second. */
+  #beginSweep(): void {
+    if (!this.#mustSweep) return;
     // Also where it fails: the next one is early enough.
     this.#isSweepDue = false;
+    this.#sweeping = this.#sweep().finally(() => {
+      this.#sweeping = null;
+    });
+  }
+
+  async #sweep(): Promise<void> {
+    const { logger, settings } = this.#options;
     try {
       for (const table of [this.table, this.requests]) {
         const { dropped, kept } = await table.dropBefore(settings().retentionMs, () => this.#isClosing);
@@ -273,23 +263,5 @@ export class AuditWriter {
     } catch (thrown) {
       logger.warn({ err: toError(thrown) }, CANNOT_DROP);
     }
-  }
-
-  #succeeded(): void {
-    if (this.#failure === null) return;
-    const { droppedRows } = this.#failure;
-    this.#failure = null;
-    this.#options.logger.info({ droppedRows }, 'the audit is written again');
-  }
-
-  #failed(thrown: unknown): void {
-    const code = thrown instanceof LbError ? thrown.code : 'internal_error';
-    const { minRetryMs, logger } = this.#options;
-    const before = this.#failure;
-    const retryMs = before === null ? minRetryMs : Math.min(before.retryMs * 2, MAX_RETRY_MS);
-    this.#failure = { code, retryMs, droppedRows: before?.droppedRows ?? 0 };
-    const isNews = code !== before?.code && code !== 'database_starting';
-    const text = `the audit cannot be written; up to ${MAX_WAITING} events and some seconds of requests wait`;
-    logger[isNews ? 'warn' : 'debug']({ err: toError(thrown) }, text);
   }
 }

@@ -1,5 +1,5 @@
 /** A table with a partition per day (UTC), and its pages, the newest row first. All methods throw what Database throws. */
-import { toError } from '../../contract/errors.ts';
+import { LbError, toError } from '../../contract/errors.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { constraintOf, isConnectionLost, sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
 
@@ -31,6 +31,7 @@ const PARTITIONS_LOCK = 7_310_240_004;
 const PARTITION_MS = 10_000;
 const DAY_MS = 86_400_000;
 const MAX_KNOWN_DAYS = 1_000;
+const DAY = /^\d{4}-\d\d-\d\d$/;
 /** check_violation: also for a row without a partition. */
 const CHECK_VIOLATION = '23514';
 
@@ -48,16 +49,16 @@ export class DayTable {
     this.#columns = columns;
   }
 
-  /** write calls insert, once the partitions of these times (ISO 8601, UTC) are there; and again where one is missing nevertheless. */
-  async write(times: readonly string[], insert: () => Promise<unknown>): Promise<void> {
-    await this.#addDays(times);
+  /** write calls insert, once the partitions of these days (2026-12-01, UTC) are there; and again where one is missing nevertheless. */
+  async write(days: ReadonlySet<string>, insert: () => Promise<unknown>): Promise<void> {
+    await this.#addDays(days);
     try {
       await insert();
     } catch (error) {
       if (!lacksPartition(error)) throw error;
       // Somebody has dropped a partition, or this is another database by now.
       this.#days.clear();
-      await this.#addDays(times);
+      await this.#addDays(days);
       await insert();
     }
   }
@@ -134,16 +135,18 @@ export class DayTable {
     });
   }
 
-  async #addDays(times: readonly string[]): Promise<void> {
+  async #addDays(days: ReadonlySet<string>): Promise<void> {
     if (this.#days.size > MAX_KNOWN_DAYS) this.#days.clear();
-    for (const day of new Set(times.map((at) => at.slice(0, 10)))) {
+    for (const day of days) {
       if (!this.#days.has(day)) await this.#addDay(day);
       this.#days.add(day);
     }
   }
 
-  /** Attaching waits for no reader, which `create table … partition of` does. @param day as 2026-12-01 */
+  /** Attaching waits for no reader, which `create table … partition of` does. Throws RangeError for what is no day. */
   async #addDay(day: string): Promise<void> {
+    // It becomes part of statements.
+    if (!DAY.test(day)) throw new RangeError(`${JSON.stringify(day)} is no day`);
     const parent = this.#name;
     const name = `${parent}_${day.replaceAll('-', '')}`;
     const nextDay = new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
@@ -161,8 +164,10 @@ export class DayTable {
 /** SQLSTATE classes of what is wrong with a row: its values, a constraint, its size, what a trigger says. */
 const ROW_CLASSES = new Set(['22', '23', '54', 'P0']);
 
-/** isOfRow tells whether a write failed for one of its rows; false: other rows would fail, too. */
+/** isOfRow tells whether a write failed for one of its rows, in the database or before; false: other rows would fail, too. */
 export function isOfRow(error: unknown): boolean {
+  // All that Database throws is one.
+  if (!(error instanceof LbError)) return true;
   return ROW_CLASSES.has((sqlStateOf(error) ?? '').slice(0, 2)) && !lacksPartition(error);
 }
 

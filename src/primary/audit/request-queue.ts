@@ -8,6 +8,11 @@ const COPY_CHARS = 2 ** 20;
 /** By which the size of a COPY grows again, after each one. A batch of a worker is as long, and is not split. */
 const GROWTH_CHARS = 2 ** 16;
 
+/** What one COPY writes: batches of workers, and their days. */
+export interface RequestBatch extends RequestRows {
+  days: Set<string>;
+}
+
 /** RequestQueue holds rows of requests until the database has them, as batches of the workers; the oldest are dropped beyond its bounds. */
 export class RequestQueue {
   readonly #batches: RequestRows[] = [];
@@ -35,7 +40,7 @@ export class RequestQueue {
   }
 
   /** next is what to write now: the same until `settle` or `halve`. */
-  next(): RequestRows | null {
+  next(): RequestBatch | null {
     if (this.#next.length === 0) this.#next = this.#tried.shift() ?? this.#gather();
     return this.#next.length === 0 ? null : joined(this.#next);
   }
@@ -74,7 +79,10 @@ export class RequestQueue {
   }
 }
 
-function joined(batches: readonly RequestRows[]): RequestRows {
-  const count = batches.reduce((sum, batch) => sum + batch.count, 0);
-  return { count, text: batches.map(({ text }) => text).join('') };
+function joined(batches: readonly RequestRows[]): RequestBatch {
+  return {
+    count: batches.reduce((sum, batch) => sum + batch.count, 0),
+    text: batches.map(({ text }) => text).join(''),
+    days: new Set(batches.map(({ text }) => text.slice(0, 10))),
+  };
 }

@@ -4,6 +4,7 @@ import { REQUEST_COLUMNS } from '../../contract/audited-requests.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
 import { type AuditPage, DayTable, type PageQuery, timeOf } from './day-table.ts';
+import type { RequestBatch } from './request-queue.ts';
 
 export interface RequestQuery extends PageQuery {
   /** The id of a client, or the address of a caller. */
@@ -25,12 +26,10 @@ export class RequestTable {
     this.#days = new DayTable(database, 'audit_requests', REQUEST_COLUMNS);
   }
 
-  /** write writes all rows of a text of RequestRows or none; the same text again changes nothing. */
-  async write(text: string): Promise<void> {
-    const last = text.lastIndexOf('\n', text.length - 2) + 1;
+  /** write writes all rows of a batch or none; the same batch again changes nothing. */
+  async write({ days, text }: Pick<RequestBatch, 'days' | 'text'>): Promise<void> {
     try {
-      // Rows are in the order of their time, nearly: a day between those of the first and the last is made where it is missing.
-      await this.#days.write([text, text.slice(last)], () =>
+      await this.#days.write(days, () =>
         this.#days.database.copy(`copy audit_requests (${REQUEST_COLUMNS}) from stdin`, text),
       );
     } catch (error) {

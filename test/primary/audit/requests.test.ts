@@ -31,6 +31,8 @@ function batchOf(...records: Partial<AccessRecord>[]): RequestRows {
 const many = (count: number, more: Partial<AccessRecord> = {}) =>
   batchOf(...Array.from({ length: count }, (_, i) => ({ path: `/${i}`, ...more })));
 
+const writeOf = ({ text }: RequestRows) => ({ text, days: new Set([text.slice(0, 10)]) });
+
 async function start(t: Parameters<typeof makeMigrated>[0]) {
   const { database } = await makeMigrated(t, server);
   const made = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
@@ -91,7 +93,7 @@ test('writing rows and events does not wake those who follow the clients', async
 test('a batch that is sent again is written once, and those after it are not lost', async (t) => {
   const { audit, count, dropped } = await start(t);
   const batch = many(100);
-  await audit.requests.write(batch.text);
+  await audit.requests.write(writeOf(batch));
   audit.addRequests(batch);
   await audit.whenWritten();
   audit.addRequests(many(10));
@@ -136,7 +138,7 @@ test('a database too slow for a COPY of its usual size gets smaller ones', async
   const database = openDatabase(t, url, { statementMs: 500 });
   const { audit, dropped } = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
   const count = async () => Number((await database.read('select count(*) as n from audit_requests'))[0]?.n);
-  await audit.requests.write(many(1).text);
+  await audit.requests.write(writeOf(many(1)));
   await database.query(
     `create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
   );
@@ -168,7 +170,7 @@ test('while the database is away rows wait within bounds, the oldest are dropped
   }
   await waitFor(
     'the word that it is back',
-    () => lines.some(({ msg }) => msg === 'the audit is written again'),
+    () => lines.some(({ msg }) => msg === 'the audit of requests is written again'),
     {
       timeoutMs: 30_000,
     },
@@ -200,16 +202,71 @@ test('each day has a partition, which is made again where somebody drops it, and
   const { audit, database, page } = await start(t);
   const at = (daysAgo: number) => new Date(Date.now() - daysAgo * DAY_MS).toISOString();
   const [old, older] = [at(29), at(40)];
-  // The first round drops what is old.
-  await audit.whenWritten();
-  for (const time of [older, old, at(0)]) await audit.requests.write(batchOf({ time }).text);
+  // The first sweep drops what is old.
+  await audit.flush();
+  for (const time of [older, old, at(0)]) await audit.requests.write(writeOf(batchOf({ time })));
   const today = `audit_requests_${at(0).slice(0, 10).replaceAll('-', '')}`;
   await database.query(`drop table ${today}`);
-  await audit.requests.write(many(2).text);
+  await audit.requests.write(writeOf(many(2)));
   assert.equal((await page()).length, 4);
   const name = `audit_requests_${older.slice(0, 10).replaceAll('-', '')}`;
   assert.deepEqual(await audit.requests.dropBefore(30 * DAY_MS), { dropped: [name], kept: [] });
   assert.equal((await page()).length, 3);
   // Those of the audit of events are not taken for days of requests, nor the other way round.
   assert.deepEqual(await audit.table.dropBefore(1), { dropped: [], kept: [] });
+});
+
+test('batches of several days that go out together make the partitions of all of them', async (t) => {
+  const { audit, dropped, page } = await start(t);
+  await audit.flush();
+  const times = [2, 1, 0].map((daysAgo) => new Date(Date.now() - daysAgo * DAY_MS).toISOString());
+  for (const time of times) audit.addRequests(many(3, { time }));
+  await audit.whenWritten();
+  assert.deepEqual([(await page()).length, dropped('request')], [9, 0]);
+});
+
+test('a batch of no day is dropped and counted, and those after it are written', async (t) => {
+  const { audit, dropped, count } = await start(t);
+  audit.addRequests({ count: 7, text: "');drop table x\n" });
+  await audit.whenWritten();
+  audit.addRequests({ count: 5, text: '2026-99-99T00:00:00Z\n' });
+  await audit.whenWritten();
+  audit.addRequests(many(2));
+  await audit.whenWritten();
+  assert.deepEqual([dropped('request'), await count()], [12, 2]);
+});
+
+test('a table of requests that takes no row delays no event, at the end neither, and each says its own', async (t) => {
+  const { audit, database, events, lines } = await start(t);
+  await database.query('alter table audit_requests drop column path');
+  audit.addRequests(many(1));
+  await waitFor('a try', () => lines.length > 0);
+  assert.match(
+    String(lines[0]?.msg),
+    /^the audit of requests cannot be written; some seconds of requests wait/,
+  );
+  events.record({ kind: 'admin', severity: 'info', text: 'the write' });
+  await audit.close();
+  const texts = (await database.query('select text from audit')).map(({ text }) => text);
+  assert.deepEqual(texts, ['the write']);
+});
+
+test('the sweep of a locked partition does not hold up the writing', async (t) => {
+  const { audit, database, events, count } = await start(t);
+  await audit.flush();
+  events.record({ kind: 'admin', severity: 'info', text: 'old' });
+  const entry = { ...events.entries.at(-1)!, instance: 'here' };
+  const at = new Date(Date.now() - 40 * DAY_MS).toISOString();
+  await audit.table.write([{ ...entry, at }]);
+  const late = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
+  await database.transaction(5_000, async (query) => {
+    await query('select 1 from audit');
+    // Its sweep waits a second for this one.
+    await late.audit.whenWritten();
+    const startMs = performance.now();
+    late.audit.addRequests(many(1));
+    await late.audit.whenWritten();
+    assert.ok(performance.now() - startMs < 900, 'the writing waited for the sweep');
+    assert.equal(await count(), 1);
+  });
 });

@@ -153,3 +153,18 @@ test('of refused requests a worker keeps 1,000 a second where only those are kep
   assert.deepEqual(note('limited'), [2_000, 500]);
   assert.deepEqual(note('all'), [3_500, 0]);
 });
+
+test('at midnight a new batch begins: all rows of one have the same day', () => {
+  const texts: string[] = [];
+  const audit = new RequestAudit({
+    metrics: new WorkerMetrics(),
+    send: (message) => message.type === 'request-rows' && texts.push(message.text) > 0,
+  });
+  const note = (time: string) =>
+    audit.note(Object.assign(new AccessRecord('192.0.2.1', 'GET'), { time, path: '/a\n2099-01-01' }), 'all');
+  const times = ['2026-11-30T23:59:59.998Z', '2026-11-30T23:59:59.999Z', '2026-12-01T00:00:00.000Z'];
+  for (const time of times) note(time);
+  audit.flush();
+  const daysOf = (text: string) => [...new Set(text.match(/^\d{4}-\d\d-\d\d(?=T)/gm))];
+  assert.deepEqual(texts.map(daysOf), [['2026-11-30'], ['2026-12-01']]);
+});
