@@ -11,6 +11,8 @@ import { HttpProblem } from './problems.ts';
 const MAX_UNREAD_BYTES = 1_048_576;
 /** Proxies and clients cut connections that are silent for a minute. */
 const HEARTBEAT_MS = 15_000;
+/** Of the places, for callers who may only read: they cannot keep out those who may write. */
+const READER_SHARE = 0.8;
 const HEARTBEAT = Buffer.from(': \n\n');
 
 const HEADERS = {
@@ -66,7 +68,7 @@ export class EventStreams {
   #heartbeat: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** @param max readers; further ones are refused */
+  /** @param max streams, a multiple of 5; further ones are refused, of callers who may only read a fifth earlier */
   constructor(app: AdminApp, max: number) {
     this.#max = max;
     app.addHook('preClose', async () => this.#close());
@@ -82,7 +84,8 @@ export class EventStreams {
    */
   open(reply: FastifyReply, onClosed: () => void = () => undefined): EventStream {
     if (this.#closed) throw new HttpProblem(503, 'the admin port closes');
-    if (this.#open.size >= this.#max) throw new HttpProblem(503, `${this.#max} others read this already`);
+    const max = reply.request.access === 'write' ? this.#max : this.#max * READER_SHARE;
+    if (this.#open.size >= max) throw new HttpProblem(503, `${this.#open.size} others read this already`);
     const { raw } = reply.hijack();
     const stream = new EventStream(raw);
     this.#open.add(stream);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readEvents } from '../../support/event-stream.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const settings = { token: 'a-token-that-may-write', readToken: 'a-token-that-may-read' };
@@ -82,4 +83,16 @@ test('wrong tokens are told from both tokens, and the configuration shows neithe
   parts.settings = { ...parts.settings, admin: { ...parts.settings.admin, ...settings } };
   const { text } = await call({ path: '/api/v1/config', headers: reader });
   assert.doesNotMatch(text, /a-token-that/);
+});
+
+test('who may only read cannot take the last streams', async (t) => {
+  const { call, url } = await startAdmin(t, { settings });
+  const path = '/api/v1/requests';
+  const open = (headers: Record<string, string>) => readEvents(t, `${url}${path}`, { headers });
+  for (let i = 0; i < 8; i++) assert.equal((await open(reader)).response.statusCode, 200);
+  const refused = await call({ path, headers: reader });
+  assertProblem(refused, 503);
+  assert.match(refused.text, /8 others read this already/);
+  for (let i = 0; i < 2; i++) assert.equal((await open(writer)).response.statusCode, 200);
+  assertProblem(await call({ path, headers: writer }), 503);
 });
