@@ -18,6 +18,7 @@ const explanationSchema = z.looseObject({
       refillPerSecond: z.number(),
       cost: z.number(),
       level: z.number().nullable(),
+      leased: z.number(),
       shadow: z.boolean(),
     }),
   ),
@@ -91,8 +92,10 @@ function policyText({
   refillPerSecond,
   cost,
   level,
+  leased,
   shadow,
 }: Explanation['policies'][number]): string {
   const live = level === null ? '' : `, ${Math.floor(level)} left`;
-  return `${policy}: takes ${cost} of ${capacity}, ${refillPerSecond} per second${live}${shadow ? ', refuses nothing (shadow)' : ''}`;
+  const lease = leased > 0 ? `, ${Math.floor(leased)} on lease to this worker` : '';
+  return `${policy}: takes ${cost} of ${capacity}, ${refillPerSecond} per second${live}${lease}${shadow ? ', refuses nothing (shadow)' : ''}`;
 }

@@ -61,7 +61,7 @@ test('the overview shows the traffic as it is, says what is wrong, and notices a
     assert.equal(await main.getByRole('button', { name: 'Try now' }).count(), 0);
   });
 
-  await t.test('a tab that nobody sees holds no connection', async () => {
+  await t.test('a hidden tab holds no connection, and asks later for what it missed', async () => {
     const isStream = (request: { url(): string }) => request.url().endsWith('/api/v1/events');
     const show = (isShown: boolean) =>
       page.evaluate(
@@ -69,7 +69,8 @@ test('the overview shows the traffic as it is, says what is wrong, and notices a
          document.dispatchEvent(new Event('visibilitychange'))`,
       );
     await Promise.all([page.waitForEvent('requestfailed', isStream), show(false)]);
-    await Promise.all([page.waitForRequest(isStream), show(true)]);
+    const [again] = await Promise.all([page.waitForRequest(isStream), show(true)]);
+    assert.match(again.headers()['last-event-id'] ?? '', /^\d{13}$/);
     await page.getByText('live', { exact: true }).waitFor();
   });
 

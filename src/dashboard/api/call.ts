@@ -42,6 +42,8 @@ export function whenUnauthorized(listener: () => void): void {
 interface CallOptions {
   method?: string;
   body?: unknown;
+  /** Besides the token. */
+  headers?: Record<string, string>;
   signal?: AbortSignal;
   /** Default: 20 s. */
   deadlineMs?: number;
@@ -60,9 +62,13 @@ export async function call<T>(path: string, options: CallOptions = {}): Promise<
 }
 
 /** send resolves with the head of a good answer, and rejects with CallError otherwise. */
-export async function send(path: string, { method = 'GET', body, signal }: CallOptions): Promise<Response> {
+export async function send(path: string, options: CallOptions): Promise<Response> {
+  const { method = 'GET', body, signal } = options;
   const token = readToken();
-  const headers: Record<string, string> = { accept: 'application/json, text/event-stream' };
+  const headers: Record<string, string> = {
+    accept: 'application/json, text/event-stream',
+    ...options.headers,
+  };
   if (token !== null) headers.authorization = `Bearer ${token}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
   const init = {

@@ -12,13 +12,17 @@ const SILENCE_MS = 35_000;
 export async function readEvents(
   path: string,
   onEvent: (event: ServerEvent) => void,
-  { signal, onOpen = () => undefined }: { signal: AbortSignal; onOpen?: () => void },
+  {
+    signal,
+    headers = {},
+    onOpen = () => undefined,
+  }: { signal: AbortSignal; headers?: Record<string, string>; onOpen?: () => void },
 ): Promise<void> {
   const silence = new AbortController();
   const either = AbortSignal.any([signal, silence.signal]);
   let timer = setTimeout(() => silence.abort(), SILENCE_MS);
   try {
-    const response = await send(path, { signal: either });
+    const response = await send(path, { headers, signal: either });
     onOpen();
     const parser = new EventParser(onEvent);
     const decoder = new TextDecoder();

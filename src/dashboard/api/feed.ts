@@ -70,7 +70,10 @@ async function keepReading(signal: AbortSignal): Promise<void> {
         link.set({ kind: 'live' });
         void loadHistory();
       };
-      await readEvents('/api/v1/events', take, { signal, onOpen });
+      // What happened while nobody saw this tab comes first. Numbers also grow from one start of Sluice to the next.
+      const last = Math.max(...changes.value.map(({ number }) => number));
+      const headers: Record<string, string> = Number.isFinite(last) ? { 'last-event-id': String(last) } : {};
+      await readEvents('/api/v1/events', take, { signal, headers, onOpen });
     } catch (error) {
       message = error instanceof CallError ? messageOf(error) : 'The connection to Sluice is lost.';
       if (error instanceof CallError && error.retryAfterSec !== null) waitMs = error.retryAfterSec * 1_000;
@@ -103,7 +106,7 @@ function take({ type, data }: ServerEvent): void {
     addSample(next);
   } else if (type === 'change') {
     const change = JSON.parse(data) as Change;
-    // After a lost connection the newest come once more; after a restart the numbers begin anew.
+    // The newest come once more where this Sluice does not know the number that was sent.
     const others = changes.value.filter(({ number, at }) => number !== change.number || at !== change.at);
     const sorted = [change, ...others].sort((a, b) =>
       a.at === b.at ? b.number - a.number : a.at < b.at ? 1 : -1,

@@ -30,7 +30,7 @@ export function EventsPage({ subject }: { subject: string }): JSX.Element {
         <span class="hint">
           {subject === AUDIT
             ? 'Of all machines that share the database, for as long as audit.retention says.'
-            : 'Of this machine, the last thousand.'}
+            : 'Of this machine: the newest 200 when this tab was opened, and all since then, at most a thousand.'}
         </span>
       </div>
       {subject === AUDIT ? <Audit /> : <LiveEvents />}

@@ -31,6 +31,7 @@ export function ExplanationView({ of }: { of: Explanation }): JSX.Element {
             },
             { title: 'Cost', number: true, cell: ({ cost }) => numberOf(cost) },
             { title: 'Level now', number: true, cell: ({ level }) => numberOf(level && Math.floor(level)) },
+            { title: 'On lease', number: true, cell: ({ leased }) => numberOf(Math.floor(leased)) },
             { title: 'Capacity', number: true, cell: ({ capacity }) => numberOf(capacity) },
             { title: 'Refill per s', number: true, cell: ({ refillPerSecond }) => numberOf(refillPerSecond) },
           ]}
