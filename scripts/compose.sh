@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make docker-up and make docker-down. Passwords are made once and kept in .env (0600). The admin token is also written to a
-# file, because Prometheus reads it from one.
+# make docker-up and make docker-down. Passwords are made once and kept in .env (0600). The token that only reads is also
+# written to a file, because Prometheus reads it from one.
 #
 #   scripts/compose.sh up | down | secrets
 set -euo pipefail
@@ -28,22 +28,23 @@ make_secrets() {
   fi
   # An .env of an older version lacks the newer ones.
   local name
-  for name in SLUICE_KEY_SECRET GRAFANA_PASSWORD; do
+  for name in SLUICE_KEY_SECRET GRAFANA_PASSWORD SLUICE_READ_TOKEN; do
     # The newline comes first: the last line of an edited .env may lack one.
     grep -q "^$name=" .env || printf '\n%s=%s\n' "$name" "$(random)" >>.env
   done
-  local token
-  token=$(sed -n 's/^SLUICE_ADMIN_TOKEN=//p' .env)
-  if [ -z "$token" ]; then
-    echo '.env has no SLUICE_ADMIN_TOKEN' >&2
-    exit 1
-  fi
+  for name in SLUICE_ADMIN_TOKEN SLUICE_READ_TOKEN; do
+    if ! grep -q "^$name=." .env; then
+      echo ".env has no $name" >&2
+      exit 1
+    fi
+  done
   # Prometheus reads the file as another user, so everybody may read it, but only the owner may enter its folder. The file
   # is read-only, so it is deleted before it is written again.
   mkdir -p -m 700 .secrets
-  rm -f .secrets/admin-token
-  printf '%s' "$token" >.secrets/admin-token
-  chmod 444 .secrets/admin-token
+  # Older versions gave it the token that may write.
+  rm -f .secrets/read-token .secrets/admin-token
+  sed -n 's/^SLUICE_READ_TOKEN=//p' .env | tr -d '\n' >.secrets/read-token
+  chmod 444 .secrets/read-token
 }
 
 case "${1:-}" in

@@ -546,6 +546,7 @@ test('the files of config/ are accepted', () => {
   const root = fileURLToPath(new URL('../../config/', import.meta.url));
   const env = {
     SLUICE_ADMIN_TOKEN: 'a-token-of-24-characters',
+    SLUICE_READ_TOKEN: 'another-of-24-characters',
     REDIS_URL: 'redis://redis',
     DATABASE_URL: 'postgres://u:p@postgres/sluice',
   };

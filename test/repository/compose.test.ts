@@ -44,7 +44,7 @@ const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
 const compose = parse(text, { merge: true }) as ComposeFile;
 const SECRETS = [
   ...['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD'],
-  ...['SLUICE_KEY_SECRET', 'GRAFANA_PASSWORD'],
+  ...['SLUICE_KEY_SECRET', 'GRAFANA_PASSWORD', 'SLUICE_READ_TOKEN'],
 ];
 
 /** Root can write read-only files, so the script runs as another user if the tests run as root. */
@@ -90,7 +90,7 @@ test('the stack has two balancers behind one address, a migration that ends, sto
     assert.equal(serviceOf(name).depends_on?.migrate?.condition, 'service_completed_successfully');
   assert.deepEqual(Object.keys(serviceOf('entry').depends_on ?? {}), ['balancer1', 'balancer2']);
   assert.equal(serviceOf('migrate').depends_on?.postgres?.condition, 'service_healthy');
-  assert.deepEqual(serviceOf('prometheus').secrets, ['admin-token']);
+  assert.deepEqual(serviceOf('prometheus').secrets, ['read-token']);
 });
 
 test('only the front door is published to other machines, and the stores to none', () => {
@@ -144,14 +144,15 @@ test('no password is built in: each comes from the environment and is refused wh
   }
 });
 
-test('passwords are made once, readable by their owner alone, and Prometheus gets the same token', async (t) => {
+test('passwords are made once, readable by their owner alone, and Prometheus gets the token that only reads', async (t) => {
   const folder = await withSecrets(t);
   const first = readFileSync(join(folder, '.env'), 'utf8');
   assert.equal(statSync(join(folder, '.env')).mode & 0o777, 0o600);
   assert.equal(statSync(join(folder, '.secrets')).mode & 0o777, 0o700);
   const values = SECRETS.map((name) => new RegExp(`^${name}=([0-9a-f]{48})$`, 'm').exec(first)?.[1]);
   assert.equal(new Set(values).size, SECRETS.length, first);
-  assert.equal(readFileSync(join(folder, '.secrets/admin-token'), 'utf8'), values[0]);
+  assert.deepEqual(readdirSync(join(folder, '.secrets')), ['read-token']);
+  assert.equal(readFileSync(join(folder, '.secrets/read-token'), 'utf8'), values.at(-1));
   const again = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
   assert.equal(again.code, 0, again.stderr.join('\n'));
   assert.equal(readFileSync(join(folder, '.env'), 'utf8'), first);
@@ -160,7 +161,7 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
   const completed = readFileSync(join(folder, '.env'), 'utf8');
   assert.match(
     completed,
-    /^REDIS_PASSWORD=b\n+SLUICE_KEY_SECRET=[0-9a-f]{48}\n+GRAFANA_PASSWORD=[0-9a-f]{48}\n$/m,
+    /^REDIS_PASSWORD=b\n+SLUICE_KEY_SECRET=[0-9a-f]{48}\n+GRAFANA_PASSWORD=[0-9a-f]{48}\n+SLUICE_READ_TOKEN=[0-9a-f]{48}\n$/m,
     'a last line without an end',
   );
 });
@@ -233,7 +234,7 @@ test('Prometheus scrapes the admin port with the token from the file that compos
   const [job] = config.scrape_configs;
   assert.deepEqual(job?.static_configs, [{ targets: ['balancer1:9900', 'balancer2:9900'] }]);
   assert.equal(job?.metrics_path, '/metrics');
-  assert.deepEqual(job?.authorization, { type: 'Bearer', credentials_file: '/run/secrets/admin-token' });
+  assert.deepEqual(job?.authorization, { type: 'Bearer', credentials_file: '/run/secrets/read-token' });
   if (!hasTool(t, 'promtool')) return;
   const here = readFileSync(path, 'utf8').replace('/run/secrets/', `${folder}/.secrets/`);
   writeFileSync(path, here);

@@ -181,7 +181,8 @@ test('the migration, two balancers behind one address and the health check run a
   t.after(() => redis.stop());
   const stage = stageOf('balancer');
   const databaseUrl = await makeDatabase(postgres);
-  const env = { REDIS_URL: redis.url, DATABASE_URL: databaseUrl, SLUICE_ADMIN_TOKEN: TOKEN };
+  const tokens = { SLUICE_ADMIN_TOKEN: TOKEN, SLUICE_READ_TOKEN: `${TOKEN}-that-reads` };
+  const env = { REDIS_URL: redis.url, DATABASE_URL: databaseUrl, ...tokens };
   const backends = await Promise.all(['backend1', 'backend2', 'backend3'].map(startBackendOf));
   t.after(() => Promise.all(backends.map(({ child }) => child.kill())));
   // Two hosts with the same ports, as in the stack.

@@ -81,7 +81,7 @@ function settingsOf(t: Parameters<typeof tempFolder>[0]) {
   const path = join(tempFolder(t), 'sluice.yaml');
   writeFileSync(path, configText);
   const values = { REDIS_URL: 'redis://redis', DATABASE_URL: 'postgres://postgres/sluice' };
-  const env = Object.fromEntries(variables.map((name) => [name, 'a-secret-of-48-letters']));
+  const env = Object.fromEntries(variables.map((name) => [name, `a-secret-of-48-letters-${name}`]));
   const loaded = loadConfig(path, { ...env, ...values });
   assert.ok('settings' in loaded, JSON.stringify(loaded));
   assert.deepEqual(loaded.warnings, []);
@@ -215,6 +215,7 @@ test('Prometheus finds the pods, by its own discovery and by the operator, and h
   assert.deepEqual(selectors, [{ role: 'pod', label: 'app.kubernetes.io/name=sluice' }]);
   const token = basename(job.authorization.credentials_file);
   assert.ok(variables.includes(token), token);
+  assert.match(configText, new RegExp(`readToken: "\\$\\{${token}\\}"`), 'it may only read');
   const ports = job.relabel_configs.filter(({ action }) => action === 'keep').map(({ regex }) => regex);
   const { kind, spec } = parse(readFileSync(join(ROOT, 'config/prometheus-operator.yaml'), 'utf8')) as {
     kind: string;
@@ -230,7 +231,7 @@ test('Prometheus finds the pods, by its own discovery and by the operator, and h
       String(port),
     );
   if (!hasTool(t, 'promtool')) return;
-  writeFileSync(path, text.replace('/run/secrets/sluice/SLUICE_ADMIN_TOKEN', path));
+  writeFileSync(path, text.replace('/run/secrets/sluice/SLUICE_READ_TOKEN', path));
   const checked = await runToEnd('promtool', ['check', 'config', path]);
   assert.equal(checked.code, 0, [...checked.stdout, ...checked.stderr].join('\n'));
 });

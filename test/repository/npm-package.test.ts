@@ -51,7 +51,7 @@ test('npm pack makes a package that npm installs in an empty folder, with Node.j
     cpSync(join(ROOT, path), join(checkout, path), { recursive: true });
   cpSync(dist, join(checkout, 'dist'), { recursive: true });
   for (const path of ['src', 'data', '.secrets']) mkdirSync(join(checkout, path));
-  for (const path of ['src/cli.ts', '.env', 'data/secret', '.secrets/admin-token'])
+  for (const path of ['src/cli.ts', '.env', 'data/secret', '.secrets/read-token'])
     writeFileSync(join(checkout, path), '');
   // prepack, which --ignore-scripts leaves out, is `make build`.
   const packed = await runToEnd('npm', ['pack', '--json', '--ignore-scripts'], { cwd: checkout });
