@@ -254,8 +254,8 @@ function summarize(results: FileResult[]): number {
 }
 
 /** Test files spend half of their time waiting, some nearly all of it. */
-const FEWEST = Math.min(6, availableParallelism() + 1);
-const IDLE_SHARE = 0.25;
+const FEWEST = Math.min(6, availableParallelism() + 2);
+const IDLE_SHARE = 0.15;
 const IDLE_WINDOW_MS = 500;
 
 const files = chooseFiles(process.argv.slice(2));
