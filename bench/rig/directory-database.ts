@@ -2,8 +2,7 @@
 import pg from 'pg';
 import { pino } from 'pino';
 import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
-import { migratedDatabase } from '../../test/support/machines.ts';
-import { startPostgres } from '../../test/support/postgres.ts';
+import { migratedDatabase, startPostgres } from '../../test/support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
 import { insertClients } from './directory-data.ts';
 

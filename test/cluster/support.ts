@@ -1,10 +1,8 @@
 /** For the tests of whole processes: backends that answer their name, databases, configurations, and calls of the admin port. */
-import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import type { TestContext } from 'node:test';
 import { type HttpTestBackend, startBackend } from '../support/backend.ts';
-import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
-import { spawnSluice } from '../support/sluice.ts';
+import { migratedDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 
 export interface NamedBackend extends HttpTestBackend {
   readonly name: string;
@@ -29,15 +27,11 @@ export function poolOf(backends: { url: string }[], more: object = {}): object {
   return { app: { backends: backends.map(({ url }) => ({ url })), ...more } };
 }
 
-/** startMigrated starts PostgreSQL with a database that `sluice migrate up` has made ready; both end with the test. */
+/** startMigrated starts PostgreSQL with a database that has the newest schema; both end with the test. */
 export async function startMigrated(t: TestContext): Promise<{ postgres: PostgresServer; url: string }> {
   const postgres = await startPostgres();
   t.after(() => postgres.remove());
-  const url = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
-  return { postgres, url };
+  return { postgres, url: await migratedDatabase(postgres) };
 }
 
 /** A health check fast enough for a test. */

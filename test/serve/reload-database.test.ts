@@ -3,8 +3,8 @@ import { type TestContext, test } from 'node:test';
 import pg from 'pg';
 import { ask, askJson, metricOf, poolOf, startMigrated, startNamed } from '../cluster/support.ts';
 import { startLoad } from '../support/load.ts';
-import { makeDatabase } from '../support/postgres.ts';
-import { type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
+import { makeDatabase, migratedDatabase } from '../support/postgres.ts';
+import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
 const reload = (sluice: SluiceProcess) => askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
@@ -14,10 +14,7 @@ async function startScene(t: TestContext) {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const { postgres, url: first } = await startMigrated(t);
-  const second = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: second } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const second = await migratedDatabase(postgres);
   const configOf = (url: string, more: object = {}) => ({
     workers: 2,
     pools: poolOf([backend]),

@@ -1,27 +1,11 @@
 /** Several machines on one: instances with loopback addresses of their own, on one Redis Cluster and one PostgreSQL server. */
-import { pino } from 'pino';
-import { migrate } from '../../src/infra/postgres/migrations.ts';
-import { Database } from '../../src/infra/postgres/postgres.ts';
-import { makeDatabase, type PostgresServer, startPostgres } from './postgres.ts';
+import { migratedDatabase, type PostgresServer, startPostgres } from './postgres.ts';
 import { type RedisCluster, startRedisCluster } from './redis-cluster.ts';
 import { type SluiceConfig, type SluiceProcess, startSluice } from './sluice.ts';
 
-const silent = pino({ level: 'silent' });
 const MOST_MACHINES = 30;
 /** A machine has five at most. */
 const DATABASE_SETTINGS = { max_connections: String(MOST_MACHINES * 5 + 20) };
-
-/** migratedDatabase makes a database on the server, with the newest schema, and returns its URL. */
-export async function migratedDatabase(server: Pick<PostgresServer, 'url'>): Promise<string> {
-  const url = await makeDatabase(server);
-  const database = new Database({ target: { kind: 'url', url }, logger: silent });
-  try {
-    await migrate(database, 'up', { logger: silent });
-  } finally {
-    await database.close();
-  }
-  return url;
-}
 
 export class Machines {
   /** Machine n listens on 127.0.0.(n + 2), its admin port too. Those that were killed stay in the list. */

@@ -2,6 +2,9 @@
 import { chownSync, existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import pg from 'pg';
+import { pino } from 'pino';
+import { migrate } from '../../src/infra/postgres/migrations.ts';
+import { Database } from '../../src/infra/postgres/postgres.ts';
 import { type Child, runToEnd, spawnChild } from './child.ts';
 import { freePort } from './free-port.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
@@ -55,6 +58,19 @@ export async function makeDatabase(server: Pick<PostgresServer, 'url'>): Promise
   const url = new URL(server.url);
   url.pathname = `/${name}`;
   return url.href;
+}
+
+/** migratedDatabase makes a database on the server, with the newest schema, and returns its URL. */
+export async function migratedDatabase(server: Pick<PostgresServer, 'url'>): Promise<string> {
+  const url = await makeDatabase(server);
+  const logger = pino({ level: 'silent' });
+  const database = new Database({ target: { kind: 'url', url }, logger });
+  try {
+    await migrate(database, 'up', { logger });
+  } finally {
+    await database.close();
+  }
+  return url;
 }
 
 /** postgresBinFolder finds the newest server programs. On Debian they are not on PATH. */
