@@ -16,7 +16,9 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 test('the quickstart leads from a checkout to a service with limits', async (t) => {
   const page = readFileSync(join(ROOT, 'docs/quickstart.md'), 'utf8');
   const [backends = ''] = docCommands('quickstart.md', '1. Something to balance');
-  const made = await runToEnd('make', ['-n', ...backends.split(' ').slice(1)], { cwd: ROOT });
+  const made = await runToEnd('make', ['-n', '--no-print-directory', ...backends.split(' ').slice(1)], {
+    cwd: ROOT,
+  });
   assert.match(made.stdout.at(-1) ?? '', /scripts\/demo\.ts --backends-only$/);
 
   const folder = tempFolder(t);

@@ -100,11 +100,12 @@ test('every metric of the table has HELP and TYPE before anything is counted', a
 test("the gauges of the primary's event loop are the delay since the last scrape", async () => {
   const collector = new MetricsCollector();
   await turn();
-  block(60);
+  // Longer than a busy machine lets this process wait by itself.
+  block(500);
   await turn();
   const text = await collector.text();
   const lag = (of: string) => seriesValue(text, `nodejs_eventloop_lag_${of}seconds`);
-  assert.ok(lag('max_') >= 0.055 && lag('max_') < 10, text);
+  assert.ok(lag('max_') >= 0.45 && lag('max_') < 10, text);
   assert.ok(lag('p99_') <= lag('max_') && lag('stddev_') >= 0, text);
   assert.ok(lag('min_') <= lag('p50_') && lag('p50_') <= lag('p90_') && lag('p90_') <= lag('p99_'), text);
   assert.ok(lag('mean_') > 0 && lag('') === lag('mean_'), text);

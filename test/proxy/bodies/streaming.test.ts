@@ -174,7 +174,7 @@ test('64 slow readers among fast ones get only their own bytes', async (t) => {
   const slow = await clients(64);
   for (const [id, client] of slow.entries()) {
     client.write(`GET /slow/${id} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    await client.waitForBytes('\r\n\r\n');
+    await client.waitForBytes('\r\n\r\n', 20_000);
     client.socket.pause();
   }
   const fast = await clients(24);
