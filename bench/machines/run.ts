@@ -51,8 +51,11 @@ function readOptions(): Options {
   const sizes = (values.sizes || '1,3,6').split(',').map(Number);
   const durationSec = Number(values['duration-sec'] || 6);
   const areSizes = sizes.every((size) => Number.isInteger(size) && size >= 1 && size <= MOST_MACHINES);
-  if (!areSizes || !(durationSec >= 1 && durationSec <= 60)) {
-    console.error(`--sizes must be whole numbers from 1 to ${MOST_MACHINES}, --duration-sec 1 to 60`);
+  // The last machine is killed, and others must be left.
+  if (!areSizes || !sizes.some((size) => size > 1) || !(durationSec >= 1 && durationSec <= 60)) {
+    console.error(
+      `--sizes must be whole numbers from 1 to ${MOST_MACHINES}, one of them above 1; --duration-sec 1 to 60`,
+    );
     process.exit(2);
   }
   return { sizes: sizes.toSorted((a, b) => a - b), durationSec };
