@@ -71,7 +71,7 @@ demo: $(RUN_STAMP) $(DASHBOARD) ## three test backends (8081-8083) and the balan
 run: $(RUN_STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
 	@$(RUN) src/cli.ts serve --config "$(CONFIG_PATH)"
 
-backends: $(RUN_STAMP) ## the three test backends alone (8081-8083)
+backends: $(RUN_STAMP) $(DASHBOARD) ## the three test backends alone (8081-8083), for a balancer of your own
 	@$(RUN) scripts/demo.ts --backends-only
 
 services: # Redis and PostgreSQL programs for the tests; they start their own servers

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runToEnd, spawnChild } from '../support/child.ts';
-import { consoleSteps, runConsole } from '../support/doc-console.ts';
+import { buildDashboard } from '../support/dashboard.ts';
+import { consoleSteps, hereOf, runConsole } from '../support/doc-console.ts';
 import { docCommands } from '../support/doc-example.ts';
 import { freePort } from '../support/free-port.ts';
 import { sluiceCommand } from '../support/sluice-command.ts';
@@ -16,10 +17,13 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 test('the quickstart leads from a checkout to a service with limits', async (t) => {
   const page = readFileSync(join(ROOT, 'docs/quickstart.md'), 'utf8');
   const [backends = ''] = docCommands('quickstart.md', '1. Something to balance');
-  const made = await runToEnd('make', ['-n', '--no-print-directory', ...backends.split(' ').slice(1)], {
-    cwd: ROOT,
-  });
-  assert.match(made.stdout.at(-1) ?? '', /scripts\/demo\.ts --backends-only$/);
+  // As if the dashboard were older than its sources.
+  const asked = ['-n', '-W', 'scripts/build-dashboard.ts', ...backends.split(' ').slice(1)];
+  const made = await runToEnd('make', ['--no-print-directory', ...asked], { cwd: ROOT });
+  const [built = '', started = ''] = made.stdout.slice(-2);
+  assert.match(built, /scripts\/build-dashboard\.ts$/);
+  assert.match(started, /scripts\/demo\.ts --backends-only$/);
+  await buildDashboard();
 
   const folder = tempFolder(t);
   const ports: [string, string][] = [];
@@ -46,11 +50,15 @@ test('the quickstart leads from a checkout to a service with limits', async (t) 
     ports.slice(3).reduce((all, [said, real]) => all.replace(`:${said}`, `:${real}`), text),
   );
   const [serve = ''] = docCommands('quickstart.md', '3. Serve');
-  const sluice = spawnChild('sh', ['-c', `exec ${serve.replace(/ &$/, '')}`], {
+  assert.match(serve, / > sluice\.log &$/);
+  const sluice = spawnChild('sh', ['-c', `exec ${serve.replace(/ > sluice\.log &$/, '')}`], {
     cwd: folder,
     env: { ...env, CONFIG_PATH: 'sluice.yaml' },
   });
   t.after(() => sluice.stop());
   await sluice.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  const [dashboard = ''] = page.match(/http:[^>\s]+:9900\//) ?? [];
+  const shown = await fetch(hereOf(dashboard, ports));
+  assert.match(await shown.text(), /<title>Sluice/, `${dashboard} of the page: ${shown.status}`);
   await run(`\`\`\`console\n$ export CONFIG_PATH=sluice.yaml\n\`\`\`\n${after}`);
 });
