@@ -48,8 +48,9 @@ export function loadConfig(path: string, env: Environment, tolerates: Tolerates 
 }
 
 /**
- * loadAdmin reads only the block `admin`, for `sluice clients`: mistakes in other blocks, and variables that only the server
- * has, do not matter there. @param token used in place of the tokens of the file, which are then not read; null: admin.token
+ * loadAdmin reads of the block `admin` what a command needs to call the port: mistakes in other blocks, and variables that only the
+ * server has, as that of `readToken`, do not matter there.
+ * @param token used in place of that of the file, which is then not read; null: admin.token
  */
 export function loadAdmin(
   path: string,
@@ -58,14 +59,13 @@ export function loadAdmin(
 ): { admin: AdminSettings } | { problems: Problem[] } {
   const source = sourceOf(readText(path), env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
-  const parsed = adminSchema.safeParse(
-    token !== null && isMapping(admin) ? { ...admin, token, readToken: undefined } : admin,
-  );
+  const replaced = { readToken: undefined, ...(token !== null && { token }) };
+  const parsed = adminSchema.safeParse(isMapping(admin) ? { ...admin, ...replaced } : admin);
   // A problem without a path is one of the whole file.
   const problems = source.problems.filter(
     (each) =>
       /^admin\b|^$/.test(each.path ?? '') &&
-      !(token !== null && /^admin\.(token|readToken)$/.test(each.path ?? '')),
+      !Object.keys(replaced).some((key) => each.path === `admin.${key}`),
   );
   if (parsed.success && problems.length === 0) return { admin: compileAdmin(parsed.data) };
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues, ['admin']);

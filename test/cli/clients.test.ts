@@ -228,9 +228,9 @@ test('empty lists print that they are empty', async (t) => {
   assert.equal((await sluice(t, ['clients', 'list', '--admin', admin.url])).out, 'no clients');
 });
 
-test('clients reads only the admin section of the configuration, and only its environment variables', async (t) => {
+test('clients reads only the admin section of the configuration, and of its environment variables those of the address and the token', async (t) => {
   const admin = await startAdmin(t, { settings: { token: 'tok' } });
-  const path = configFor(t, admin.port, '${SLUICE_TEST_TOKEN}');
+  const path = configFor(t, admin.port, '${SLUICE_TEST_TOKEN}", readToken: "${SLUICE_TEST_UNSET}');
   appendFileSync(path, 'redis: { url: "${SLUICE_TEST_UNSET}" }\nroutes: nonsense\n');
   const list = (words: string[], env: Record<string, string> = {}) =>
     sluice(t, ['clients', 'list', '--config', path, ...words], { env });
