@@ -117,6 +117,14 @@ export class Database {
     for (const listener of this.#activityListeners) listener();
   }
 
+  /** whenOpen resolves where statements can be sent, and first starts an embedded server, as they do. Throws what they throw while it is held. */
+  async whenOpen(): Promise<void> {
+    if (this.#held !== null) await this.#options.onHeld?.();
+    if (this.#held === null) return;
+    const { code, message } = this.#held;
+    throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
+  }
+
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
   query(text: string, params: readonly unknown[] = []): Promise<Row[]> {
     return this.#lend('writing', this.#answerMs, (client) => run(client, text, params));
@@ -230,11 +238,7 @@ export class Database {
 
   async #lend<T>(use: Use, timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const isMigrating = use === 'migrating';
-    if (this.#held !== null && !isMigrating) await this.#options.onHeld?.();
-    if (this.#held !== null && !isMigrating) {
-      const { code, message } = this.#held;
-      throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
-    }
+    if (!isMigrating) await this.whenOpen();
     const server = this.#server;
     const client = await this.#connect(server);
     const release = this.#guard(client, server);

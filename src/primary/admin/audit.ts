@@ -79,7 +79,7 @@ const TURN_MS = 2_000;
 /** SQLSTATE query_canceled: the statement timeout. */
 const TOO_LONG = '57014';
 
-/** registerAudit adds the routes. They wait for what is about to be written, a second at most, and for their turn. */
+/** registerAudit adds the routes. They wait for an embedded database that starts, for what is about to be written, and for their turn. */
 export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
   const inTurn = makeTurns();
   app.get(
@@ -87,7 +87,7 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
     async ({ query: { kind, actor, subject, ...page } }) => {
       const query = placedPage(page);
-      await audit.whenWritten();
+      await audit.whenWritten('table');
       return pageBody(await inTurn(() => audit.table.page({ ...query, kind, actor, subject })));
     },
   );
@@ -99,7 +99,7 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
     }),
     async ({ query: { client, route, status, ...page } }) => {
       const query = placedPage(page);
-      await audit.whenWritten();
+      await audit.whenWritten('requests');
       const range = status === undefined ? undefined : statusRange(status);
       return pageBody(await inTurn(() => audit.requests.page({ ...query, client, route, status: range })));
     },

@@ -103,9 +103,14 @@ export class AuditWriter {
     this.#schedule();
   }
 
-  /** whenWritten resolves once what waits is written, or cannot be, or after a second. It starts an embedded database. */
-  async whenWritten(): Promise<void> {
-    await Promise.all([this.#eventLoop.settled(READER_MS), this.#requestLoop.settled(READER_MS)]);
+  /**
+   * whenWritten resolves once what waits for a table is written, or cannot be, or after a second. An embedded database is started first,
+   * which takes longer. Throws LbError database_starting, where that is not over in time, or as the start failed.
+   */
+  async whenWritten(table: 'table' | 'requests'): Promise<void> {
+    // Before the second begins.
+    await this.#options.storage.database.whenOpen();
+    await (table === 'table' ? this.#eventLoop : this.#requestLoop).settled(READER_MS);
   }
 
   /** flush makes a last try, unless the database is away, before it is given away. Takes 3 s at most. */

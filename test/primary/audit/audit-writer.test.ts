@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { LbError } from '../../../src/contract/errors.ts';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
-import { makeMigrated, silent } from '../../postgres/support.ts';
+import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
 import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { waitFor } from '../../support/wait.ts';
 import { DAY_MS, startAudit } from './support.ts';
@@ -53,7 +55,7 @@ test('while the database is away events wait, those of operators the longest; wh
   await server.stop();
   try {
     events.record({ kind: 'admin', severity: 'info', text: 'the write' });
-    await audit.whenWritten();
+    await audit.whenWritten('table');
     for (let i = 0; i < 2_100; i++) events.record({ ...STATE, text: `state ${i}` });
     await waitFor(
       'more tries',
@@ -128,7 +130,7 @@ test('a table that takes no row at all loses none: they wait until it does', asy
     () => lines.filter(({ msg }) => /cannot be written/.test(String(msg))).length > 1,
   );
   await database.query('alter table audit alter column severity type text');
-  await audit.whenWritten();
+  await audit.whenWritten('table');
   assert.deepEqual([await texts(), dropped('backend_state')], [['two', 'one'], 0]);
 });
 
@@ -175,7 +177,7 @@ test('with adminChanges: false nothing is written; a reload changes it', async (
   events.record({ ...STATE, text: 'off' });
   inForce.adminChanges = true;
   events.record({ ...STATE, text: 'on' });
-  await audit.whenWritten();
+  await audit.whenWritten('table');
   assert.deepEqual(await texts(), ['on']);
 });
 
@@ -187,7 +189,7 @@ test('events do not wake a database that nobody has used; they are written once 
   const other = startAudit(t, { database, isUnused: false }, { instance: 'there' });
   for (const each of [events, other.events])
     each.record({ ...STATE, text: each === events ? 'early' : 'other' });
-  await other.audit.whenWritten();
+  await other.audit.whenWritten('table');
   other.events.record({ ...STATE, text: 'later' });
   await waitFor('the rows of another machine', async () => (await texts()).length === 2);
   assert.deepEqual(await texts(), ['later', 'other']);
@@ -196,10 +198,23 @@ test('events do not wake a database that nobody has used; they are written once 
   await waitFor('the row', async () => (await texts()).includes('early'));
 });
 
-test('a reader of the audit is the first to use the database', async (t) => {
-  const { database } = await makeMigrated(t, server);
+test('a reader of the audit is the first to use the database: its start, which takes seconds, does not hide what waits', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const reason = new LbError('database_starting', 'the embedded database is starting');
+  let startMs = 1_200;
+  const database = openDatabase(t, url, {
+    onHeld: async () => {
+      await setTimeout(startMs);
+      if (startMs > 0) database.hold(null);
+    },
+  });
+  database.hold(reason);
   const { audit, events, texts } = startAudit(t, { database, isUnused: true });
   events.record({ ...STATE, text: 'early' });
-  await audit.whenWritten();
+  await audit.whenWritten('table');
   assert.deepEqual(await texts(), ['early']);
+  startMs = 0;
+  database.hold(reason);
+  await assert.rejects(audit.whenWritten('table'), { code: 'database_starting' });
+  database.hold(null);
 });

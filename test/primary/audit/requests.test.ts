@@ -62,7 +62,7 @@ test('rows of workers are what the access line says, whatever clients sent', asy
       { status: 499, reason: 'client_abort', method: null, path: null },
     ),
   );
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   const [abort, second, first] = await page();
   const stored = hostile.replace('\0', '\uFFFD').toWellFormed();
   const { path, host, clientId, backend, route, method, bytesIn, totalMs, policies } = first!;
@@ -80,7 +80,7 @@ test('writing rows and events does not wake those who follow the clients', async
   const write = async () => {
     audit.addRequests(many(1));
     events.record({ kind: 'admin', severity: 'info', text: 'a write' });
-    await audit.whenWritten();
+    await Promise.all([audit.whenWritten('requests'), audit.whenWritten('table')]);
   };
   await write();
   let wakes = 0;
@@ -95,9 +95,9 @@ test('a batch that is sent again is written once, and those after it are not los
   const batch = many(100);
   await audit.requests.write(writeOf(batch));
   audit.addRequests(batch);
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   audit.addRequests(many(10));
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   assert.deepEqual([await count(), dropped('request')], [110, 0]);
 });
 
@@ -153,13 +153,13 @@ test('a database too slow for a COPY of its usual size gets smaller ones', async
 test('while the database is away rows wait within bounds, the oldest are dropped and counted; then writing goes on', async (t) => {
   const { audit, events, count, dropped, lines, page } = await start(t);
   audit.addRequests(many(1));
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   await server.stop();
   let sent = 1;
   try {
     audit.addRequests(many(300));
     sent += 300;
-    await audit.whenWritten();
+    await audit.whenWritten('requests');
     const path = `/${'x'.repeat(300)}`;
     for (let i = 0; i < 400; i++) audit.addRequests(many(300, { path }));
     sent += 400 * 300;
@@ -186,10 +186,10 @@ test('a row that the database refuses costs its batch, which is counted and told
   await database.query("alter table audit_requests add check (path <> '/7')");
   for (let i = 0; i < 2; i++) {
     audit.addRequests(many(10));
-    await audit.whenWritten();
+    await audit.whenWritten('requests');
   }
   audit.addRequests(many(5));
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   assert.deepEqual([await count(), dropped('request')], [5, 20]);
   const told = lines.filter(({ msg }) => msg === 'the database refuses rows of the audit');
   assert.deepEqual(
@@ -221,18 +221,18 @@ test('batches of several days that go out together make the partitions of all of
   await audit.flush();
   const times = [2, 1, 0].map((daysAgo) => new Date(Date.now() - daysAgo * DAY_MS).toISOString());
   for (const time of times) audit.addRequests(many(3, { time }));
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   assert.deepEqual([(await page()).length, dropped('request')], [9, 0]);
 });
 
 test('a batch of no day is dropped and counted, and those after it are written', async (t) => {
   const { audit, dropped, count } = await start(t);
   audit.addRequests({ count: 7, text: "');drop table x\n" });
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   audit.addRequests({ count: 5, text: '2026-99-99T00:00:00Z\n' });
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   audit.addRequests(many(2));
-  await audit.whenWritten();
+  await audit.whenWritten('requests');
   assert.deepEqual([dropped('request'), await count()], [12, 2]);
 });
 
@@ -251,6 +251,27 @@ test('a table of requests that takes no row delays no event, at the end neither,
   assert.deepEqual(texts, ['the write']);
 });
 
+test('a reader of events does not wait for requests that cannot be written, nor the other way round', async (t) => {
+  const { audit, database, events, count } = await start(t);
+  await audit.flush();
+  for (const table of ['requests', 'table'] as const) {
+    const other = table === 'table' ? 'audit_requests' : 'audit';
+    await database.transaction(5_000, async (query) => {
+      await query(`lock table ${other} in access exclusive mode`);
+      audit.addRequests(many(1));
+      events.record({ kind: 'admin', severity: 'info', text: 'the write' });
+      const startMs = performance.now();
+      await audit.whenWritten(table);
+      assert.ok(performance.now() - startMs < 900, 'it waited for the other queue');
+    });
+  }
+  await waitFor(
+    'all rows',
+    async () =>
+      (await count()) === 2 && (await audit.table.page({ limit: 9, after: null })).items.length === 2,
+  );
+});
+
 test('the sweep of a locked partition does not hold up the writing', async (t) => {
   const { audit, database, events, count } = await start(t);
   await audit.flush();
@@ -262,10 +283,10 @@ test('the sweep of a locked partition does not hold up the writing', async (t) =
   await database.transaction(5_000, async (query) => {
     await query('select 1 from audit');
     // Its sweep waits a second for this one.
-    await late.audit.whenWritten();
+    await late.audit.whenWritten('table');
     const startMs = performance.now();
     late.audit.addRequests(many(1));
-    await late.audit.whenWritten();
+    await late.audit.whenWritten('requests');
     assert.ok(performance.now() - startMs < 900, 'the writing waited for the sweep');
     assert.equal(await count(), 1);
   });
