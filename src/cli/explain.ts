@@ -65,7 +65,7 @@ function explanationText(view: Explanation): string {
   const tried = last < 0 ? routes : routes.slice(0, last + 1);
   const rows = [
     ['answer', answerOf(view)],
-    ['client', client === null ? null : `${client.clientId ?? client.clientIp}, ${client.mode}`],
+    ['client', client === null ? null : `${client.clientId ?? client.clientIp}, mode ${client.mode}`],
     ...tried.map(({ route, matched, why }) => [
       matched ? 'route' : 'not',
       matched ? route : `${route}: ${why}`,
@@ -83,7 +83,7 @@ function explanationText(view: Explanation): string {
 
 function answerOf({ refusal, redirect }: Explanation): string {
   if (refusal !== null) return `${refusal.status} ${refusal.reason}: ${refusal.text}`;
-  return redirect === null ? 'that of a backend' : `${redirect.status} to ${redirect.location}`;
+  return redirect === null ? 'a backend answers' : `${redirect.status} to ${redirect.location}`;
 }
 
 function policyText({

@@ -1,5 +1,6 @@
 /** What `sluice status` prints and `sluice top` shows: the sections of one look at a running Sluice. */
 import * as z from 'zod';
+import { UNMATCHED_ROUTE } from '../contract/settings.ts';
 import { bytes, duration, millis, percent, perSec, type Row, type Section, whole } from './table.ts';
 
 const rate = z.number().nullish();
@@ -83,7 +84,7 @@ function traffic({ now }: Sample): Section {
     ...[now.inFlight, now.connections, now.tunnels].map(whole),
     ...[now.bytesInPerSec, now.bytesOutPerSec].map(bytes),
   ];
-  const headings = ['REQ/S', 'ERR/S', 'LIMITED/S', 'P50 MS', 'P95 MS', 'P99 MS', 'IN FLIGHT'];
+  const headings = ['REQ/S', 'ERR/S', '429/S', 'P50 MS', 'P95 MS', 'P99 MS', 'IN FLIGHT'];
   headings.push('CONNECTIONS', 'TUNNELS', 'IN/S', 'OUT/S');
   const tone = (now.errorsPerSec ?? 0) > 0 ? 'warn' : null;
   return { title: 'TRAFFIC', headings, rows: [{ cells, tone }], none: '', textColumns: 0 };
@@ -132,14 +133,18 @@ function workers({ workers: known }: Sample): Section {
 }
 
 function routes({ routes: known }: Sample): Section {
-  const rows = known.map(
+  const shown = known.filter(
+    ({ route, requestsPerSec }) => route !== UNMATCHED_ROUTE || (requestsPerSec ?? 0) > 0,
+  );
+  const rows = shown.map(
     ({ route, requestsPerSec, errorsPerSec, limitedPerSec, p50Ms, p95Ms, p99Ms }): Row => {
+      const name = route === UNMATCHED_ROUTE ? 'none matches' : route;
       const rates = [requestsPerSec, errorsPerSec, limitedPerSec].map(perSec);
       const tone = (errorsPerSec ?? 0) > 0 ? 'warn' : null;
-      return { cells: [route, ...rates, ...[p50Ms, p95Ms, p99Ms].map(millis)], tone };
+      return { cells: [name, ...rates, ...[p50Ms, p95Ms, p99Ms].map(millis)], tone };
     },
   );
-  const headings = ['ROUTE', 'REQ/S', 'ERR/S', 'LIMITED/S', 'P50 MS', 'P95 MS', 'P99 MS'];
+  const headings = ['ROUTE', 'REQ/S', 'ERR/S', '429/S', 'P50 MS', 'P95 MS', 'P99 MS'];
   return { title: 'ROUTES', headings, rows, none: 'no routes', textColumns: 1 };
 }
 
@@ -148,7 +153,7 @@ function policies({ policies: known }: Sample): Section {
     const rates = [each.allowedPerSec, each.limitedPerSec, each.shadowPerSec, each.refusedPerSec];
     return { cells: [each.policy, ...rates.map(perSec)], tone: null };
   });
-  const headings = ['POLICY', 'ALLOWED/S', 'LIMITED/S', 'SHADOW/S', 'REFUSED/S'];
+  const headings = ['POLICY', 'ALLOWED/S', '429/S', 'SHADOW/S', 'STORE AWAY/S'];
   return { title: 'LIMITS', headings, rows, none: 'no policies', textColumns: 1 };
 }
 
@@ -157,6 +162,6 @@ function clients({ items }: Senders): Section {
     const tone = (limitedPerSec ?? 0) > 0 ? 'warn' : null;
     return { cells: [client, perSec(requestsPerSec), perSec(limitedPerSec), percent(share)], tone };
   });
-  const headings = ['CLIENT', 'REQ/S', 'LIMITED/S', 'SHARE'];
+  const headings = ['CLIENT', 'REQ/S', '429/S', 'SHARE'];
   return { title: 'HEAVIEST CLIENTS', headings, rows, none: 'nobody has sent anything', textColumns: 1 };
 }

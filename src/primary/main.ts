@@ -140,7 +140,10 @@ class Primary {
   #status(): string {
     const { reloader, settings, workerCount } = this.#parts;
     const revision = reloader?.current.number ?? 1;
-    return `serving ${settings.listen.length} addresses with ${workerCount} workers, revision ${revision}`;
+    const { length: count } = settings.listen;
+    const addresses = count === 1 ? '1 address' : `${count} addresses`;
+    const workers = workerCount === 1 ? '1 worker' : `${workerCount} workers`;
+    return `serving ${addresses} with ${workers}, revision ${revision}`;
   }
 
   /** Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too. */

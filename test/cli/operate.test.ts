@@ -45,10 +45,13 @@ test('the last backend that takes requests is drained only with --yes', async (t
   assert.equal((await run('drain', 'app', 'one', '--yes')).code, 0);
   const enabled = await run('enable', 'app', 'one', '--json');
   assert.equal(JSON.parse(enabled.out).state, 'up');
-  const unknown = await run('drain', 'app', 'two');
-  assert.deepEqual(unknown, {
+  assert.deepEqual(await run('drain', 'app', '8081'), {
     ...{ code: 1, out: '' },
-    err: 'sluice: there is no such pool or no such backend in it (404)',
+    err: 'sluice: the pool has no such backend: there are one, [::1]:8082 (404)',
+  });
+  assert.deepEqual(await run('enable', 'ap', 'one'), {
+    ...{ code: 1, out: '' },
+    err: 'sluice: there is no such pool: there are app, bare (404)',
   });
   assert.equal((await run('drain', 'app')).code, 2);
 });

@@ -27,7 +27,10 @@ function sampleOf(number: number): string {
       bytesOutPerSec: 3_000_000,
     },
     slowestRoute: null,
-    routes: Array.from({ length: 40 }, (_, at) => ({ route: `route-${at}`, ...rates, ...latency })),
+    routes: [
+      ...Array.from({ length: 40 }, (_, at) => ({ route: `route-${at}`, ...rates, ...latency })),
+      { route: '_none', ...rates, requestsPerSec: number, ...latency },
+    ],
     policies: [{ policy: 'default', allowedPerSec: 9, limitedPerSec: 2, shadowPerSec: 0, refusedPerSec: 0 }],
     workers: [
       {
@@ -118,6 +121,8 @@ test('without a terminal top prints a block per sample, with --json a line, and 
   assert.equal(lines[1], 'PROBLEMS');
   assert.match(lines[2] ?? '', /^error {2}backend \\u\{1b\}\]0;a of pool app is down$/);
   assert.match(once.out, /\n *1,000 +0\.5 +2\.0 +1\.50 +9\.25 +120 +3 +7 +0 +5 B +2\.9 MiB\n/);
+  assert.match(once.out, /\nROUTE +REQ\/S +ERR\/S +429\/S /);
+  assert.doesNotMatch(once.out, /_none|none matches/, 'a row of requests that there are not');
   assert.match(once.out, /\napp +two +down +1 +0 +- +- +- +timeout\n/);
   assert.match(once.out, /\n0 +serving +4711 +2 h 5 min +42 % +80 MiB +0\.40 +7 +3 +1,000\n/);
   const child = spawnSluice(['top', '--admin', port.url]);
@@ -125,6 +130,7 @@ test('without a terminal top prints a block per sample, with --json a line, and 
   await child.waitForLine('1,000');
   port.next();
   await child.waitForLine('1,001');
+  await child.waitForLine(/^none matches +1\.0 /);
   await waitFor('the heaviest client', () => {
     port.next();
     return child.stdout.some((line) => line.startsWith('acme'));

@@ -41,7 +41,7 @@ test('what an operator changes, and what happens, is in the audit, also after a 
   const { before, after } = (change?.data ?? {}) as Record<'before' | 'after', { mode: string }>;
   assert.deepEqual([before.mode, after.mode], ['unlimited', 'blocked']);
   const texts = (await list('kind=instance')).map(({ text }) => text.replace(/ \d+\.\d+\.\d+\S*/, ''));
-  const start = ['Sluice starts', 'Sluice is ready: serving 1 addresses with 1 workers, revision 1'];
+  const start = ['Sluice starts', 'Sluice is ready: serving 1 address with 1 worker, revision 1'];
   assert.deepEqual(texts.toReversed(), [...start, 'Sluice drains (SIGTERM)', ...start]);
   assert.ok((await list('kind=worker')).length >= 2);
 

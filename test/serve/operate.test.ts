@@ -44,7 +44,7 @@ test('an operator compares, reloads, drains and restarts from the command line',
   const explained = await run(...words);
   assert.match(
     explained.out,
-    /^answer {3}that of a backend\nclient {3}203\.0\.113\.7, limit\nroute {4}default\n/,
+    /^answer {3}a backend answers\nclient {3}203\.0\.113\.7, mode limit\nroute {4}default\n/,
   );
   assert.match(explained.out, new RegExp(`\nbackend  ${second}: up`));
   assert.equal(JSON.parse((await run(...words, '--json')).out).route, 'default');

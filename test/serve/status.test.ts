@@ -23,7 +23,7 @@ test('the status, the history and the events of an instance follow its traffic, 
   const changes = () => events.filter(({ event }) => event === 'change').map(({ data }) => data);
   const untilTold = (what: string, pattern: RegExp) =>
     waitFor(what, () => changes().find(({ text }) => pattern.test(String(text))));
-  await untilTold('the start', /^Sluice is ready: serving 1 addresses with 2 workers, revision 1$/);
+  await untilTold('the start', /^Sluice is ready: serving 1 address with 2 workers, revision 1$/);
 
   const statusNow = async () => (await askJson(`${url}/status`)).body;
   await waitFor('traffic', async () => {

@@ -87,11 +87,11 @@ test('systemd is told of start, reload and stop, and its watchdog is fed', async
   const count = (start: string) => lines().filter((line) => line.startsWith(start)).length;
   await waitFor('two pings', () => count('WATCHDOG=1|') >= 2);
   const [ready = ''] = lines();
-  assert.equal(ready, `READY=1|MAINPID=${sluice.pid}|STATUS=serving 1 addresses with 1 workers, revision 1|`);
+  assert.equal(ready, `READY=1|MAINPID=${sluice.pid}|STATUS=serving 1 address with 1 worker, revision 1|`);
   sluice.signal('SIGHUP');
   await waitFor('the end of the reload', () => count('READY=1|') === 2);
   // Without the pid, which may be another one by then.
-  assert.equal(count('READY=1|STATUS=serving 1 addresses with 1 workers, revision 2|'), 1);
+  assert.equal(count('READY=1|STATUS=serving 1 address with 1 worker, revision 2|'), 1);
   assert.match(lines().find((line) => line.startsWith('RELOADING=1|')) ?? '', /MONOTONIC_USEC=\d+\|/);
   assert.deepEqual(await sluice.stop(), { code: 0, signal: null });
   assert.equal(count('STOPPING=1|'), 1);

@@ -130,8 +130,8 @@ function refusalByLimit(policies: ViewedPolicy[]): { outcome: Outcome; text: str
   const asked = refusing.filter(isAsked);
   const empty = asked.find(({ level, leased, cost }) => level !== null && Math.max(level, leased) < cost);
   if (empty === undefined) return deniedByStore(refusing);
-  const left = `${Math.floor(empty.level ?? 0)} tokens left, and this worker ${empty.leased} on lease`;
-  const text = `policy ${empty.policy} has ${left}: it costs ${empty.cost}`;
+  const lease = empty.leased > 0 ? `, ${empty.leased} on lease to this worker` : '';
+  const text = `policy ${empty.policy} has ${Math.floor(empty.level ?? 0)} tokens left${lease}, ${empty.cost} needed`;
   return { outcome: OUTCOMES.limited, text };
 }
 

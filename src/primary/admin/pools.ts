@@ -102,10 +102,23 @@ function setEnabled(
     before: { enabled: isEnabled },
     after: { enabled },
   };
-  const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
+  const pools = poolViews(parts);
+  const views = pools.find((each) => each.pool === pool)?.backends;
   const view = views?.find((each) => each.id === id);
-  if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');
-  return view;
+  if (view !== undefined) return view;
+  const known =
+    views === undefined
+      ? `there is no such pool: ${someOf(pools.map((each) => each.pool))}`
+      : `the pool has no such backend: ${someOf(views.map((each) => each.id))}`;
+  throw new HttpProblem(404, known);
+}
+
+const MOST_NAMES = 10;
+
+function someOf(names: readonly string[]): string {
+  if (names.length === 0) return 'there are none';
+  const more = names.length > MOST_NAMES ? `, and ${names.length - MOST_NAMES} more` : '';
+  return `there are ${names.slice(0, MOST_NAMES).join(', ')}${more}`;
 }
 
 /** poolViews are in the order of the configuration. */

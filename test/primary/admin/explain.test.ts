@@ -82,7 +82,7 @@ test('the answer of a worker gets levels and states; a level that does not suffi
   assert.deepEqual(limited.refusal, {
     status: 429,
     reason: 'limited',
-    text: 'policy default has 99 tokens left, and this worker 99 on lease: it costs 100',
+    text: 'policy default has 99 tokens left, 99 on lease to this worker, 100 needed',
   });
   assert.match(String((limited.steps as string[]).at(-1)), /^It is refused with 429 \(limited\)/);
   answer = { ...ANSWER, policies: [{ ...ANSWER.policies[0]!, cost: 101 }] };

@@ -86,7 +86,7 @@ function Policies(): JSX.Element {
             { title: 'Refill per s', number: true, cell: ({ refillPerSecond }) => numberOf(refillPerSecond) },
             { title: 'Allowed/s', number: true, cell: (row) => rateOf(row.rates?.allowedPerSec ?? 0) },
             { title: 'Limited/s', number: true, cell: (row) => rateOf(row.rates?.limitedPerSec ?? 0) },
-            { title: 'Refused/s', number: true, cell: (row) => rateOf(row.rates?.refusedPerSec ?? 0) },
+            { title: 'Store away/s', number: true, cell: (row) => rateOf(row.rates?.refusedPerSec ?? 0) },
             { title: 'Mode', wide: true, cell: (row) => modeOf(rateLimit.enabled, row.shadow, row.rates) },
           ]}
         />
