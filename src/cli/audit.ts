@@ -71,7 +71,7 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
         'requests that the key audit.requests keeps, in place of what happened',
       ).conflicts(EVENT_FILTERS),
     )
-    .addOption(ofRequests('--client <client>', 'only of this client, or from this address'))
+    .addOption(ofRequests('--client <client>', 'only of this client, or from this address or range'))
     .addOption(ofRequests('--route <route>', 'only of this route'))
     .addOption(ofRequests('--status <status>', 'only with this status, such as 429, or 5xx'))
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')

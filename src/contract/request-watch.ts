@@ -3,7 +3,7 @@ import type { Fitting } from './shape.ts';
 
 const REQUEST_FILTER = {
   fields: {
-    /** A client's id, or the address of a client. */
+    /** A client's id, the address of a client, or a range of addresses; canonical. */
     client: { nullOr: 'string' },
     route: { nullOr: 'string' },
     /** Statuses from…to, both included. */

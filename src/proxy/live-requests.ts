@@ -2,8 +2,10 @@
  * The requests of this worker that somebody watches: their access lines go to the primary in batches. While nobody watches, a request costs
  * the check of one field. A viewer gets PER_SEC lines a second, with a burst of as many; what is left out is counted. While one batch of a viewer waits for the primary, no other one is made.
  */
+import { canonicalRange } from '../contract/addresses.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { RequestFilter } from '../contract/request-watch.ts';
+import { AddressRanges } from '../infra/address-ranges.ts';
 import { accessLine } from './access-log.ts';
 import type { AccessRecord } from './access-record.ts';
 
@@ -15,6 +17,8 @@ const MAX_WATCHES = 20;
 
 interface Watch {
   filter: RequestFilter;
+  /** That of `filter.client`, where it is one; it may be the id of a client, too. */
+  range: AddressRanges | null;
   /** Lines that it may still have. */
   room: number;
   lines: string[];
@@ -39,7 +43,8 @@ export class LiveRequests {
   /** watch begins with the next request that ends. @param id of the viewer */
   watch(id: number, filter: RequestFilter): void {
     if (this.#watches.size >= MAX_WATCHES) return;
-    this.#watches.set(id, { filter, room: PER_SEC, lines: [], dropped: 0, isUnsent: false });
+    const range = rangeOf(filter.client);
+    this.#watches.set(id, { filter, range, room: PER_SEC, lines: [], dropped: 0, isUnsent: false });
     this.isWatched = true;
     this.#timer ??= setInterval(() => this.#sendBatches(), BATCH_EVERY_MS).unref();
   }
@@ -61,7 +66,7 @@ export class LiveRequests {
   offer(record: AccessRecord): void {
     let line: string | null = null;
     for (const watch of this.#watches.values()) {
-      if (!passes(record, watch.filter)) continue;
+      if (!passes(record, watch)) continue;
       if (watch.room === 0) watch.dropped += 1;
       else {
         line ??= accessLine(record).trimEnd();
@@ -92,8 +97,15 @@ export class LiveRequests {
   }
 }
 
-function passes(record: AccessRecord, { client, route, status, slowerThanMs }: RequestFilter): boolean {
-  if (client !== null && record.clientId !== client && record.clientIp !== client) return false;
+function rangeOf(client: string | null): AddressRanges | null {
+  const range = client === null ? null : canonicalRange(client);
+  return range?.includes('/') ? new AddressRanges([range]) : null;
+}
+
+function passes(record: AccessRecord, { filter, range }: Watch): boolean {
+  const { client, route, status, slowerThanMs } = filter;
+  if (client !== null && record.clientId !== client && record.clientIp !== client)
+    if (!range?.has(record.clientIp)) return false;
   if (route !== null && record.route !== route) return false;
   if (status !== null && (record.status < status.from || record.status > status.to)) return false;
   return slowerThanMs === null || record.totalMs > slowerThanMs;

@@ -1,6 +1,6 @@
 /** The call that shows requests as they end, with the fields of their access lines. */
 import * as z from 'zod';
-import { canonicalAddress } from '../../contract/addresses.ts';
+import { canonicalAddress, canonicalRange } from '../../contract/addresses.ts';
 import type { RequestFilter } from '../../contract/request-watch.ts';
 import { MAX_REQUEST_VIEWERS, type WatchedRequests } from '../workers/request-watch.ts';
 import { type AdminApp, call } from './app.ts';
@@ -16,7 +16,9 @@ const name = z
 
 /** requestFilters are of every call that shows requests. */
 export const requestFilters = {
-  client: name.optional().meta({ description: 'The id of a client, or the address of a caller' }),
+  client: name.optional().meta({
+    description: 'The id of a client, the address of a caller, or a range of addresses, as `2001:db8::/64`',
+  }),
   route: name.optional(),
   status: z
     .string()
@@ -70,7 +72,7 @@ export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminPart
 
 function filterOf({ client, route, status, slowerThanMs }: z.infer<typeof requestsQuery>): RequestFilter {
   return {
-    client: client === undefined ? null : (canonicalAddress(client) ?? client),
+    client: client === undefined ? null : (canonicalAddress(client) ?? canonicalRange(client) ?? client),
     route: route ?? null,
     status: status === undefined ? null : statusRange(status),
     slowerThanMs: slowerThanMs ?? null,

@@ -116,7 +116,7 @@ export class DayTable {
     if (sinceMs !== undefined) where.push(`at >= ${moment(sinceMs, 'millisecond')}`);
     if (untilMs !== undefined) where.push(`at < ${moment(untilMs, 'millisecond')}`);
     for (const [condition, value] of Object.entries(filters))
-      if (value !== undefined) where.push(condition.replace('?', param(value)));
+      if (value !== undefined) where.push(condition.replaceAll('?', param(value)));
     const rows = await this.database.read(
       `select ${this.#columns}, (extract(epoch from at) * 1000000)::bigint as at_us from ${this.#name}
          where ${where.join(' and ')} order by at desc, instance desc, number desc limit $1`,

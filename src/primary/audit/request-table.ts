@@ -1,5 +1,5 @@
 /** The table of migrations/0005_audit_requests.sql. All methods throw what Database throws. */
-import { canonicalAddress } from '../../contract/addresses.ts';
+import { canonicalAddress, canonicalRange } from '../../contract/addresses.ts';
 import { REQUEST_COLUMNS } from '../../contract/audited-requests.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
@@ -7,7 +7,7 @@ import { type AuditPage, DayTable, type PageQuery, timeOf } from './day-table.ts
 import type { RequestBatch } from './request-queue.ts';
 
 export interface RequestQuery extends PageQuery {
-  /** The id of a client, or the address of a caller. */
+  /** The id of a client, the address of a caller, or a range of addresses. */
   client?: string | undefined;
   route?: string | undefined;
   /** Statuses from…to, both included. */
@@ -44,16 +44,24 @@ export class RequestTable {
 
   /** page reads the newest rows first. */
   async page({ client, route, status, ...query }: RequestQuery): Promise<AuditPage<AuditedRequest>> {
-    const address = client === undefined ? null : canonicalAddress(client);
     const [from, to] = status === undefined ? [] : [status.from, status.to];
     const { items, next } = await this.#days.page(query, {
-      [`${address === null ? 'client_id' : 'client_ip'} = ?`]: address ?? client,
+      ...(client !== undefined && callerFilter(client)),
       'route = ?': route,
       // One value alone lets an index give the rows in their order.
       ...(from === to ? { 'status = ?': from } : { 'status >= ?': from, 'status <= ?': to }),
     });
     return { items: items.map(requestOf), next };
   }
+}
+
+/** A range may be the id of a client, too. It has no index: the column is text, in which an address may also be `unix:`. */
+function callerFilter(client: string): Record<string, string> {
+  const address = canonicalAddress(client) ?? canonicalRange(client);
+  if (address === null) return { 'client_id = ?': client };
+  if (!address.includes('/')) return { 'client_ip = ?': address };
+  const inside = "case when client_ip ~ '^[0-9a-f:.]+$' then client_ip::inet <<= ?::text::inet end";
+  return { [`(client_id = ? or ${inside})`]: address };
 }
 
 function requestOf(row: Row) {

@@ -59,6 +59,9 @@ test('a viewer gets lines and counts as events; its filter goes to the workers; 
   assert.match(text(), /event: dropped\ndata: \{"worker":0,"count":7\}\n\n$/);
   response.destroy();
   await waitFor('the end to be told', () => sent.at(-1)?.type === 'unwatch-requests');
+  await open('?client=2001:DB8:0:0::9/64');
+  const last = sent.at(-1);
+  assert.equal(last?.type === 'watch-requests' && last.filter.client, '2001:db8::/64');
 });
 
 test('with a limit the stream ends after so many requests, none of which is lost', async (t) => {

@@ -84,6 +84,29 @@ for (const engine of ['wire', 'node'] as const) {
   });
 }
 
+test('a range lets through whoever is in it, and the client that has it for an id', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const lines: string[] = [];
+  const live = new LiveRequests((message) => {
+    if (message.type === 'watched-requests') lines.push(...message.lines);
+    return true;
+  });
+  t.after(() => live.stop());
+  live.watch(1, { ...ALL, client: '2001:db8::/64' });
+  live.watch(2, { ...ALL, client: 'a/64' });
+  const offer = (address: string, clientId: string | null = null) =>
+    live.offer(Object.assign(new AccessRecord(address, 'GET'), { clientId }));
+  offer('2001:db8::1');
+  offer('2001:db8:0:0:ffff::', 'acme');
+  offer('2001:db8:0:1::');
+  offer('32.1.13.184');
+  offer('unix:');
+  offer('192.0.2.1', '2001:db8::/64');
+  t.mock.timers.tick(200);
+  const seen = lines.map((line) => (JSON.parse(line) as AccessRecord).clientIp);
+  assert.deepEqual(seen, ['2001:db8::1', '2001:db8:0:0:ffff::', '192.0.2.1']);
+});
+
 test('a worker sends 50 lines a second at most, and counts the others', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });

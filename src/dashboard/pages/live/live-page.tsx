@@ -72,7 +72,7 @@ function LiveFilters({ value, onChange }: LiveFiltersProps): JSX.Element {
         label="Client"
         value={value.client}
         onInput={(client) => onChange({ client })}
-        placeholder="acme, 203.0.113.7"
+        placeholder="acme, 203.0.113.7, 2001:db8::/64"
       />
       <label class="field">
         Route
