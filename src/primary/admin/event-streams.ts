@@ -49,13 +49,13 @@ export class EventStream {
     else response.write(text);
   }
 
-  /** finish ends the stream behind what was written. */
-  finish(): void {
+  /** end ends the stream behind what was written. */
+  end(): void {
     this.#response.end();
   }
 
-  /** end ends the stream at once; what has not been read by then may be lost. */
-  end(): void {
+  /** cut ends the stream at once; what has not been read by then is lost. */
+  cut(): void {
     if (this.#response.writableLength > 0) this.#response.destroy();
     else this.#response.end();
   }
@@ -113,6 +113,6 @@ export class EventStreams {
   #close(): void {
     this.#closed = true;
     this.#stopHeartbeat();
-    for (const stream of this.#open) stream.end();
+    for (const stream of this.#open) stream.cut();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * The call that says which way a request would take. A serving worker answers it with the code that serves requests; this process adds the
- * levels of buckets and the states of backends, which it knows better.
+ * states of backends and the levels of buckets, which it knows better, and judges by the levels whether a limit refuses: the limiter itself
+ * would take tokens.
  */
 import * as z from 'zod';
 import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';

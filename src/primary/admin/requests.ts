@@ -63,9 +63,9 @@ export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminPart
         if (left > 0) return;
         // Now: a reader that does not take the end would cost workers lines for as long as it likes.
         stop?.();
-        stream.finish();
+        stream.end();
       });
-      if (stop === null) stream.end();
+      if (stop === null) stream.cut();
     },
   );
 }

@@ -41,7 +41,7 @@ export function TopTable({ by, top, onOpen }: TopTableProps): JSX.Element {
         <p class="hint">
           Means over {top.windowSec} s, of {rateOf(top.totalPerSec)}/s in all. A rate may be higher than
           shown, by {rateOf(top.errorBoundPerSec)}/s at most
-          {by === 'limited' ? '; that of all requests by any amount.' : '.'}
+          {by === 'limited' ? '; requests/s are a lower bound.' : '.'}
           {top.silentWorkers > 0 &&
             ` ${top.silentWorkers} workers did not answer: their requests are missing.`}
         </p>
