@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { canonicalAddress, canonicalRange } from '../../contract/addresses.ts';
 import type { RequestFilter } from '../../contract/request-watch.ts';
-import { MAX_REQUEST_VIEWERS, type WatchedRequests } from '../workers/request-watch.ts';
+import type { WatchedRequests } from '../workers/request-watch.ts';
 import { type AdminApp, call } from './app.ts';
 import { EventStreams, eventText, streamResponse } from './event-streams.ts';
 import { numberText } from './paging.ts';
@@ -40,9 +40,12 @@ const DESCRIPTION =
   'Server-sent events. `request`: the fields of an access line, also where the access log is off or sampled. `dropped`: the `count` of requests of a ' +
   '`worker` that passed the filter and are left out, because a worker sends 50 per second at most';
 
+/** Each costs every worker up to 50 lines a second. */
+const MAX_VIEWERS = 10;
+
 /** registerRequests adds the route. */
 export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminParts, 'requestWatch'>): void {
-  const streams = new EventStreams(app, MAX_REQUEST_VIEWERS);
+  const streams = new EventStreams(app, MAX_VIEWERS);
   app.get(
     '/api/v1/requests',
     {
@@ -65,7 +68,6 @@ export function registerRequests(app: AdminApp, { requestWatch }: Pick<AdminPart
         stop?.();
         stream.end();
       });
-      if (stop === null) stream.cut();
     },
   );
 }

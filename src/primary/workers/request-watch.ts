@@ -3,9 +3,6 @@ import type { PrimaryMessage, WorkerMessage } from '../../contract/messages.ts';
 import type { RequestFilter } from '../../contract/request-watch.ts';
 import type { WorkerLink } from './worker-link.ts';
 
-/** At most; each costs every worker up to 50 lines a second. */
-export const MAX_REQUEST_VIEWERS = 10;
-
 export type WatchedRequests = Pick<
   Extract<WorkerMessage, { type: 'watched-requests' }>,
   'lines' | 'dropped'
@@ -19,7 +16,7 @@ interface Viewer {
   onRequests: (seen: WatchedRequests) => void;
 }
 
-/** RequestWatch is made by the primary. */
+/** RequestWatch is made by the primary. It has a viewer for each stream of `GET /api/v1/requests`, which bounds their number. */
 export class RequestWatch {
   readonly #broadcast: (message: PrimaryMessage) => void;
   readonly #viewers = new Map<number, Viewer>();
@@ -30,9 +27,8 @@ export class RequestWatch {
     this.#broadcast = broadcast;
   }
 
-  /** open adds a viewer. @returns how to end it, which may be called again; null: there are too many */
-  open(filter: RequestFilter, onRequests: Viewer['onRequests']): (() => void) | null {
-    if (this.#viewers.size >= MAX_REQUEST_VIEWERS) return null;
+  /** open adds a viewer. @returns how to end it, which may be called again */
+  open(filter: RequestFilter, onRequests: Viewer['onRequests']): () => void {
     const id = ++this.#lastId;
     this.#viewers.set(id, { filter, onRequests });
     this.#broadcast({ type: 'watch-requests', id, filter });
