@@ -6,7 +6,8 @@ const FULL_BITS = { ipv4: 32, ipv6: 128 };
 
 /** AddressRanges is made with each list in the settings. */
 export class AddressRanges {
-  readonly #list = new BlockList();
+  /** A list for each family: in a BlockList `::/64` has all of IPv4, as mapped addresses. */
+  readonly #lists = { ipv4: new BlockList(), ipv6: new BlockList() };
   readonly #isEmpty: boolean;
   readonly #hasUnix: boolean;
 
@@ -18,7 +19,11 @@ export class AddressRanges {
     for (const cidr of ranges) {
       const [address = '', prefix] = cidr.split('/');
       const family = familyOf(address);
-      this.#list.addSubnet(address, prefix === undefined ? FULL_BITS[family] : Number(prefix), family);
+      this.#lists[family].addSubnet(
+        address,
+        prefix === undefined ? FULL_BITS[family] : Number(prefix),
+        family,
+      );
     }
   }
 
@@ -26,7 +31,9 @@ export class AddressRanges {
   has(address: string): boolean {
     if (address === UNIX_PEER) return this.#hasUnix;
     // The check leaves JavaScript.
-    return !this.#isEmpty && this.#list.check(address, familyOf(address));
+    if (this.#isEmpty) return false;
+    const family = familyOf(address);
+    return this.#lists[family].check(address, family);
   }
 }
 

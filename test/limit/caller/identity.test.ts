@@ -80,6 +80,7 @@ const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: strin
   ['a mapped peer that is trusted', ['10.0.0.0/8'], '::ffff:10.0.0.1', '203.0.113.7', '203.0.113.7'],
   ['a peer with a zone', [], 'fe80::1%eth0', '', 'fe80::1'],
   ['an IPv6 proxy', ['fd00::/8'], 'fd00::1', '203.0.113.7', '203.0.113.7'],
+  ['no IPv4 peer by a range of IPv6', ['::/0'], '10.0.0.1', '203.0.113.7', '10.0.0.1'],
   ['a lone trusted address', ['192.0.2.4'], '192.0.2.4', '203.0.113.7', '203.0.113.7'],
   ['only up to garbage', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7, unknown, 10.0.0.2', '10.0.0.2'],
   ['the peer before garbage', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7, <script>', '10.0.0.1'],

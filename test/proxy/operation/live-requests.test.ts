@@ -94,9 +94,11 @@ test('a range lets through whoever is in it, and the client that has it for an i
   t.after(() => live.stop());
   live.watch(1, { ...ALL, client: '2001:db8::/64' });
   live.watch(2, { ...ALL, client: 'a/64' });
+  live.watch(3, { ...ALL, client: '::/64' });
   const offer = (address: string, clientId: string | null = null) =>
     live.offer(Object.assign(new AccessRecord(address, 'GET'), { clientId }));
   offer('2001:db8::1');
+  offer('::1');
   offer('2001:db8:0:0:ffff::', 'acme');
   offer('2001:db8:0:1::');
   offer('32.1.13.184');
@@ -104,7 +106,7 @@ test('a range lets through whoever is in it, and the client that has it for an i
   offer('192.0.2.1', '2001:db8::/64');
   t.mock.timers.tick(200);
   const seen = lines.map((line) => (JSON.parse(line) as AccessRecord).clientIp);
-  assert.deepEqual(seen, ['2001:db8::1', '2001:db8:0:0:ffff::', '192.0.2.1']);
+  assert.deepEqual(seen, ['2001:db8::1', '2001:db8:0:0:ffff::', '192.0.2.1', '::1']);
 });
 
 test('a worker sends 50 lines a second at most, and counts the others', async (t) => {
