@@ -47,7 +47,7 @@ export class RequestQueue {
 
   /** settle is called once `next` is written, or lost. */
   settle(): void {
-    this.#triedRows -= joined(this.#next).count;
+    this.#triedRows -= countOf(this.#next);
     this.#next = [];
     this.#copyChars = Math.min(COPY_CHARS, this.#copyChars + GROWTH_CHARS);
   }
@@ -79,9 +79,13 @@ export class RequestQueue {
   }
 }
 
+function countOf(batches: readonly RequestRows[]): number {
+  return batches.reduce((sum, { count }) => sum + count, 0);
+}
+
 function joined(batches: readonly RequestRows[]): RequestBatch {
   return {
-    count: batches.reduce((sum, batch) => sum + batch.count, 0),
+    count: countOf(batches),
     text: batches.map(({ text }) => text).join(''),
     days: new Set(batches.map(({ text }) => text.slice(0, 10))),
   };
