@@ -9,6 +9,8 @@ export const clientSchema = z.looseObject({
   capacity: z.number().nullable(),
   refillPerSecond: z.number().nullable(),
   limits: z.record(z.string(), limits),
+  /** Answers of writes have none. */
+  lastSeenAt: z.string().nullable().optional(),
 });
 const keySchema = z.looseObject({ keyId: z.string(), name: z.string().nullable(), createdAt: z.string() });
 export const issuedKeySchema = keySchema.extend({ key: z.string() });
@@ -29,12 +31,13 @@ type Client = z.infer<typeof clientSchema>;
 
 export const clientTable: ListView<Client> = {
   item: clientSchema,
-  headings: ['CLIENT', 'MODE', 'CAPACITY', 'REFILL/S', 'LIMITS OF OTHER POLICIES'],
-  cells: ({ clientId, mode, capacity, refillPerSecond, limits: others }) => [
+  headings: ['CLIENT', 'MODE', 'CAPACITY', 'REFILL/S', 'LAST SEEN', 'LIMITS OF OTHER POLICIES'],
+  cells: ({ clientId, mode, capacity, refillPerSecond, lastSeenAt, limits: others }) => [
     clientId,
     mode,
     String(capacity ?? '-'),
     String(refillPerSecond ?? '-'),
+    lastSeenAt ?? '-',
     limitsText(others),
   ],
   none: 'no clients',
@@ -61,13 +64,15 @@ export const bucketTable: ListView<z.infer<typeof bucketSchema>> = {
 };
 
 /** clientText is the answer of `get` and `set`. */
-export function clientText({ clientId, mode, capacity, refillPerSecond, limits: others }: Client): string {
+export function clientText(client: Client): string {
+  const { clientId, mode, capacity, refillPerSecond, lastSeenAt, limits: others } = client;
   const lines = [
     `client           ${clientId}`,
     `mode             ${mode}`,
     `capacity         ${capacity ?? 'of the policy'}`,
     `refillPerSecond  ${refillPerSecond ?? 'of the policy'}`,
   ];
+  if (lastSeenAt !== undefined) lines.push(`last seen        ${lastSeenAt ?? '-'}`);
   if (Object.keys(others).length > 0) lines.push(`other policies   ${limitsText(others)}`);
   return lines.join('\n');
 }

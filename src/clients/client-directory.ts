@@ -42,16 +42,35 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
   /** What messages go into until their set is complete; null: it is. */
   #gathering: RecordTable | null = new RecordTable();
   #generation = 0;
+  #nowSec: number;
   #secret: KeyObject | null = null;
 
   /** Made once per worker. */
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#nowSec = secOf(clock);
   }
 
   /** See ClientLookup. 0: the first set is not complete. */
   get generation(): number {
     return this.#generation;
+  }
+
+  /** See ClientLookup. */
+  get nowSec(): number {
+    return this.#nowSec;
+  }
+
+  /** See ClientLookup. */
+  noteSeen(clientId: string): void {
+    this.#table.noteSeen(clientId, this.#nowSec);
+    // What it has already it would not take over any more.
+    this.#gathering?.noteSeen(clientId, this.#nowSec);
+  }
+
+  /** seenSecs is when each client last sent something, in seconds since the epoch; 0: not since this worker began. */
+  seenSecs(clientIds: readonly string[]): number[] {
+    return clientIds.map((clientId) => this.#table.seenSec(clientId));
   }
 
   /** What digests are made with; null: this machine has no secret and accepts no key. */
@@ -72,11 +91,12 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
   apply({ begins, complete, records }: ClientsMessage): boolean {
     const end = this.#decode(records);
     if (end === -1) return false;
-    if (begins) this.#gathering = new RecordTable();
+    if (begins) this.#gathering = new RecordTable(this.#table);
     const table = this.#gathering ?? this.#table;
     for (let at = 0; at < end; at += lengthAt(this.#received, at)) table.put(this.#received, at);
     if (complete) {
       this.#gathering = null;
+      table.replaceBefore();
       // Another database may know other clients by the same versions.
       this.#known.clear();
     }
@@ -86,8 +106,9 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
     return true;
   }
 
-  /** forgetSome drops tombstones that no bucket can need any more, a few at a time; the worker calls it once a second. */
-  forgetSome(): void {
+  /** advance renews nowSec, and drops a few of the tombstones that no bucket can need any more; the worker calls it once a second. */
+  advance(): void {
+    this.#nowSec = secOf(this.#clock);
     this.#table.forgetSome(this.#clock.wallMs() * 1000 - TOMBSTONE_DAYS * DAY_US);
   }
 
@@ -145,6 +166,10 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
     const end = this.#received.write(records, 'base64');
     return areRecords(this.#received, end) ? end : -1;
   }
+}
+
+function secOf(clock: Clock): number {
+  return Math.floor(clock.wallMs() / 1000);
 }
 
 class FoundKey implements VerifiedKey {

@@ -9,6 +9,8 @@ const MIN_SLOTS = 8;
 const NO_BYTES = Buffer.allocUnsafeSlow(0);
 /** A buffer that grows doubles, by at most this much or an eighth: every process pays for the spare room. */
 const MAX_SPARE_BYTES = 4_096;
+/** Behind each record: when its client was last seen, uint32, seconds since the epoch; 0: not yet. */
+const SEEN_BYTES = 4;
 
 /** Holds the id of a record of the shard. */
 const scratch = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
@@ -59,24 +61,41 @@ export class RecordShard {
     );
   }
 
-  /** add takes the record at `from`, whose id is not here yet. */
-  add(record: Buffer, from: number, hash: number): void {
+  /** add takes the record at `from`, whose id is not here yet. @param seenSec see seenSecOf */
+  add(record: Buffer, from: number, hash: number, seenSec: number): void {
     if ((this.#count + 1) * 4 > this.#slots.length * 3) this.#rebuild(this.#slots.length * 2, 0);
-    const place = this.#append(record, from);
+    const place = this.#append(record, from, seenSec);
     this.#occupy(hash, place);
     this.#account(place, 1);
   }
 
-  /** replace takes the record at `from` in place of a slot's, which has the same id. */
+  /** seenSecOf is when the client of a slot was last seen, in seconds since the epoch; 0: not yet. */
+  seenSecOf(slot: number): number {
+    return this.#bytes.readUInt32LE(this.#seenPlace(this.placeOf(slot)));
+  }
+
+  /** noteSeen writes what seenSecOf reads. */
+  noteSeen(slot: number, sec: number): void {
+    this.#bytes.writeUInt32LE(sec, this.#seenPlace(this.placeOf(slot)));
+  }
+
+  #seenPlace(place: number): number {
+    return place + lengthAt(this.#bytes, place);
+  }
+
+  /** replace takes the record at `from` in place of a slot's, which has the same id. When it was seen stays, unless it is deleted. */
   replace(slot: number, record: Buffer, from: number): void {
     let place = this.placeOf(slot);
+    const seenSec = isTombstoneAt(record, from) ? 0 : this.seenSecOf(slot);
     this.#account(place, -1);
     const length = lengthAt(record, from);
-    if (length === lengthAt(this.#bytes, place)) record.copy(this.#bytes, place, from, from + length);
-    else {
+    if (length === lengthAt(this.#bytes, place)) {
+      record.copy(this.#bytes, place, from, from + length);
+      this.noteSeen(slot, seenSec);
+    } else {
       // Freed first, so that #append does not keep the old record when it makes room.
       this.#slots[slot] = 0;
-      place = this.#append(record, from);
+      place = this.#append(record, from, seenSec);
       this.#slots[slot] = place + 1;
     }
     this.#account(place, 1);
@@ -95,15 +114,17 @@ export class RecordShard {
 
   #account(place: number, by: 1 | -1): void {
     this.#count += by;
-    this.#liveBytes += by * lengthAt(this.#bytes, place);
+    this.#liveBytes += by * (lengthAt(this.#bytes, place) + SEEN_BYTES);
     if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount += by;
   }
 
-  #append(record: Buffer, from: number): number {
+  #append(record: Buffer, from: number, seenSec: number): number {
     const length = lengthAt(record, from);
-    if (this.#end + length > this.#bytes.length) this.#squeeze(length);
+    const more = length + SEEN_BYTES;
+    if (this.#end + more > this.#bytes.length) this.#squeeze(more);
     const place = this.#end;
-    this.#end += record.copy(this.#bytes, place, from, from + length);
+    record.copy(this.#bytes, place, from, from + length);
+    this.#end = this.#bytes.writeUInt32LE(seenSec, place + length);
     return place;
   }
 
@@ -129,7 +150,8 @@ export class RecordShard {
       const place = this.placeOf(slot);
       if (place === -1) continue;
       this.#slots[slot] = this.#end + 1;
-      this.#end += before.copy(this.#bytes, this.#end, place, place + lengthAt(before, place));
+      const end = place + lengthAt(before, place) + SEEN_BYTES;
+      this.#end += before.copy(this.#bytes, this.#end, place, end);
     }
   }
 

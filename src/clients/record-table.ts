@@ -52,6 +52,18 @@ export class RecordTable {
   readonly #id = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
   readonly #rangeId = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
   #nextToForget = 0;
+  /** Until this table is complete; null: it is. */
+  #before: RecordTable | null;
+
+  /** @param before the table that this one is to replace: when its clients were seen is taken over, until `replaceBefore` */
+  constructor(before: RecordTable | null = null) {
+    this.#before = before;
+  }
+
+  /** replaceBefore is called when all records are here. */
+  replaceBefore(): void {
+    this.#before = null;
+  }
 
   /**
    * put takes the record at `from` unless it is here already, byte for byte.
@@ -69,14 +81,39 @@ export class RecordTable {
     const lived = slot !== -1 && !isTombstoneAt(shard.bytes, shard.placeOf(slot));
     const lives = !isTombstoneAt(record, from);
     if (lives !== lived) this.#countRange(lives ? 1 : -1);
-    if (slot === -1) shard.add(record, from, hash);
-    else shard.replace(slot, record, from);
+    if (slot === -1) {
+      const before = lives ? this.#before : null;
+      shard.add(record, from, hash, before === null ? 0 : before.#seenSec(this.#id, length));
+    } else shard.replace(slot, record, from);
     return number;
   }
 
   /** get finds a client's id, or an address; null: nothing is known of it. */
   get(id: string): Entry | null {
     return this.#entryOf(this.#id, writeId(id, this.#id));
+  }
+
+  /** noteSeen writes down when a client was last seen. It allocates nothing. @param sec since the epoch */
+  noteSeen(clientId: string, sec: number): void {
+    const length = writeId(clientId, this.#id);
+    if (length === 0) return;
+    const hash = hashId(this.#id, length);
+    const shard = this.#shard(hash >>> SHARD_SHIFT);
+    const slot = shard.slotOf(this.#id, length, hash);
+    if (slot !== -1) shard.noteSeen(slot, sec);
+  }
+
+  /** seenSec is when a client was last seen, in seconds since the epoch; 0: not yet, or there is none. */
+  seenSec(clientId: string): number {
+    return this.#seenSec(this.#id, writeId(clientId, this.#id));
+  }
+
+  #seenSec(id: Buffer, length: number): number {
+    if (length === 0) return 0;
+    const hash = hashId(id, length);
+    const shard = this.#shard(hash >>> SHARD_SHIFT);
+    const slot = shard.slotOf(id, length, hash);
+    return slot === -1 ? 0 : shard.seenSecOf(slot);
   }
 
   /** apiKey finds an API key by its digest of 32 bytes; null: there is none. */

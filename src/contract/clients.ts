@@ -62,6 +62,10 @@ export interface ApiKeyLookup {
 export interface ClientLookup {
   /** While it is the same, answers are the same. */
   readonly generation: number;
+  /** Seconds since the epoch, renewed once a second. */
+  readonly nowSec: number;
+  /** noteSeen writes nowSec to the client's record; who calls it more than once in a second changes nothing. */
+  noteSeen(clientId: string): void;
   /**
    * @param address canonical
    * @param grouped the canonical address, or the range that it shares a bucket with when it has no client

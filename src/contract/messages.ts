@@ -16,7 +16,7 @@ import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 31;
+export const PROTOCOL_VERSION = 32;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -52,6 +52,9 @@ export const MAX_ACME_CHALLENGES = 100;
 const ACME_CHALLENGE = { fields: { token: 'string', keyAuthorization: 'string' } } as const;
 /** AcmeChallenge is what a certificate authority asks for at a path, and the answer that it expects (RFC 8555 §8.3). */
 export type AcmeChallenge = Fitting<typeof ACME_CHALLENGE>;
+
+/** Clients in one message at most, which a worker looks up within 1 ms: those of a page of the admin port. */
+export const SEEN_PART_MAX = 1_000;
 
 /** Tunnels in one message at most. */
 export const TUNNELS_PART_MAX = 200;
@@ -131,6 +134,8 @@ const PRIMARY_SHAPES = {
   explain: { id: 'number', ...EXPLAIN_QUERY },
   /** Asks for the callers with the highest rates, at most TOP_PART_MAX. */
   'list-top': { id: 'number', ...TOP_QUERY },
+  /** Asks when these clients were last seen, at most SEEN_PART_MAX. */
+  'list-seen': { id: 'number', clientIds: STRINGS },
   /** A viewer wants to see requests as they end, until `unwatch-requests`. */
   'watch-requests': WATCH_REQUESTS,
   'unwatch-requests': { id: 'number' },
@@ -187,6 +192,8 @@ const WORKER_SHAPES = {
   explained: { id: 'number', explanation: { nullOr: EXPLANATION } },
   /** Answers `list-top`. */
   'top-callers': { id: 'number', ...TOP_PART },
+  /** Answers `list-seen`, in its order: seconds since the epoch; 0: not since this worker began. */
+  'seen-clients': { id: 'number', seenSecs: { listOf: 'number' } },
   /** What a viewer wants to see; a few times a second at most. */
   'watched-requests': WATCHED_REQUESTS,
   /** Rows for the audit of requests. */

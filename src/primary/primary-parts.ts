@@ -31,6 +31,7 @@ import { TlsKeeper } from './tls/tls-keeper.ts';
 import { secretsOf, WorkerBriefing, workerCountOf } from './worker-briefing.ts';
 import { receiverOf } from './worker-messages.ts';
 import { Explainer } from './workers/explainer.ts';
+import { LastSeen } from './workers/last-seen.ts';
 import type { ListenSockets } from './workers/listen-sockets.ts';
 import { RequestWatch } from './workers/request-watch.ts';
 import type { Roll } from './workers/rolling-replacement.ts';
@@ -224,6 +225,7 @@ export class PrimaryParts {
       | 'tunnels'
       | 'explainer'
       | 'topCallers'
+      | 'lastSeen'
       | 'requestWatch'
       | 'replaceWorkers'
       | 'phase'
@@ -246,6 +248,7 @@ export class PrimaryParts {
     lifecycle.onClose('the samples of the status', () => board.close());
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
     const topCallers = new TopCallers(() => this.supervisor?.links() ?? []);
+    const lastSeen = new LastSeen(() => this.supervisor?.links() ?? []);
     const explainer = new Explainer(() => this.supervisor?.servingLinks() ?? []);
     const replaceWorkers = () => this.replaceWorkers();
     const admin = new AdminPort(this.#options.settings.admin, {
@@ -257,6 +260,7 @@ export class PrimaryParts {
       tunnels,
       explainer,
       topCallers,
+      lastSeen,
       requestWatch: this.#requestWatch,
       replaceWorkers,
       phase,

@@ -81,7 +81,10 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     if (this.#admission.isGrpc) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges) ?? this.#shed();
     const { peer, caller, keyAuthorization } = this.#admission;
-    if (caller !== null) this.#deps.callers.requests.count(caller);
+    if (caller !== null) {
+      this.#deps.callers.requests.count(caller);
+      this.#plan.identifier.noteSeen(caller);
+    }
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     const { requestId } = this.#record;
     if (refusal !== null) this.#refuse(refusal);

@@ -44,6 +44,8 @@ const HELD_SOCKETS_MAX = 2;
 /** How long the last messages wait for a primary that does not read. */
 const LEAVE_MS = 5_000;
 
+type Question = Extract<PrimaryMessage, { type: 'list-tunnels' | 'explain' | 'list-top' | 'list-seen' }>;
+
 class WorkerMain {
   readonly #place = placeOf(process.env[WORKER_PLACE]);
   readonly #metrics = new WorkerMetrics();
@@ -87,7 +89,7 @@ class WorkerMain {
     process.on('uncaughtException', (error) => this.#onUncaught(error));
     setInterval(() => {
       this.#reporter.report();
-      this.#directory.forgetSome();
+      this.#directory.advance();
     }, REPORT_EVERY_MS).unref();
     this.#handleSignals(signals);
     this.#link.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
@@ -130,21 +132,12 @@ class WorkerMain {
         this.#link.send({ type: 'acme-challenges-applied', version });
         break;
       }
-      case 'list-tunnels': {
-        const page = this.#dataPlane?.tunnels(message) ?? { items: [], more: false };
-        this.#link.send({ type: 'tunnels', id: message.id, ...page });
+      case 'list-tunnels':
+      case 'explain':
+      case 'list-top':
+      case 'list-seen':
+        this.#answer(message);
         break;
-      }
-      case 'explain': {
-        const explanation = this.#dataPlane?.explain(message) ?? null;
-        this.#link.send({ type: 'explained', id: message.id, explanation });
-        break;
-      }
-      case 'list-top': {
-        const part = this.#dataPlane?.topCallers(message.by) ?? { items: [], totalPerSec: 0, errorPerSec: 0 };
-        this.#link.send({ type: 'top-callers', id: message.id, ...part });
-        break;
-      }
       case 'watch-loop':
         this.#loopWatch ??= new LoopWatch(this.#place.workerIndex, this.#logOutput, this.#logger);
         break;
@@ -163,6 +156,32 @@ class WorkerMain {
         break;
       default:
         this.#dataPlane?.receive(message, socket);
+    }
+  }
+
+  /** Questions of the admin port, also before there is a data plane. */
+  #answer(message: Question): void {
+    switch (message.type) {
+      case 'list-tunnels': {
+        const page = this.#dataPlane?.tunnels(message) ?? { items: [], more: false };
+        this.#link.send({ type: 'tunnels', id: message.id, ...page });
+        break;
+      }
+      case 'explain': {
+        const explanation = this.#dataPlane?.explain(message) ?? null;
+        this.#link.send({ type: 'explained', id: message.id, explanation });
+        break;
+      }
+      case 'list-top': {
+        const part = this.#dataPlane?.topCallers(message.by) ?? { items: [], totalPerSec: 0, errorPerSec: 0 };
+        this.#link.send({ type: 'top-callers', id: message.id, ...part });
+        break;
+      }
+      case 'list-seen': {
+        const { id, clientIds } = message;
+        this.#link.send({ type: 'seen-clients', id, seenSecs: this.#directory.seenSecs(clientIds) });
+        break;
+      }
     }
   }
 

@@ -39,16 +39,19 @@ test('clients are set, listed, read and deleted with the address and the token o
     clients('set', 'acme', '--mode', 'blocked', '--policy-limit', 'gold=1000/50'),
     clients('set', '10.0.0.0/8', '--mode', 'unlimited'),
   ]);
-  const [listed, json, one, nothing] = await Promise.all([
+  admin.parts.seen.set('10.0.0.0/8', '2026-12-01T06:00:00Z');
+  const [listed, json, one, nothing, network] = await Promise.all([
     clients('list'),
     clients('list', '--json'),
     sluice(t, ['--config', config, 'clients', 'get', 'acme', '--json']),
     clients('list-keys', 'acme', '--json'),
+    clients('get', '10.0.0.0/8'),
   ]);
+  assert.equal(network.out.split('\n').at(-1), 'last seen        2026-12-01T06:00:00Z');
   assert.deepEqual(listed.out.split('\n'), [
-    'CLIENT      MODE       CAPACITY  REFILL/S  LIMITS OF OTHER POLICIES',
-    '10.0.0.0/8  unlimited  100       2.5',
-    'acme        blocked    -         -         gold=1000/50',
+    'CLIENT      MODE       CAPACITY  REFILL/S  LAST SEEN             LIMITS OF OTHER POLICIES',
+    '10.0.0.0/8  unlimited  100       2.5       2026-12-01T06:00:00Z',
+    'acme        blocked    -         -         -                     gold=1000/50',
   ]);
   const acme = {
     clientId: 'acme',

@@ -233,7 +233,7 @@ test('tombstones that no bucket needs any more are removed within 1,024 calls', 
   ];
   directory.apply(message({ complete: true, tombstones }));
   assert.equal(directory.byAddress('x', 'old').tombstoneUs, at(32));
-  for (let i = 0; i < 1_024; i++) directory.forgetSome();
+  for (let i = 0; i < 1_024; i++) directory.advance();
   assert.equal(directory.byAddress('x', 'old').tombstoneUs, 0);
   assert.equal(directory.byAddress('x', 'young').tombstoneUs, at(30));
 });
@@ -269,4 +269,37 @@ test('an API key identifies its client until it is revoked, moved, or the secret
   const third = found();
   tell(packer.apiKeyTombstone(digest, 1));
   assert.deepEqual([third.revoked, keys.verify(key), keyCountOf(directory.table)], [true, 'unknown', 0]);
+});
+
+test('when a client was seen is kept by a change and by a new set of all clients, and forgotten when it is deleted', () => {
+  const clock = new FakeClock();
+  const directory = new ClientDirectory(clock);
+  const nowSec = NOW_MS / 1000;
+  directory.apply(message({ complete: true, upserts: [client('acme'), client('10.0.0.0/8'), client('b')] }));
+  const seen = () => directory.seenSecs(['acme', '10.0.0.0/8', 'b', 'nobody', 'x'.repeat(300)]);
+  directory.noteSeen('acme');
+  directory.noteSeen('nobody');
+  clock.nowMs = 2_000;
+  directory.noteSeen('b');
+  assert.deepEqual(seen(), [nowSec, 0, nowSec, 0, 0], 'the second is renewed once a second');
+  directory.advance();
+  directory.noteSeen('10.0.0.0/8');
+  assert.deepEqual(seen(), [nowSec, nowSec + 2, nowSec, 0, 0]);
+  const blocked: ClientRecord = { ...client('acme', 2), mode: 'blocked' };
+  const longer = { ...client('b', 2), limits: { gold: { capacity: 5, refillPerSecond: 1 } } };
+  directory.apply(message({ upserts: [blocked, longer] }));
+  // So many that records move.
+  const many = Array.from({ length: 5_000 }, (_, i) => client(`client-${i}`));
+  for (let i = 0; i < many.length; i += 500) directory.apply(message({ upserts: many.slice(i, i + 500) }));
+  assert.deepEqual(seen(), [nowSec, nowSec + 2, nowSec, 0, 0]);
+  directory.apply(message({ begins: true, upserts: [client('acme', 3), client('b', 3)] }));
+  clock.nowMs = 4_000;
+  directory.advance();
+  directory.noteSeen('acme');
+  directory.noteSeen('10.0.0.0/8');
+  directory.apply(message({ complete: true, upserts: [client('10.0.0.0/8', 3)] }));
+  assert.deepEqual(seen(), [nowSec + 4, nowSec + 4, nowSec, 0, 0]);
+  directory.apply(message({ tombstones: [{ clientId: 'acme', versionUs: 4 }] }));
+  directory.apply(message({ upserts: [client('acme', 5)] }));
+  assert.deepEqual(seen(), [0, nowSec + 4, nowSec, 0, 0]);
 });

@@ -81,7 +81,7 @@ test('a shard finds every record after growth, replacement by longer and shorter
     const length = writeId(id, packedId);
     const hash = hashId(packedId, length);
     const slot = shard.slotOf(packedId, length, hash);
-    if (slot === -1) shard.add(record, 0, hash);
+    if (slot === -1) shard.add(record, 0, hash, 0);
     else shard.replace(slot, record, 0);
   };
   const find = (id: string): ClientRecord | null | undefined => {

@@ -57,6 +57,12 @@ test('what workers answer to questions of the admin port is checked to the last 
   const seen = { type: 'watched-requests', id: 1, lines: ['{}'], dropped: 3 };
   assert.deepEqual(parseWorkerMessage(seen), seen);
   assert.equal(parseWorkerMessage({ ...seen, lines: [{}] }), null);
+  const secs = { type: 'seen-clients', id: 1, seenSecs: [0, 1_796_000_000] };
+  assert.deepEqual(parseWorkerMessage(secs), secs);
+  assert.equal(parseWorkerMessage({ ...secs, seenSecs: [null] }), null);
+  const list = { type: 'list-seen', id: 1, clientIds: ['acme'] };
+  assert.deepEqual(parsePrimaryMessage(list), list);
+  assert.equal(parsePrimaryMessage({ ...list, clientIds: 'acme' }), null);
   assert.equal(parseWorkerMessage({ type: 'explained', id: 1, explanation: { route: 'api' } }), null);
   const filter = { client: null, route: 'api', status: { from: 500, to: 599 }, slowerThanMs: null };
   const watch = { type: 'watch-requests', id: 1, filter };

@@ -34,11 +34,15 @@ test('an operator edits the limits of a client, and the proxy obeys', async (t) 
   await goTo(page, 'Clients');
   const caller = { 'x-forwarded-for': '203.0.113.7' };
   await makeClient(page, '203.0.113.7', '2');
+  await page.getByRole('row', { name: /^203\.0\.113\.7 .* –$/ }).waitFor();
   assert.deepEqual(await statusesOf(proxyUrl, caller, 3), [200, 200, 429]);
+  await page.reload();
+  await page.getByRole('row', { name: /^203\.0\.113\.7 .* ago$/ }).waitFor();
 
   await page.getByRole('button', { name: '203.0.113.7' }).click();
   const dialog = page.getByRole('dialog');
   await dialog.getByLabel('Mode').waitFor();
+  await dialog.getByText(/^Last request to this machine: .+ ago\.$/).waitFor();
   const record = `${adminUrl}/api/v1/clients/203.0.113.7`;
   const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
   const limits = { trial: { capacity: 9, refillPerSecond: 1 } };

@@ -325,6 +325,8 @@ function lookupOf(clients: ClientRecord[], apiKeys: ApiKeyLookup | null): Client
     verify: (text) => apiKeys?.verify(text) ?? 'unknown',
     byName: (clientId) => apiKeys?.byName(clientId) ?? null,
     generation: 1,
+    nowSec: 1,
+    noteSeen: () => undefined,
     byAddress: (address, grouped) => {
       const client = byId.get(address) ?? null;
       return { client, bucketName: client?.clientId ?? grouped, tombstoneUs: 0 };

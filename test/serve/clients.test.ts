@@ -85,3 +85,47 @@ test('the request behind a write of a client, in a new database too, is judged b
     );
   }
 });
+
+test('when a client was last seen is known of all workers together, by its address and by its key; a change keeps it', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = {
+    workers: 2,
+    trustedProxies: ['127.0.0.0/8'],
+    pools: poolOf([backend]),
+    rateLimit: POLICY,
+  };
+  const sluice = await startSluice({ folder: tempFolder(t), config, data: 'made' });
+  t.after(() => sluice.stop());
+  const base = `${sluice.adminUrl}/api/v1/clients`;
+  const addresses = Array.from({ length: 8 }, (_, i) => `203.0.113.${i}`);
+  for (const name of [...addresses, 'keyed', 'silent'])
+    assert.equal((await askJson(`${base}/${name}`, { method: 'PUT', body: {} })).status, 201);
+  const { body: issued } = await askJson(`${base}/keyed/keys`, { method: 'POST' });
+  const beganMs = Date.now();
+  const headersOf = [
+    ...addresses.map((address) => ({ 'x-forwarded-for': address })),
+    { 'x-api-key': String(issued.key) },
+  ];
+  // On a connection each, which both workers accept.
+  const answers = await Promise.all(headersOf.map((headers) => ask(sluice.proxyUrl, { headers })));
+  assert.ok(answers.every(({ status }) => status === 200));
+  const seenBy = async (): Promise<Map<string, string | null>> => {
+    const { body } = await askJson(`${base}?limit=100`);
+    const items = body.items as { clientId: string; lastSeenAt: string | null }[];
+    return new Map(items.map(({ clientId, lastSeenAt }) => [clientId, lastSeenAt]));
+  };
+  const seen = await seenBy();
+  assert.equal(seen.size, 10);
+  assert.equal(seen.get('silent'), null);
+  for (const name of [...addresses, 'keyed']) {
+    const at = seen.get(name) ?? '';
+    assert.match(at, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, name);
+    // A busy worker renews its second late.
+    const ms = Date.parse(at);
+    assert.ok(ms > beganMs - 10_000 && ms <= Date.now(), `${name}: ${at}`);
+  }
+  assert.equal((await askJson(`${base}/keyed`, { method: 'PATCH', body: { mode: 'blocked' } })).status, 200);
+  const { body: one } = await askJson(`${base}/keyed`);
+  assert.deepEqual([one.mode, one.lastSeenAt], ['blocked', seen.get('keyed')]);
+});

@@ -68,6 +68,7 @@ export interface Client {
   capacity: number | null;
   refillPerSecond: number | null;
   limits: Record<string, Limits>;
+  /** null: not since the workers began; absent: not known. */
   lastSeenAt?: string | null;
 }
 

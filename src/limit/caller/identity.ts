@@ -21,6 +21,8 @@ const MAX_CACHED_LENGTH = 512;
 export interface Caller extends BucketOwner {
   /** The canonical address, or UNIX_PEER; for logs and X-Real-IP. */
   readonly clientIp: string;
+  /** Of a client: the second in which `noteSeen` wrote it down last. */
+  seenSec: number;
 }
 
 interface CallerIdentifierOptions {
@@ -82,6 +84,15 @@ export class CallerIdentifier {
     return known.keyed;
   }
 
+  /** noteSeen writes down that a client has sent a request, once a second per caller: all others cost a comparison. */
+  noteSeen(caller: Caller): void {
+    const { lookup } = this.#options;
+    const { nowSec } = lookup;
+    if (caller.clientId === null || caller.seenSec === nowSec) return;
+    caller.seenSec = nowSec;
+    lookup.noteSeen(caller.clientId);
+  }
+
   #behind(peer: KnownAddress, forwardedFor: string): KnownAddress {
     if (forwardedFor.length > MAX_CACHED_LENGTH) return this.#walk(peer, forwardedFor);
     const key = `${peer.address} ${forwardedFor}`;
@@ -139,7 +150,7 @@ export class CallerIdentifier {
 }
 
 function callerAt({ address }: KnownAddress, { clientId, mode, match, bucketHash }: BucketOwner): Caller {
-  return { clientIp: address, clientId, mode, match, bucketHash };
+  return { clientIp: address, clientId, mode, match, bucketHash, seenSec: 0 };
 }
 
 function sameMatch(a: ClientMatch, b: ClientMatch): boolean {

@@ -51,6 +51,13 @@ const clientView = z.strictObject({
   limits: z.record(z.string(), bucketLimits),
 });
 
+const seenView = clientView.extend({
+  lastSeenAt: z.iso.datetime().nullable().optional().meta({
+    description:
+      'The second of its last request to this machine. null: none since the workers that serve now began. Left out where a worker of this machine did not answer in time and no other has seen it',
+  }),
+});
+
 const listQuery = pageQuery.extend({
   prefix: z
     .string()
@@ -70,18 +77,21 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
     BASE,
     call('clients', 'List clients in order of their ids', [422], {
       querystring: listQuery,
-      response: { 200: listOf(clientView) },
+      response: { 200: listOf(seenView) },
     }),
     async ({ query }) => {
       const { prefix, ...page } = query;
       const { items, next } = await clients.list({ ...pageOf(page), prefix });
-      return listBody({ items: items.map(viewOf), next });
+      return listBody({ items: await seenViews(parts, items), next });
     },
   );
   app.get(
     ONE,
-    call('clients', 'Read a client', [404, 422], { params, response: { 200: clientView } }),
-    async ({ params: { clientId: id } }) => viewOf(await clients.get(id)),
+    call('clients', 'Read a client', [404, 422], { params, response: { 200: seenView } }),
+    async ({ params: { clientId: id } }) => {
+      const [view] = await seenViews(parts, [await clients.get(id)]);
+      return view!;
+    },
   );
   app.delete(
     ONE,
@@ -233,6 +243,18 @@ function viewOf(record: ClientRecord): ClientView {
     refillPerSecond: own?.refillPerSecond ?? null,
     limits: others,
   };
+}
+
+/** With the times at which their last requests came, as far as the workers say. */
+async function seenViews(
+  { lastSeen }: AdminParts,
+  records: readonly ClientRecord[],
+): Promise<z.infer<typeof seenView>[]> {
+  const seen = await lastSeen.of(records.map(({ clientId: id }) => id));
+  return records.map((record) => {
+    const lastSeenAt = seen.get(record.clientId);
+    return { ...viewOf(record), ...(lastSeenAt !== undefined && { lastSeenAt }) };
+  });
 }
 
 function locationOf(id: string): string {

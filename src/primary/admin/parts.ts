@@ -9,6 +9,7 @@ import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
 import type { StatusBoard } from '../status/status-board.ts';
 import type { Explainer } from '../workers/explainer.ts';
+import type { LastSeen } from '../workers/last-seen.ts';
 import type { RequestWatch } from '../workers/request-watch.ts';
 import type { Roll } from '../workers/rolling-replacement.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
@@ -39,6 +40,7 @@ export interface AdminParts {
   tunnels: Pick<TunnelList, 'page'>;
   explainer: Pick<Explainer, 'explain'>;
   topCallers: Pick<TopCallers, 'top'>;
+  lastSeen: Pick<LastSeen, 'of'>;
   requestWatch: Pick<RequestWatch, 'open'>;
   audit: Pick<AuditWriter, 'whenWritten'> & {
     table: Pick<AuditWriter['table'], 'page'>;

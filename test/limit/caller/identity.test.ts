@@ -12,7 +12,13 @@ class Directory implements ClientLookup {
   asked: string[] = [];
   /** true: nothing changes. */
   still = false;
+  nowSec = 1;
+  readonly noted: string[] = [];
   #generation = 0;
+
+  noteSeen(clientId: string): void {
+    this.noted.push(clientId);
+  }
 
   get generation(): number {
     return this.still ? this.#generation : ++this.#generation;
@@ -277,4 +283,21 @@ test('B33: a caller is identified by its address as soon as its API key is revok
   key.revoked = true;
   keys.known.delete('k1');
   assert.equal(identify(identifier, '192.0.2.1', '', 'k1').clientId, null);
+});
+
+test('a client is noted once a second, by its address or by a key; who is no client is not noted', () => {
+  const { keys, directory, identifier } = makeKeyed();
+  keys.add('k1', 'acme');
+  directory.add('192.0.2.1');
+  const send = (address: string, apiKey = ''): void =>
+    identifier.noteSeen(identify(identifier, address, '', apiKey));
+  for (let i = 0; i < 3; i++) {
+    send('192.0.2.1');
+    send('192.0.2.2', 'k1');
+    send('192.0.2.3');
+  }
+  assert.deepEqual(directory.noted, ['192.0.2.1', 'acme']);
+  directory.nowSec = 2;
+  send('192.0.2.1');
+  assert.deepEqual(directory.noted, ['192.0.2.1', 'acme', '192.0.2.1']);
 });

@@ -31,6 +31,7 @@ export function callerOf(name: string, client: Partial<ClientRecord> | null = nu
     mode: record?.mode ?? 'limit',
     match: { client: record, bucketName: name, tombstoneUs },
     bucketHash: hashBucketName(name),
+    seenSec: 0,
   };
 }
 

@@ -357,3 +357,13 @@ test("what only the table refuses gets 422 with the table's rule", async (t) => 
   assertProblem(answer, 422, ['']);
   assert.match(answer.text, /both_or_neither/);
 });
+
+test('lists and reads tell when a client was last seen; what no worker told is left out', async (t) => {
+  const { call, parts } = await withAcme(t);
+  assert.deepEqual((await call({ path: `${path}/acme` })).json, ACME);
+  for (const lastSeenAt of ['2026-12-01T06:00:00Z', null]) {
+    parts.seen.set('acme', lastSeenAt);
+    assert.deepEqual((await call({ path: `${path}/acme` })).json, { ...ACME, lastSeenAt });
+    assert.deepEqual((await call({ path })).json, { items: [{ ...ACME, lastSeenAt }], next: null });
+  }
+});

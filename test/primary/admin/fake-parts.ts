@@ -138,6 +138,8 @@ export interface FakeParts extends AdminParts {
   directory: AdminParts['directory'] & { feed: { loaded: boolean; failure: Error | null } };
   /** Set: every reset fails with it. */
   resetFailure: Error | null;
+  /** What the workers say of clients. */
+  seen: Map<string, string | null>;
   /** How often a call waited for the workers. */
   told: number;
   /** Ids of the clients whose buckets were reset. */
@@ -269,6 +271,8 @@ export function makeFakeParts(settings: Settings): FakeParts {
         return { items: [caller].slice(0, limit), totalPerSec, errorPerSec: 0.5, silentWorkers: 0 };
       },
     },
+    seen: new Map(),
+    lastSeen: { of: async () => parts.seen },
     requestWatch: { open: () => () => undefined },
     audit: { whenWritten: async () => undefined, table: NO_ROWS, requests: NO_ROWS },
     phase: () => now.phase,

@@ -61,7 +61,8 @@ class World {
       bucketName: grouped,
       tombstoneUs: 0,
     });
-    const lookup = { verify: () => 'unknown' as const, byName: () => null, generation: 1, byAddress };
+    const keys = { verify: () => 'unknown' as const, byName: () => null };
+    const lookup = { ...keys, generation: 1, nowSec: 1, noteSeen: nothing, byAddress };
     const place = { workerIndex: 0, workerCount: 1 };
     const slowStart = new SlowStart(this.timer);
     // No request is limited.

@@ -6,6 +6,7 @@ import { call } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { useAnswer } from '../../parts/answer.tsx';
 import { Confirm, Dialog } from '../../parts/dialog.tsx';
+import { agoOf } from '../../parts/format.ts';
 import { Buckets } from '../limits/buckets.tsx';
 import { ClientForm } from './client-form.tsx';
 import { pathOfClient } from './client-path.ts';
@@ -56,6 +57,13 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
           note={note}
           onSaved={saved}
         />
+      )}
+      {answer?.lastSeenAt !== undefined && (
+        <p class="hint">
+          {answer.lastSeenAt === null
+            ? 'No request has come to this machine since its workers began.'
+            : `Last request to this machine: ${agoOf(answer.lastSeenAt)}.`}
+        </p>
       )}
       <Buckets clientId={clientId} />
       {answer !== null && (

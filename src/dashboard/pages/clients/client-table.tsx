@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import type { Client, Mode } from '../../api/answers.ts';
 import { agoOf, numberOf } from '../../parts/format.ts';
 import { Status, type Tone } from '../../parts/status.tsx';
-import { type Column, Table } from '../../parts/table.tsx';
+import { Table } from '../../parts/table.tsx';
 
 /** How the modes are shown. */
 export const MODES: Record<Mode, { tone: Tone; word: string }> = {
@@ -17,9 +17,6 @@ interface ClientTableProps {
 }
 
 export function ClientTable({ rows, onOpen }: ClientTableProps): JSX.Element {
-  const seen: Column<Client>[] = rows.some(({ lastSeenAt }) => lastSeenAt !== undefined)
-    ? [{ title: 'Last seen', number: true, cell: ({ lastSeenAt }) => agoOf(lastSeenAt) }]
-    : [];
   return (
     <Table
       caption="Clients"
@@ -40,7 +37,7 @@ export function ClientTable({ rows, onOpen }: ClientTableProps): JSX.Element {
         { title: 'Capacity', number: true, cell: ({ capacity }) => limitOf(capacity) },
         { title: 'Refill per s', number: true, cell: ({ refillPerSecond }) => limitOf(refillPerSecond) },
         { title: 'Other policies', wide: true, cell: ({ limits }) => Object.keys(limits).join(', ') || '–' },
-        ...seen,
+        { title: 'Last seen', number: true, cell: ({ lastSeenAt }) => agoOf(lastSeenAt) },
       ]}
     />
   );
