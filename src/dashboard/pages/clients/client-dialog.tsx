@@ -61,7 +61,7 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
       {answer?.lastSeenAt !== undefined && (
         <p class="hint">
           {answer.lastSeenAt === null
-            ? 'No request has come to this machine since its workers began.'
+            ? 'No request of this client has come to this machine since its workers began.'
             : `Last request to this machine: ${agoOf(answer.lastSeenAt)}.`}
         </p>
       )}

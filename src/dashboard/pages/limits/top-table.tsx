@@ -39,9 +39,10 @@ export function TopTable({ by, top, onOpen }: TopTableProps): JSX.Element {
       />
       {top.items.length > 0 && (
         <p class="hint">
-          Means over {top.windowSec} s, of {rateOf(top.totalPerSec)}/s in all. A rate may be higher than
-          shown, by {rateOf(top.errorBoundPerSec)}/s at most
-          {by === 'limited' ? '; requests/s are a lower bound.' : '.'}
+          Means over {top.windowSec} s. All callers together: {rateOf(top.totalPerSec)}/s.
+          {top.errorBoundPerSec > 0 &&
+            ` A caller's rate may be up to ${rateOf(top.errorBoundPerSec)}/s higher than shown.`}
+          {by === 'limited' && ' Requests/s may be higher than shown.'}
           {top.silentWorkers > 0 &&
             ` ${top.silentWorkers} workers did not answer: their requests are missing.`}
         </p>
