@@ -32,6 +32,12 @@ function gauge(name: string, bad: number, good: number): Pick<AlertCase, 'fires'
   return { fires: { [name]: `${bad}x20` }, quiet: { [name]: `${good}x20` }, at: 15 };
 }
 
+/** Counters that all grow once, by this number between two scrapes; or have grown before. */
+function burst(count: number, ...names: string[]): Pick<AlertCase, 'from' | 'fires' | 'quiet' | 'at'> {
+  const each = (values: string) => Object.fromEntries(names.map((name) => [name, values]));
+  return { from: 3, fires: each(`0 0 0 ${count}x17`), quiet: each(`${count}x20`), at: 17 };
+}
+
 /** Of one request per second and nine others, or of a hundredth of them. */
 function tenth(failed: string, others: string): Pick<AlertCase, 'fires' | 'quiet' | 'at'> {
   const rest = { [others]: '0+540x20' };
@@ -143,10 +149,7 @@ export const ALERT_CASES: Record<string, AlertCase> = {
     summary: 'INSTANCE cannot read clients and API keys: the database is away',
   },
   SluiceAuditLost: {
-    from: 3,
-    fires: { 'sluice_audit_dropped_rows_total{kind="reload"}': '0 0 0 30x17' },
-    quiet: { 'sluice_audit_dropped_rows_total{kind="reload"}': '30x20' },
-    at: 17,
+    ...burst(30, 'sluice_audit_dropped_rows_total{kind="reload"}'),
     labels: { kind: 'reload' },
     summary: 'INSTANCE has lost 30 rows of the audit (reload)',
   },
@@ -237,19 +240,13 @@ export const ALERT_CASES: Record<string, AlertCase> = {
     summary: '1 certificates of INSTANCE are due and are not renewed',
   },
   SluiceLinesLost: {
-    from: 6,
-    fires: { sluice_application_log_dropped_lines_total: '0+60x20' },
-    quiet: { sluice_application_log_dropped_lines_total: '5x20' },
-    at: 15,
-    summary: 'INSTANCE loses 1 lines of its logs per second',
+    ...burst(100_000, 'sluice_access_log_dropped_lines_total', 'sluice_application_log_dropped_lines_total'),
+    summary: 'INSTANCE has lost 200k lines of its logs',
   },
   SluiceSpansLost: {
-    from: 11,
-    fires: { 'sluice_trace_spans_total{result="dropped"}': '0+60x30' },
-    quiet: { 'sluice_trace_spans_total{result="exported"}': '0+60x30' },
-    at: 25,
+    ...burst(30, 'sluice_trace_spans_total{result="dropped"}'),
     labels: { result: 'dropped' },
-    summary: 'INSTANCE loses 1 spans of traces per second',
+    summary: 'INSTANCE has lost 30 spans of traces',
   },
 };
 
