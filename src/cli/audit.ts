@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import * as z from 'zod';
 import { EVENT_KINDS } from '../contract/events.ts';
 import { type ListView, printable } from './output.ts';
-import { addTarget, type ConfigPath, countOf } from './session.ts';
+import { addTarget, type ConfigPath, countOf, fitting, type Session } from './session.ts';
 
 const entrySchema = z.looseObject({
   at: z.string(),
@@ -57,7 +57,10 @@ const requestTable: ListView<z.infer<typeof requestSchema>> = {
 };
 
 const EVENT_FILTERS = ['kind', 'actor', 'subject'];
-const FILTERS = [...EVENT_FILTERS, 'client', 'route', 'status', 'since', 'until', 'after'];
+const REQUEST_FILTERS = ['client', 'route', 'status'];
+const FILTERS = [...EVENT_FILTERS, ...REQUEST_FILTERS, 'since', 'until', 'after'];
+
+const configSchema = z.looseObject({ audit: z.looseObject({ requests: z.string() }) });
 
 /** addAudit gives the command `audit` its options and action; for cli.ts. */
 export function addAudit(audit: Command, configPath: ConfigPath): void {
@@ -66,14 +69,11 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
     .option('--actor <actor>', 'only what came from this address, or by this token (admin, none)')
     .option('--subject <subject>', 'only what is about it, such as "client acme" or app/10.0.0.12:80')
     .addOption(
-      new Option(
-        '--requests',
-        'requests that the key audit.requests keeps, in place of what happened',
-      ).conflicts(EVENT_FILTERS),
+      ofRequests('--requests', 'requests that the key audit.requests keeps, in place of what happened'),
     )
-    .addOption(ofRequests('--client <client>', 'only of this client, or from this address or range'))
-    .addOption(ofRequests('--route <route>', 'only of this route'))
-    .addOption(ofRequests('--status <status>', 'only with this status, such as 429, or 5xx'))
+    .addOption(filterOf('--client <client>', 'only of this client, or from this address or range'))
+    .addOption(filterOf('--route <route>', 'only of this route'))
+    .addOption(filterOf('--status <status>', 'only with this status, such as 429, or 5xx'))
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')
     .option('--until <time>', 'the first moment that does not count any more')
     .option('--limit <n>', 'how many, the newest first', countOf, 50)
@@ -86,13 +86,24 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
     >();
     const query = FILTERS.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]]));
     const filters: Record<string, string> = Object.fromEntries(query);
-    const next = requests
+    const isOfRequests = requests ?? REQUEST_FILTERS.some((name) => name in filters);
+    const { count, next } = isOfRequests
       ? await session.printList('/api/v1/audit/requests', requestTable, filters, limit)
       : await session.printList('/api/v1/audit', auditTable, filters, limit);
+    if (isOfRequests && count === 0) await sayIfOff(session);
     if (next !== null) process.stderr.write(`sluice: there are older ones: --after ${printable(next)}\n`);
   });
 }
 
 function ofRequests(flags: string, description: string): Option {
-  return new Option(flags, `${description}; with --requests`).implies({ requests: true });
+  return new Option(flags, description).conflicts(EVENT_FILTERS);
+}
+
+function filterOf(flags: string, description: string): Option {
+  return ofRequests(flags, `${description}; of requests`);
+}
+
+async function sayIfOff(session: Session): Promise<void> {
+  const { audit } = fitting(configSchema, await session.call('GET', '/api/v1/config'));
+  if (audit.requests === 'off') process.stderr.write('sluice: no requests are kept: audit.requests is off\n');
 }

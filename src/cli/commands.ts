@@ -12,12 +12,12 @@ export const COMMANDS: readonly [name: string, description: string, load: () => 
   ],
   [
     'status',
-    'show what is wrong now, then traffic, pools and workers',
+    'show what is wrong now, then traffic, pools, workers, routes and limits',
     async () => (await import('./status.ts')).addStatus,
   ],
   [
     'top',
-    'show the same live, with the heaviest clients, in a terminal',
+    'show what status shows, live in a terminal, with the heaviest clients',
     async () => (await import('./top/top.ts')).addTop,
   ],
   [

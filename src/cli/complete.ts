@@ -1,6 +1,7 @@
 /** What a shell may complete: commands, options, values, and names that a running Sluice knows. The scripts are in completion.ts. */
 import type { Argument, Command, Option } from 'commander';
 import * as z from 'zod';
+import { counted } from '../contract/counted.ts';
 import { callAdmin } from './admin-client.ts';
 import { findTarget } from './session.ts';
 
@@ -146,7 +147,7 @@ const keysSchema = z.object({ items: z.array(z.object({ keyId: z.string(), name:
 const NAMES: Readonly<Record<string, (place: Place, configPath: string) => Promise<Line[]>>> = {
   pool: async (...at) => {
     const { items } = poolsSchema.parse(await get('/api/v1/pools', ...at));
-    return items.map(({ pool, backends }) => `${pool}\t${backends.length} backends`);
+    return items.map(({ pool, backends }) => `${pool}\t${counted(backends.length, 'backend')}`);
   },
   backend: async (place, configPath) => {
     const { items } = poolsSchema.parse(await get('/api/v1/pools', place, configPath));

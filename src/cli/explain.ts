@@ -39,10 +39,10 @@ export function addExplain(command: Command, configPath: ConfigPath): void {
   command
     .argument('<method>', 'such as GET', notEmpty)
     .argument('<url>', 'http://example.com/path, or a path alone', notEmpty)
-    .option('-H, --header <name:value>', 'a header field; may be repeated', fieldOf, {})
+    .option('-H, --header <name:value>', 'a header field; may be repeated', fieldOf)
     .option('--client-ip <ip>', 'where the request comes from (default: 127.0.0.1)')
     .action(
-      async (method: string, url: string, { header, clientIp }: { header: Fields; clientIp?: string }) => {
+      async (method: string, url: string, { header, clientIp }: { header?: Fields; clientIp?: string }) => {
         const session = await open();
         const body = { method, url, headers: header, clientIp };
         const answer = await session.call('POST', '/api/v1/explain', body);
@@ -51,7 +51,7 @@ export function addExplain(command: Command, configPath: ConfigPath): void {
     );
 }
 
-function fieldOf(text: string, others: Fields): Fields {
+function fieldOf(text: string, others: Fields = {}): Fields {
   const [, name = '', value = ''] = /^([^:]+):\s*(.*?)\s*$/.exec(text) ?? [];
   if (name === '') throw new InvalidArgumentError('It must be like name:value.');
   const before = Object.hasOwn(others, name) ? others[name] : undefined;

@@ -12,7 +12,7 @@ const DEFAULT_FILE = 'sluice.yaml';
 const DEFAULT_LIMIT = '100/50';
 
 interface InitOptions {
-  backend: string[];
+  backend?: string[];
   listen?: string;
   limit?: string;
   redis?: string;
@@ -24,16 +24,20 @@ interface InitOptions {
 /** addInit gives the command `init` its options and its action; for cli.ts. */
 export function addInit(command: Command): void {
   command
-    .argument('[file]', 'where to write it', DEFAULT_FILE)
-    .option('--backend <url...>', 'where requests go; several share them', [])
+    .argument('[file]', `where to write it (default: that of --config, then ${DEFAULT_FILE})`)
+    .option('--backend <url...>', 'where requests go; several share them')
     .option('--listen <address>', 'where to accept requests (default: :8080, with --tls :443)')
     .option('--limit <n/s>', 'limit of each client: a burst of n requests, then s per second')
     .option('--redis <url>', 'shares the limits with other machines')
     .option('--postgres <url>', 'keeps the clients (default: a database of its own in ./data)')
     .option('--tls <names|cert,key>', "host names, for Let's Encrypt; or two PEM files")
     .option('--agree-to-terms', "you agree to the terms of service of Let's Encrypt")
-    .action(async (file: string, options: InitOptions) => {
-      const isAsking = options.backend.length === 0 && process.stdin.isTTY && process.stdout.isTTY;
+    .action(async (given: string | undefined, options: InitOptions) => {
+      const { config } = command.optsWithGlobals<{ config?: string }>();
+      if (given !== undefined && config !== undefined)
+        return refuse('sluice: where to write it was given twice: as FILE, and by --config');
+      const isAsking = options.backend === undefined && process.stdin.isTTY && process.stdout.isTTY;
+      const file = given ?? config ?? DEFAULT_FILE;
       const refusal = write(file, isAsking ? await ask(options) : options);
       if (refusal.length > 0) refuse(...refusal);
     });
@@ -89,7 +93,7 @@ function isFiles(tls: string): boolean {
 
 /** Returns why nothing was written; empty: it was. */
 function write(file: string, options: InitOptions): string[] {
-  const { backend, listen, limit, redis, postgres, tls } = options;
+  const { backend = [], listen, limit, redis, postgres, tls } = options;
   if (backend.length === 0) return ['sluice: where should requests go? give --backend URL'];
   if (limit !== undefined && !/^\d+\/\d+(\.\d+)?$/.test(limit))
     return [`sluice: the limit must be like ${DEFAULT_LIMIT}`];

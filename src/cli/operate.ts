@@ -1,6 +1,7 @@
 /** `sluice reload`, `drain`, `enable` and `restart`: what an operator changes on a running Sluice. */
 import type { Command } from 'commander';
 import * as z from 'zod';
+import { counted } from '../contract/counted.ts';
 import { problemsOf, refusalOf } from './admin-client.ts';
 import { refuse } from './refuse.ts';
 import { addTarget, type ConfigPath, notEmpty, type Session } from './session.ts';
@@ -81,7 +82,7 @@ async function setBackend(
   const path = `/api/v1/pools/${encodeURIComponent(pool)}/backends/${encodeURIComponent(backend)}/${operation}`;
   await session.printAnswer(await session.call('POST', path), backendSchema, (view) => {
     const reason = view.reason === null ? '' : ` (${view.reason})`;
-    return `${view.id} of ${pool} is ${view.state}${reason}, with ${view.inFlight} requests in flight`;
+    return `${view.id} of ${pool} is ${view.state}${reason}, with ${counted(view.inFlight, 'request')} in flight`;
   });
 }
 
@@ -91,10 +92,10 @@ export function addRestart(command: Command, configPath: ConfigPath): void {
   command.action(async () => {
     const session = await open();
     const answer = await session.call('POST', '/api/v1/workers/restart', undefined, RESTART_MS);
-    await session.printAnswer(
-      answer,
-      restartSchema,
-      ({ workers }) => `the first of ${workers} workers is replaced, the others follow one by one`,
+    await session.printAnswer(answer, restartSchema, ({ workers }) =>
+      workers === 1
+        ? 'the worker is replaced'
+        : `the first of ${workers} workers is replaced, the others follow one by one`,
     );
   });
 }

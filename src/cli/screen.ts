@@ -100,7 +100,7 @@ function pools({ pools: known = [] }: Sample): Section {
     }),
   );
   const headings = ['POOL', 'BACKEND', 'STATE', 'WEIGHT', 'IN FLIGHT', 'REQ/S', 'SHARE', 'P99 MS', 'REASON'];
-  return { title: 'POOLS', headings, rows, none: 'no pools', textColumns: 3 };
+  return { title: 'POOLS', headings, rows, none: 'no pools', textColumns: 3, endsInText: true };
 }
 
 const TONES: Readonly<Record<string, Row['tone']>> = {

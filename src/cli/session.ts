@@ -19,7 +19,7 @@ export function addTarget(command: Command, configPath: ConfigPath): () => Promi
     .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
     .option(
       '--token <token>',
-      'its token; other users can see it here (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
+      'its token; visible in the list of processes (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
     )
     .option('--json', 'print JSON');
   return async () => {
@@ -100,14 +100,14 @@ export class Session {
 
   /**
    * printList prints page by page, because a list may not fit in memory: with --json as one array.
-   * @param query of the call besides the page; `after`: where the list begins @returns where it goes on after `most` items; null: it ends
+   * @param query of the call besides the page; `after`: where the list begins @returns how many items, and where it goes on after `most` of them; null: it ends
    */
   async printList<Item>(
     path: string,
     view: ListView<Item>,
     query: Record<string, string> = {},
     most = Number.POSITIVE_INFINITY,
-  ): Promise<string | null> {
+  ): Promise<{ count: number; next: string | null }> {
     const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
     const format = formatterOf(view);
     let after = query.after ?? null;
@@ -128,7 +128,7 @@ export class Session {
     } while (after !== null && count < most);
     if (this.json) await print(count === 0 ? '[]\n' : '\n]\n');
     else if (count === 0) await print(`${view.none}\n`);
-    return after;
+    return { count, next: after };
   }
 }
 

@@ -32,9 +32,12 @@ async function showStatus(session: Session): Promise<void> {
   await session.printAnswer(status, statusSchema, (view) => statusText({ ...view, pools }));
 }
 
+const STORES: Readonly<Record<string, string>> = { embedded: 'the embedded database' };
+
 function statusText(view: z.infer<typeof statusSchema>): string {
   const { version, phase, revision, uptimeSec, store, database } = view;
-  const state = ({ kind, connected }: z.infer<typeof connection>) => `${kind}${connected ? '' : ' (away)'}`;
+  const state = ({ kind, connected }: z.infer<typeof connection>) =>
+    `${STORES[kind] ?? kind}${connected ? '' : ' (away)'}`;
   const head = [
     `sluice ${version}: ${phase} for ${duration(uptimeSec)}, revision ${revision}`,
     `limits in ${state(store)}, clients in ${state(database)}`,

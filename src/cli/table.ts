@@ -6,7 +6,6 @@ export interface Row {
   tone: 'bad' | 'warn' | null;
 }
 
-/** The first column is text, the others are numbers where `textColumns` says nothing else. */
 export interface Section {
   title: string;
   headings: string[];
@@ -15,6 +14,8 @@ export interface Section {
   none: string;
   /** How many columns from the left are text; the others are aligned at their ends. */
   textColumns: number;
+  /** The last column is text, too. */
+  endsInText?: boolean;
 }
 
 /** A line of text and its tone; for whoever writes sections. */
@@ -74,14 +75,14 @@ function partsOf(widths: number[], columns: number): number[][] {
 }
 
 function rowText(
-  { headings, textColumns }: Section,
+  { textColumns, endsInText = false }: Section,
   row: string[],
   widths: number[],
   part: number[],
 ): string {
   return part
     .map((at) => {
-      const isText = at < textColumns || headings[at] === 'REASON';
+      const isText = at < textColumns || (endsInText && at === row.length - 1);
       const [cell = '', width = 0] = [row[at], widths[at]];
       return isText ? cell.padEnd(width) : cell.padStart(width);
     })

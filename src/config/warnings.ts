@@ -1,6 +1,7 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { counted } from '../contract/counted.ts';
 import { systemCodeOf } from '../contract/errors.ts';
 import type { PoolSettings } from '../contract/pool-settings.ts';
 import type { RouteSettings, Settings } from '../contract/settings.ts';
@@ -173,10 +174,13 @@ function pathCovers(wide: string, narrow: string): boolean {
 
 /** summaryOf counts what a configuration has: `2 pools, 3 backends, 4 routes`. */
 export function summaryOf({ pools, routes }: Settings): string {
-  const counted = (items: unknown[], noun: string) =>
-    `${items.length} ${noun}${items.length === 1 ? '' : 's'}`;
   const backends = pools.flatMap((pool) => pool.backends);
-  return [counted(pools, 'pool'), counted(backends, 'backend'), counted(routes, 'route')].join(', ');
+  const counts = [
+    counted(pools.length, 'pool'),
+    counted(backends.length, 'backend'),
+    counted(routes.length, 'route'),
+  ];
+  return counts.join(', ');
 }
 
 /** Why this user cannot append to a file, or cannot make it; null: nothing is seen that is in the way. */

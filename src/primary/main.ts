@@ -7,6 +7,7 @@
  * - ready: requests are answered. Leads to draining by a stop signal, or once another primary has taken this one's place.
  * - draining: workers end. Nothing leads out of it but the end of the process.
  */
+import { counted } from '../contract/counted.ts';
 import { toError } from '../contract/errors.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
@@ -140,10 +141,8 @@ class Primary {
   #status(): string {
     const { reloader, settings, workerCount } = this.#parts;
     const revision = reloader?.current.number ?? 1;
-    const { length: count } = settings.listen;
-    const addresses = count === 1 ? '1 address' : `${count} addresses`;
-    const workers = workerCount === 1 ? '1 worker' : `${workerCount} workers`;
-    return `serving ${addresses} with ${workers}, revision ${revision}`;
+    const addresses = counted(settings.listen.length, 'address', 'addresses');
+    return `serving ${addresses} with ${counted(workerCount, 'worker')}, revision ${revision}`;
   }
 
   /** Where systemd can be told of another pid, and all sockets can be handed over, this process is replaced too. */

@@ -16,8 +16,9 @@ const placeOf = (number: number) => Buffer.from(`1 ${number} one`).toString('bas
 
 /** Numbers fall from ENTRIES to 1. */
 const audit = {
+  requests: { page: async () => ({ items: [], next: null }) },
   whenWritten: async () => undefined,
-  table: {
+  events: {
     page: async ({ limit, after }: { limit: number; after: { number: number } | null }) => {
       const first = (after?.number ?? ENTRIES + 1) - 1;
       const items = Array.from({ length: Math.min(limit, first) }, (_, at) => entryOf(first - at));
@@ -46,4 +47,20 @@ test('audit goes over pages, prints JSON as one array, and says where the next c
   assert.equal(many.err, `sluice: there are older ones: --after ${placeOf(301)}`);
   assert.deepEqual([JSON.parse(all.out), all.err], [[entryOf(2), entryOf(1)], '']);
   assert.deepEqual([none.code, none.out], [2, '']);
+});
+
+test('where no requests are kept, audit says so; and a filter of requests is refused beside one of events', async (t) => {
+  const { url, parts } = await startAdmin(t, { audit });
+  const run = (...words: string[]) => runSluice(t, ['audit', '--admin', url, ...words]);
+  const off = await run('--requests');
+  assert.deepEqual(off, {
+    ...{ code: 0, out: 'no requests in the audit' },
+    err: 'sluice: no requests are kept: audit.requests is off',
+  });
+  parts.settings = { ...parts.settings, audit: { ...parts.settings.audit, requests: 'all' } };
+  const on = await run('--client', 'acme', '--json');
+  assert.deepEqual([on.code, on.out, on.err], [0, '[]', '']);
+  const mixed = await run('--kind', 'admin', '--client', 'acme');
+  assert.equal(mixed.code, 2);
+  assert.match(mixed.err, /^sluice: option '--client <client>' cannot be used with option '--kind <kind>'\n/);
 });

@@ -24,6 +24,7 @@ test('every command has examples, and each names a command and options that ther
       const known = command.commands.length === 0 ? flags : null;
       for (const flag of given) assert.ok(known?.includes(flag) ?? true, `${line}: no option ${flag}`);
     }
+    assert.doesNotMatch(command.helpInformation(), /default: [[{]/, words);
     for (const each of command.commands) visit(each, `${words} ${each.name()}`, flags);
   };
   visit(await commandTree(), 'sluice', []);

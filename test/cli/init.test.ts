@@ -69,6 +69,17 @@ test('a file that is there is never written over', async (t) => {
   assert.equal(readFileSync(path, 'utf8'), 'mine');
 });
 
+test('init writes the file of --config, and nothing where another one is given too', async (t) => {
+  const path = join(tempFolder(t, 'sluice-init-'), 'edge.yaml');
+  const words = ['--config', path, '--backend', 'http://127.0.0.1:1'];
+  const run = await runSluice(t, ['init', ...words]);
+  assert.deepEqual([run.code, run.out.split('\n')[0]], [0, `wrote ${path}`]);
+  const other = join(tempFolder(t, 'sluice-init-'), 'other.yaml');
+  const twice = await runSluice(t, ['init', other, ...words]);
+  assert.deepEqual([twice.code, existsSync(other)], [2, false]);
+  assert.match(twice.err, /^sluice: where to write it was given twice/);
+});
+
 test('what the check would refuse is not written, and without a terminal a backend must be given', async (t) => {
   for (const [words, sentence] of [
     [['--backend', 'http://127.0.0.1:1/path'], /pools\.app\.backends\[0\]\.url: /],

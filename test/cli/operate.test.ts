@@ -47,11 +47,11 @@ test('the last backend that takes requests is drained only with --yes', async (t
   assert.equal(JSON.parse(enabled.out).state, 'up');
   assert.deepEqual(await run('drain', 'app', '8081'), {
     ...{ code: 1, out: '' },
-    err: 'sluice: the pool has no such backend: there are one, [::1]:8082 (404)',
+    err: 'sluice: the pool has no such backend: it has one, [::1]:8082 (404)',
   });
   assert.deepEqual(await run('enable', 'ap', 'one'), {
     ...{ code: 1, out: '' },
-    err: 'sluice: there is no such pool: there are app, bare (404)',
+    err: 'sluice: there is no such pool: the pools are app, bare (404)',
   });
   assert.equal((await run('drain', 'app')).code, 2);
 });

@@ -148,7 +148,7 @@ test('status is one screen that begins with what is wrong', async (t) => {
   const { code, out, err } = await runSluice(t, ['status', '--admin', port.url]);
   assert.deepEqual([code, err], [0, '']);
   assert.deepEqual(out.split('\n').slice(0, 4), [
-    'sluice 1.2.3: ready for 1 d 1 h, revision 4; limits in redis (away), clients in embedded',
+    'sluice 1.2.3: ready for 1 d 1 h, revision 4; limits in redis (away), clients in the embedded database',
     '',
     'PROBLEMS',
     'error  backend \\u{1b}]0;a of pool app is down',

@@ -54,7 +54,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** How long this route's handler may take, where the server's default is too short. */
     timeoutMs?: number;
-    /** Changes nothing, although its method is one of a write: it leaves no line and no event. */
+    /** Changes nothing, although its method is one of a write: it leaves no line and no event, and admin.readToken may call it. */
     isRead?: boolean;
   }
 }

@@ -87,8 +87,8 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
     async ({ query: { kind, actor, subject, ...page } }) => {
       const query = placedPage(page);
-      await audit.whenWritten('table');
-      return pageBody(await inTurn(() => audit.table.page({ ...query, kind, actor, subject })));
+      await audit.whenWritten('events');
+      return pageBody(await inTurn(() => audit.events.page({ ...query, kind, actor, subject })));
     },
   );
   app.get(

@@ -43,7 +43,7 @@ export interface AdminParts {
   lastSeen: Pick<LastSeen, 'of'>;
   requestWatch: Pick<RequestWatch, 'open'>;
   audit: Pick<AuditWriter, 'whenWritten'> & {
-    table: Pick<AuditWriter['table'], 'page'>;
+    events: Pick<AuditWriter['events'], 'page'>;
     requests: Pick<AuditWriter['requests'], 'page'>;
   };
   phase: () => Phase;

@@ -108,17 +108,24 @@ function setEnabled(
   if (view !== undefined) return view;
   const known =
     views === undefined
-      ? `there is no such pool: ${someOf(pools.map((each) => each.pool))}`
-      : `the pool has no such backend: ${someOf(views.map((each) => each.id))}`;
+      ? `there is no such pool: ${someOf(
+          'the pools are',
+          pools.map((each) => each.pool),
+        )}`
+      : `the pool has no such backend: ${someOf(
+          'it has',
+          views.map((each) => each.id),
+        )}`;
   throw new HttpProblem(404, known);
 }
 
 const MOST_NAMES = 10;
 
-function someOf(names: readonly string[]): string {
+/** @param verb what comes before the names */
+function someOf(verb: string, names: readonly string[]): string {
   if (names.length === 0) return 'there are none';
   const more = names.length > MOST_NAMES ? `, and ${names.length - MOST_NAMES} more` : '';
-  return `there are ${names.slice(0, MOST_NAMES).join(', ')}${more}`;
+  return `${verb} ${names.slice(0, MOST_NAMES).join(', ')}${more}`;
 }
 
 /** poolViews are in the order of the configuration. */

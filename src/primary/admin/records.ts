@@ -63,7 +63,8 @@ export function writeRecorder(
   };
 }
 
-function isWrite({ method, routeOptions }: FastifyRequest): boolean {
+/** isWrite: whether it may change something; for server.ts too, before the handler. */
+export function isWrite({ method, routeOptions }: FastifyRequest): boolean {
   return method !== 'GET' && method !== 'HEAD' && routeOptions.config.isRead !== true;
 }
 

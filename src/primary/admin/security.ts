@@ -15,8 +15,6 @@ import { WrongTokens } from './wrong-tokens.ts';
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
 const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
 const ALWAYS_OPEN = new Set(['/livez', '/readyz']);
-/** They change nothing. */
-const READING_POSTS = new Set(['/api/v1/explain', '/api/v1/config/check']);
 
 /** Access is what the token of a call allows. */
 export type Access = 'write' | 'read';
@@ -50,9 +48,9 @@ export class AccessGuard {
 
   /**
    * check returns what the caller may do, and throws HttpProblem 400, 401, 403 or 429 for a request that may not pass.
-   * @param path as sent, without the query
+   * @param path as sent, without the query @param isWrite whether it changes something
    */
-  check(request: IncomingMessage, path: string): Access {
+  check(request: IncomingMessage, path: string, isWrite: boolean): Access {
     if (!HOST_EXEMPT.has(path)) this.#checkSite(request, path);
     if (this.#tokenHash === null) return 'write';
     if (ALWAYS_OPEN.has(path) || isDashboardFile(path) || (path === '/metrics' && this.#publicMetrics))
@@ -63,8 +61,7 @@ export class AccessGuard {
     if (access !== null) {
       // Whoever may only read could otherwise guess the other token for ever.
       if (access === 'write') this.#wrongTokens.forget(peer);
-      else if (!isReading(request.method, path))
-        throw new HttpProblem(403, 'this token may only read (admin.readToken)');
+      else if (isWrite) throw new HttpProblem(403, 'this token may only read (admin.readToken)');
       return access;
     }
     // A caller without a token does not guess: a scraper may do so for ever.
@@ -171,10 +168,6 @@ export function isKnownAuthority(authority: string, hosts: ReadonlySet<string>):
 
 function hashOf(token: string | null): Buffer | null {
   return token === null ? null : hash('sha256', token, 'buffer');
-}
-
-function isReading(method: string | undefined, path: string): boolean {
-  return method === 'GET' || method === 'HEAD' || (method === 'POST' && READING_POSTS.has(path));
 }
 
 /** Compares hashes in constant time: their equal length hides the length of the real token. */

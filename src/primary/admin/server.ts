@@ -24,7 +24,7 @@ import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
-import { pathOf, recordAnswers, writeRecorder } from './records.ts';
+import { isWrite, pathOf, recordAnswers, writeRecorder } from './records.ts';
 import { registerRequests } from './requests.ts';
 import { type Access, AccessGuard } from './security.ts';
 import { registerStatus } from './status.ts';
@@ -136,7 +136,7 @@ function watchRoutes(
   app.addHook('onRequest', async (request, reply) => {
     stamp(reply);
     const path = pathOf(request);
-    request.access = guard.check(request.raw, path);
+    request.access = guard.check(request.raw, path, isWrite(request));
     if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
   });

@@ -48,7 +48,7 @@ const CANNOT_DROP = 'old days of the audit cannot be dropped; the next try is in
 /** AuditWriter is made once by PrimaryParts, and closed before the database is. */
 export class AuditWriter {
   /** For readers. */
-  readonly table: AuditTable;
+  readonly events: AuditTable;
   /** For readers. */
   readonly requests: RequestTable;
   readonly #options: Required<AuditWriterOptions>;
@@ -68,7 +68,7 @@ export class AuditWriter {
   constructor(options: AuditWriterOptions) {
     this.#options = { instance: hostname(), minRetryMs: MIN_RETRY_MS, ...options };
     const { storage, events, collector, minRetryMs, logger } = this.#options;
-    this.table = new AuditTable(storage.database);
+    this.events = new AuditTable(storage.database);
     this.requests = new RequestTable(storage.database);
     const common = { minRetryMs, logger, onWritten: () => this.#beginSweep() };
     this.#eventLoop = new WriteLoop({
@@ -104,13 +104,13 @@ export class AuditWriter {
   }
 
   /**
-   * whenWritten resolves once what waits for a table is written, or cannot be, or after a second. An embedded database is started first,
-   * which takes longer. Throws LbError database_starting, where that is not over in time, or as the start failed.
+   * whenWritten resolves once the events or requests that wait are written, or cannot be, or after a second. An embedded database is
+   * started first, which takes longer. Throws LbError database_starting when that takes too long, or what the start has failed with.
    */
-  async whenWritten(table: 'table' | 'requests'): Promise<void> {
+  async whenWritten(what: 'events' | 'requests'): Promise<void> {
     // Before the second begins.
     await this.#options.storage.database.whenOpen();
-    await (table === 'table' ? this.#eventLoop : this.#requestLoop).settled(READER_MS);
+    await (what === 'events' ? this.#eventLoop : this.#requestLoop).settled(READER_MS);
   }
 
   /** flush makes a last try, unless the database is away, before it is given away. Takes 3 s at most. */
@@ -200,7 +200,7 @@ export class AuditWriter {
   /** Throws where the database is away, or would take no row as the table is. A row that it refuses is dropped alone. */
   async #write(entries: AuditEntry[]): Promise<void> {
     try {
-      await this.table.write(entries);
+      await this.events.write(entries);
     } catch (error) {
       if (!isOfRow(error)) throw error;
       const [first] = entries;
@@ -259,7 +259,7 @@ export class AuditWriter {
   async #sweep(): Promise<void> {
     const { logger, settings } = this.#options;
     try {
-      for (const table of [this.table, this.requests]) {
+      for (const table of [this.events, this.requests]) {
         const { dropped, kept } = await table.dropBefore(settings().retentionMs, () => this.#isClosing);
         if (dropped.length > 0) logger.info({ partitions: dropped }, 'old days of the audit were dropped');
         const partitions = kept.map(({ partition }) => partition);

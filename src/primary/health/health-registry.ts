@@ -15,6 +15,7 @@
  * What a pool does with backends that are down: panic.ts. Which ones are ejected: ejections.ts.
  */
 import { type Clock, systemClock } from '../../contract/clock.ts';
+import { counted } from '../../contract/counted.ts';
 import {
   type BackendAvailability,
   type BackendState,
@@ -259,7 +260,7 @@ export class HealthRegistry {
     const [one, many] = ok ? ['pass', 'passes'] : ['failure', 'failures'];
     const what = isFirst
       ? `first probe ${ok ? 'passed' : 'failed'}`
-      : `${count} consecutive ${count === 1 ? one : many}`;
+      : counted(count, `consecutive ${one}`, `consecutive ${many}`);
     this.#enter(entry, health, { cause, reason: `${what}: ${detail}` });
   }
 

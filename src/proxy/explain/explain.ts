@@ -2,6 +2,7 @@
  * The way that a request would take, and why (`POST /api/v1/explain`): found by the parser, the admission, the router, the identifier and
  * the ranks that requests go by, and told in sentences. Nothing is taken, picked, counted or logged.
  */
+import { counted } from '../../contract/counted.ts';
 import { EXPLAINED_MAX, type ExplainQuery, type Explanation } from '../../contract/explain.ts';
 import { normalPaths } from '../../contract/normal-path.ts';
 import { OUTCOMES, type Outcome } from '../../contract/outcomes.ts';
@@ -139,9 +140,8 @@ function limitSteps(route: PlannedRoute, policies: Explanation['policies'], isUn
     const { policy, capacity, refillPerSecond, cost, leased, shadow } = each;
     const lease = leased < cost ? '' : `; this worker has ${leased} on lease, which go first`;
     const rate = `holds ${capacity}, ${refillPerSecond} come back per second${lease}`;
-    const tokens = cost === 1 ? '1 token' : `${cost} tokens`;
     const note = shadow ? ', which is a shadow and refuses nothing' : '';
-    return [`It takes ${tokens} of policy ${policy} (${rate})${note}.`, ...aloneSteps(each)];
+    return [`It takes ${counted(cost, 'token')} of policy ${policy} (${rate})${note}.`, ...aloneSteps(each)];
   });
 }
 

@@ -45,7 +45,7 @@ test('the audit lists the newest first, by kind, actor, subject and time', async
   assert.deepEqual(await textsOf("subject='%20or%20true--"), []);
   const ats = [10, 20, 30].map((second) => `2026-01-02T03:04:${second}.000Z`);
   const entry = { ...events.entries[0]!, instance: 'there' };
-  await audit.table.write(ats.map((time) => ({ ...entry, at: time, text: time })));
+  await audit.events.write(ats.map((time) => ({ ...entry, at: time, text: time })));
   const until = 'until=2026-01-02T04:04:30%2B01:00';
   assert.deepEqual(await textsOf(`since=${ats[1]}&${until}`), [ats[1]]);
 });

@@ -274,7 +274,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
     seen: new Map(),
     lastSeen: { of: async () => parts.seen },
     requestWatch: { open: () => () => undefined },
-    audit: { whenWritten: async () => undefined, table: NO_ROWS, requests: NO_ROWS },
+    audit: { whenWritten: async () => undefined, events: NO_ROWS, requests: NO_ROWS },
     phase: () => now.phase,
   };
   const board = new StatusBoard({

@@ -21,6 +21,7 @@ test('the read token reads everything and changes nothing', async (t) => {
     { method: 'POST', path: drain },
     { method: 'POST', path: '/api/v1/reload' },
     { method: 'POST', path: '/api/v1/workers/restart' },
+    { method: 'POST', path: '/api/v1/nowhere' },
   ]) {
     const answer = await call({ ...write, headers: reader });
     assertProblem(answer, 403);

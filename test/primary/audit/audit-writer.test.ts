@@ -35,7 +35,7 @@ test('events become rows, those before the start of the writer included, and sev
   const count = async () => Number((await database.query('select count(*) as n from audit'))[0]?.n);
   await waitFor('all rows', async () => (await count()) === 750);
   const [first] = machines;
-  const { items } = (await first?.audit.table.page({ limit: 1, after: null })) ?? {};
+  const { items } = (await first?.audit.events.page({ limit: 1, after: null })) ?? {};
   const [entry] = items ?? [];
   const kept = machines
     .flatMap(({ events }) => events.entries)
@@ -55,7 +55,7 @@ test('while the database is away events wait, those of operators the longest; wh
   await server.stop();
   try {
     events.record({ kind: 'admin', severity: 'info', text: 'the write' });
-    await audit.whenWritten('table');
+    await audit.whenWritten('events');
     for (let i = 0; i < 2_100; i++) events.record({ ...STATE, text: `state ${i}` });
     await waitFor(
       'more tries',
@@ -93,14 +93,14 @@ test('a partition that somebody drops is made again; those older than the retent
 
   const entry = { ...events.entries[0]!, instance: 'here' };
   const dates = [29, 31, 400].map((days) => new Date(Date.now() - days * DAY_MS).toISOString());
-  await audit.table.write(dates.map((at) => ({ ...entry, at, text: at })));
+  await audit.events.write(dates.map((at) => ({ ...entry, at, text: at })));
   const old = dates.slice(1).map((at) => `audit_${at.slice(0, 10).replaceAll('-', '')}`);
   const [newer = '', older = ''] = old;
   await database.query(`create view reports as select * from ${older}`);
-  const { dropped, kept } = await audit.table.dropBefore(30 * DAY_MS);
+  const { dropped, kept } = await audit.events.dropBefore(30 * DAY_MS);
   assert.deepEqual([dropped, kept.map(({ partition }) => partition)], [[newer], [older]], 'one stays');
   await database.query('drop view reports');
-  assert.deepEqual(await audit.table.dropBefore(30 * DAY_MS), { dropped: [older], kept: [] });
+  assert.deepEqual(await audit.events.dropBefore(30 * DAY_MS), { dropped: [older], kept: [] });
   assert.deepEqual(await texts(), ['two', dates[0]]);
 });
 
@@ -113,7 +113,7 @@ test('texts that PostgreSQL cannot hold are changed, and a row that it refuses i
     events.record({ ...STATE, text, subject: text, data: { [text]: text } });
   await waitFor('two rows', async () => (await texts()).length === 2);
   const stored = hostile.replace('\0', '\uFFFD').toWellFormed();
-  const { items } = await audit.table.page({ limit: 1, after: null });
+  const { items } = await audit.events.page({ limit: 1, after: null });
   const { text, subject, data } = items[0]!;
   assert.deepEqual({ text, subject, data }, { text: stored, subject: stored, data: { [stored]: stored } });
   assert.equal(dropped('backend_state'), 1);
@@ -130,7 +130,7 @@ test('a table that takes no row at all loses none: they wait until it does', asy
     () => lines.filter(({ msg }) => /cannot be written/.test(String(msg))).length > 1,
   );
   await database.query('alter table audit alter column severity type text');
-  await audit.whenWritten('table');
+  await audit.whenWritten('events');
   assert.deepEqual([await texts(), dropped('backend_state')], [['two', 'one'], 0]);
 });
 
@@ -177,7 +177,7 @@ test('with adminChanges: false nothing is written; a reload changes it', async (
   events.record({ ...STATE, text: 'off' });
   inForce.adminChanges = true;
   events.record({ ...STATE, text: 'on' });
-  await audit.whenWritten('table');
+  await audit.whenWritten('events');
   assert.deepEqual(await texts(), ['on']);
 });
 
@@ -189,7 +189,7 @@ test('events do not wake a database that nobody has used; they are written once 
   const other = startAudit(t, { database, isUnused: false }, { instance: 'there' });
   for (const each of [events, other.events])
     each.record({ ...STATE, text: each === events ? 'early' : 'other' });
-  await other.audit.whenWritten('table');
+  await other.audit.whenWritten('events');
   other.events.record({ ...STATE, text: 'later' });
   await waitFor('the rows of another machine', async () => (await texts()).length === 2);
   assert.deepEqual(await texts(), ['later', 'other']);
@@ -211,10 +211,10 @@ test('a reader of the audit is the first to use the database: its start, which t
   database.hold(reason);
   const { audit, events, texts } = startAudit(t, { database, isUnused: true });
   events.record({ ...STATE, text: 'early' });
-  await audit.whenWritten('table');
+  await audit.whenWritten('events');
   assert.deepEqual(await texts(), ['early']);
   startMs = 0;
   database.hold(reason);
-  await assert.rejects(audit.whenWritten('table'), { code: 'database_starting' });
+  await assert.rejects(audit.whenWritten('events'), { code: 'database_starting' });
   database.hold(null);
 });

@@ -80,7 +80,7 @@ test('writing rows and events does not wake those who follow the clients', async
   const write = async () => {
     audit.addRequests(many(1));
     events.record({ kind: 'admin', severity: 'info', text: 'a write' });
-    await Promise.all([audit.whenWritten('requests'), audit.whenWritten('table')]);
+    await Promise.all([audit.whenWritten('requests'), audit.whenWritten('events')]);
   };
   await write();
   let wakes = 0;
@@ -213,7 +213,7 @@ test('each day has a partition, which is made again where somebody drops it, and
   assert.deepEqual(await audit.requests.dropBefore(30 * DAY_MS), { dropped: [name], kept: [] });
   assert.equal((await page()).length, 3);
   // Those of the audit of events are not taken for days of requests, nor the other way round.
-  assert.deepEqual(await audit.table.dropBefore(1), { dropped: [], kept: [] });
+  assert.deepEqual(await audit.events.dropBefore(1), { dropped: [], kept: [] });
 });
 
 test('batches of several days that go out together make the partitions of all of them', async (t) => {
@@ -254,21 +254,21 @@ test('a table of requests that takes no row delays no event, at the end neither,
 test('a reader of events does not wait for requests that cannot be written, nor the other way round', async (t) => {
   const { audit, database, events, count } = await start(t);
   await audit.flush();
-  for (const table of ['requests', 'table'] as const) {
-    const other = table === 'table' ? 'audit_requests' : 'audit';
+  for (const what of ['requests', 'events'] as const) {
+    const other = what === 'events' ? 'audit_requests' : 'audit';
     await database.transaction(5_000, async (query) => {
       await query(`lock table ${other} in access exclusive mode`);
       audit.addRequests(many(1));
       events.record({ kind: 'admin', severity: 'info', text: 'the write' });
       const startMs = performance.now();
-      await audit.whenWritten(table);
+      await audit.whenWritten(what);
       assert.ok(performance.now() - startMs < 900, 'it waited for the other queue');
     });
   }
   await waitFor(
     'all rows',
     async () =>
-      (await count()) === 2 && (await audit.table.page({ limit: 9, after: null })).items.length === 2,
+      (await count()) === 2 && (await audit.events.page({ limit: 9, after: null })).items.length === 2,
   );
 });
 
@@ -278,12 +278,12 @@ test('the sweep of a locked partition does not hold up the writing', async (t) =
   events.record({ kind: 'admin', severity: 'info', text: 'old' });
   const entry = { ...events.entries.at(-1)!, instance: 'here' };
   const at = new Date(Date.now() - 40 * DAY_MS).toISOString();
-  await audit.table.write([{ ...entry, at }]);
+  await audit.events.write([{ ...entry, at }]);
   const late = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
   await database.transaction(5_000, async (query) => {
     await query('select 1 from audit');
     // Its sweep waits a second for this one.
-    await late.audit.whenWritten('table');
+    await late.audit.whenWritten('events');
     const startMs = performance.now();
     late.audit.addRequests(many(1));
     await late.audit.whenWritten('requests');

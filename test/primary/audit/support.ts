@@ -28,8 +28,8 @@ export function startAudit(
   const dropped = (kind: string): number =>
     [...collector.seriesOf('sluice_audit_dropped_rows_total')].find(({ labels }) => labels[0] === kind)
       ?.cells[0] ?? Number.NaN;
-  const texts = async (more: Partial<Parameters<typeof audit.table.page>[0]> = {}): Promise<string[]> => {
-    const { items } = await audit.table.page({ limit: 1_000, after: null, ...more });
+  const texts = async (more: Partial<Parameters<typeof audit.events.page>[0]> = {}): Promise<string[]> => {
+    const { items } = await audit.events.page({ limit: 1_000, after: null, ...more });
     return items.map(({ text }) => text);
   };
   return { audit, events, lines, inForce, dropped, texts };
