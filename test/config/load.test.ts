@@ -549,6 +549,7 @@ test('the files of config/ are accepted', () => {
     SLUICE_READ_TOKEN: 'another-of-24-characters',
     REDIS_URL: 'redis://redis',
     DATABASE_URL: 'postgres://u:p@postgres/sluice',
+    SLUICE_KEY_SECRET: 'a-secret-of-24-characters',
   };
   const local = loadConfig(`${root}local.yaml`, {});
   assert.ok('settings' in local);

@@ -118,9 +118,21 @@ test('what the balancer knows of its backends outlives its container: `data` is 
     assert.deepEqual(serviceOf(name).volumes, [`${name}-data:/app/data`]);
     assert.deepEqual(compose.volumes[`${name}-data`], {});
   }
+  const page = readFileSync(`${ROOT}docs/health.md`, 'utf8');
+  assert.deepEqual(page.match(/`balancer\S*-data`/g), ['`balancer1-data`', '`balancer2-data`']);
   const dockerfile = readFileSync(`${ROOT}Dockerfile`, 'utf8');
   // Else a new volume belongs to root.
   assert.match(dockerfile, /\nCOPY --from=system --chown=1000:1000 \/system\/app\/data \.\/data\n/);
+});
+
+test('a balancer that starts while Redis is away takes its part of a limit: `instances` is the number of balancers', () => {
+  const { rateLimit } = parse(readFileSync(`${ROOT}config/docker.yaml`, 'utf8')) as {
+    rateLimit: { instances?: number };
+  };
+  const balancers = Object.values(compose.services).filter(
+    ({ command = [] }) => command.includes('serve') && command.includes('config/docker.yaml'),
+  );
+  assert.equal(rateLimit.instances, balancers.length);
 });
 
 test('logs are bounded, and a drain has enough time', () => {

@@ -181,7 +181,11 @@ test('the migration, two balancers behind one address and the health check run a
   t.after(() => redis.stop());
   const stage = stageOf('balancer');
   const databaseUrl = await makeDatabase(postgres);
-  const tokens = { SLUICE_ADMIN_TOKEN: TOKEN, SLUICE_READ_TOKEN: `${TOKEN}-that-reads` };
+  const tokens = {
+    SLUICE_ADMIN_TOKEN: TOKEN,
+    SLUICE_READ_TOKEN: `${TOKEN}-that-reads`,
+    SLUICE_KEY_SECRET: `${TOKEN}-of-keys`,
+  };
   const env = { REDIS_URL: redis.url, DATABASE_URL: databaseUrl, ...tokens };
   const backends = await Promise.all(['backend1', 'backend2', 'backend3'].map(startBackendOf));
   t.after(() => Promise.all(backends.map(({ child }) => child.kill())));

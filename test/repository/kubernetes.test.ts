@@ -46,6 +46,12 @@ interface PodSpec {
   volumes: { name: string; configMap?: { name: string } }[];
 }
 
+interface NetworkPolicySpec {
+  podSelector: object;
+  policyTypes: string[];
+  ingress: { ports: { port: string }[]; from?: { podSelector?: object }[] }[];
+}
+
 interface Manifest {
   apiVersion: string;
   kind: string;
@@ -95,6 +101,7 @@ const TYPES: Record<string, string> = {
   Service: 'core/v1',
   PodDisruptionBudget: 'policy/v1',
   HorizontalPodAutoscaler: 'autoscaling/v2',
+  NetworkPolicy: 'networking/v1',
 };
 
 /** The mistakes that tsc finds in manifests written as values of their types: wrong and missing fields, and unknown ones. */
@@ -204,6 +211,26 @@ test('a pod lives until its requests are done, and gets no new ones by then', (t
   assert.deepEqual(sluice.livenessProbe.httpGet, { path: '/livez', port: 'admin' });
   // The endpoint goes when the pod begins to end; the probe is for those who look at nothing else.
   assert.ok(2 * periodSeconds * failureThreshold * 1000 < drainGraceMs);
+});
+
+test('each pod that starts while Redis is away takes its part of a limit: `instances` is the most that the autoscaler starts', (t) => {
+  const { spec } = read<{ spec: { maxReplicas: number } }>('autoscaler.yaml');
+  assert.equal(settingsOf(t).settings.rateLimit.instances, spec.maxReplicas);
+});
+
+test('the traffic port is open to everybody, the admin port to Prometheus alone', () => {
+  const { podSelector, policyTypes, ingress } = read<{ spec: NetworkPolicySpec }>('network-policy.yaml').spec;
+  assert.deepEqual([podSelector, policyTypes], [deployment.spec.selector, ['Ingress']]);
+  const ports = ingress.map((rule) => rule.ports.map(({ port }) => port));
+  assert.deepEqual(
+    ports,
+    sluice.ports?.map(({ name }) => [name]),
+  );
+  const [http, admin] = ingress;
+  assert.equal(http?.from, undefined);
+  assert.equal(admin?.from?.length, 2);
+  for (const peer of admin?.from ?? [])
+    assert.deepEqual(peer.podSelector, { matchLabels: { 'app.kubernetes.io/name': 'prometheus' } });
 });
 
 test('Prometheus finds the pods, by its own discovery and by the operator, and has their token', async (t) => {

@@ -168,7 +168,11 @@ export const rateLimitSchema = Key.block(
       true,
       'Workers take tokens of busy buckets ahead, so that most requests need not wait for the store. false: a token is only taken when a request needs it. true since 0.3.',
     ),
-    instances: Key.integer(1, [1, 1000], 'Machines that share the store.'),
+    instances: Key.integer(
+      1,
+      [1, 1000],
+      'The most machines that share the store. Until Redis has answered a machine once, it grants one part in so many of each limit.',
+    ),
     headers: Key.choice(
       ['draft', 'legacy', 'off'],
       'Fields in answers of limited routes: `RateLimit` and `RateLimit-Policy` (`draft`), `X-RateLimit-*` (`legacy`) or neither (`off`). The last two since 0.3.',
