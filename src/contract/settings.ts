@@ -162,7 +162,7 @@ export interface LogSettings {
 export interface TracingSettings {
   /** Base URL of a collector that takes OTLP over HTTP, without a slash at its end. */
   endpoint: string;
-  /** Share of the traces that begin here, 0…1. */
+  /** Share of the requests that are recorded, but for those whose trace a trusted peer has begun; 0…1. */
   sample: number;
 }
 

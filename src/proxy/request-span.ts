@@ -3,18 +3,17 @@
  * have none of this.
  */
 import { systemClock } from '../contract/clock.ts';
-import type { RequestHead } from '../contract/request-head.ts';
 import { fieldValues } from '../http1/field-lines.ts';
 import type { UpstreamRequest } from '../upstream/upstream-request.ts';
 import { AccessRecord, keptText, ownText } from './access-record.ts';
 import type { PlannedBackend } from './plan-pool.ts';
 import type { RequestIds } from './request-id.ts';
 import { isSecure } from './scheme.ts';
-import { type Trace, traceOf } from './trace.ts';
+import { type Trace, type TraceOrigin, traceOf } from './trace.ts';
 
 /** Tracing is where sampled requests go; the worker makes it. */
 export interface Tracing {
-  /** Share of the traces that begin here. */
+  /** As TracingSettings. */
   readonly sample: number;
   /** note takes a request that is over; it never waits. */
   note(span: RequestSpan): void;
@@ -49,8 +48,7 @@ type SpanRecord = Readonly<
 const NO_RECORD: SpanRecord = new AccessRecord('', null);
 
 /** What a span needs of an Admission. */
-interface Origin {
-  readonly head: RequestHead;
+interface Origin extends TraceOrigin {
   /** A trusted proxy may say anything. */
   readonly scheme: string;
 }
@@ -75,7 +73,7 @@ export function noteSpan(
 ): void {
   let noted = span;
   if (record.traceId === null) {
-    const trace = traceOf(origin.head, ids, tracing);
+    const trace = traceOf(origin, ids, tracing);
     record.traceId = trace.traceId;
     noted = beginSpan(trace, tracing, origin, ids);
   }
@@ -100,7 +98,7 @@ export class RequestSpan {
   readonly #traceparent: string;
   readonly #ids: RequestIds;
 
-  constructor(trace: Trace, { head, scheme }: Origin, ids: RequestIds) {
+  constructor(trace: Trace, { head, scheme }: Omit<Origin, 'peer'>, ids: RequestIds) {
     // Spans wait for the collector: none of their texts may keep a whole head in memory.
     this.traceId = ownText(trace.traceId);
     this.spanId = ids.nextSpanId();

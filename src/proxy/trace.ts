@@ -2,6 +2,12 @@
 import type { RequestHead } from '../contract/request-head.ts';
 import type { RequestIds } from './request-id.ts';
 
+/** What a trace is made of; an Admission has it. */
+export interface TraceOrigin {
+  readonly head: RequestHead;
+  readonly peer: { readonly isTrusted: boolean };
+}
+
 /** Trace is that of one request. */
 export interface Trace {
   traceId: string;
@@ -19,14 +25,17 @@ const NO_SPAN = '0'.repeat(16);
 const VERSION = '00';
 const SAMPLED = '01';
 const NOT_SAMPLED = '00';
+const SAMPLED_BIT = 1;
 
 /**
  * traceOf continues a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3).
+ * Spans cost more than a request without them: only a trusted peer decides whether they are recorded (§7.2).
+ *
  * @param tracing null: Sluice records no spans, and every trace that begins here is sampled: of one that is not, no backend that follows
  *   its parent would record anything
  */
 export function traceOf(
-  { traceparent: incoming, traceparentCount }: RequestHead,
+  { head: { traceparent: incoming, traceparentCount }, peer }: TraceOrigin,
   ids: RequestIds,
   tracing: { sample: number } | null,
 ): Trace {
@@ -40,11 +49,18 @@ export function traceOf(
     return { traceId, traceparent, continued: false, isSampled };
   }
   const [, version, traceId = '', , flags = ''] = match;
-  const isSampled = (Number.parseInt(flags, 16) & 1) === 1;
+  const given = Number.parseInt(flags, 16);
+  const isSampled =
+    tracing === null || peer.isTrusted ? (given & SAMPLED_BIT) === 1 : Math.random() < tracing.sample;
   // Of a later version only the sampled bit is known.
-  const known = version === VERSION ? flags : isSampled ? SAMPLED : NOT_SAMPLED;
-  const traceparent = `${VERSION}-${traceId}-${ids.nextSpanId()}-${known}`;
+  const others = version === VERSION ? given & ~SAMPLED_BIT : 0;
+  const traceparent = `${VERSION}-${traceId}-${ids.nextSpanId()}-${flagsOf(others, isSampled)}`;
   return { traceId, traceparent, continued: true, isSampled };
+}
+
+function flagsOf(others: number, isSampled: boolean): string {
+  if (others === 0) return isSampled ? SAMPLED : NOT_SAMPLED;
+  return (others | (isSampled ? SAMPLED_BIT : 0)).toString(16).padStart(2, '0');
 }
 
 function isValid([, version, traceId, spanId, , more]: RegExpExecArray): boolean {

@@ -149,7 +149,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     }
     const pool = route?.pool;
     if (pool == null) throw new Error('a request without a pool was admitted');
-    const trace = traceOf(head, requestIds, this.#plan.tracing);
+    const trace = traceOf(this.#admission, requestIds, this.#plan.tracing);
     this.span = beginSpan(trace, this.#plan.tracing, this.#admission, requestIds);
     const request = backendRequestOf(this.#admission, pool, this.#downstream, this.#record, trace);
     const { kept = null } = request;

@@ -19,7 +19,11 @@ test('B34: spans of a sampled request reach a collector, with the attributes of 
   });
   t.after(() => backend.close());
   const sluice = await startSluice({
-    config: { pools: poolOf([backend]), tracing: { endpoint: `${collector.url}/`, sample: 0 } },
+    config: {
+      trustedProxies: ['127.0.0.1'],
+      pools: poolOf([backend]),
+      tracing: { endpoint: `${collector.url}/`, sample: 0 },
+    },
     env: { OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret', OTEL_RESOURCE_ATTRIBUTES: 'deployment=test' },
   });
   t.after(() => sluice.stop());

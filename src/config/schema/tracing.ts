@@ -22,7 +22,7 @@ export const tracingSchema = Key.block(
     sample: Key.decimal(
       0.01,
       [0, 1],
-      'Share of the traces that begin here. Requests that belong to a trace already are recorded where the trace is.',
+      'Share of the requests that are recorded. Where a peer of `trustedProxies` sends `traceparent`, its sampled flag decides instead.',
     ),
   },
   '0.8',

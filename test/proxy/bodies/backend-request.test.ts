@@ -46,7 +46,7 @@ function requestOf({ head, isHere, isBusy, mayGiveBack, nonIdempotent }: Scene) 
   const record = new AccessRecord(CLIENT.address, admission.head.method);
   record.requestId = 'id';
   const downstream = { client: CLIENT, bodyIsHere: isHere ?? false };
-  const trace = traceOf(admission.head, new RequestIds(), null);
+  const trace = traceOf(admission, new RequestIds(), null);
   return { request: backendRequestOf(admission, pool, downstream, record, trace), record };
 }
 

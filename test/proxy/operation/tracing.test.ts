@@ -25,26 +25,38 @@ async function startTraced(t: TestContext, options: ProxyOptions, sample: number
   return { proxy, spans, ask };
 }
 
-test('B34: a request is recorded where its trace is, whatever the share, and others by the share', async (t) => {
+test('B34: a request is recorded where a trusted peer’s trace is, and others by the share, whatever their flag', async (t) => {
   const backend = await startCapturingBackend(t);
-  for (const [sample, lines, isRecorded, flags] of [
-    [0, sampled, true, '01'],
-    [1, unsampled, false, '00'],
-    [1, '', true, '01'],
-    [0, '', false, '00'],
-    [1, `${sampled}${sampled}`, true, '01'],
-    [0, 'traceparent: nonsense\r\n', false, '00'],
+  const trusting = ['127.0.0.1'];
+  const later = sampled.replace(' 00-', ' 01-').replace('-01\r', '-03-more\r');
+  for (const [sample, lines, trustedProxies, isRecorded, flags] of [
+    [0, sampled, trusting, true, '01'],
+    [1, unsampled, trusting, false, '00'],
+    [0, sampled, [], false, '00'],
+    [1, unsampled, [], true, '01'],
+    [0, sampled.replace('-01\r', '-03\r'), [], false, '02'],
+    [1, unsampled.replace('-00\r', '-02\r'), [], true, '03'],
+    [0, later, [], false, '00'],
+    [0, later, trusting, true, '01'],
+    [1, '', [], true, '01'],
+    [0, '', trusting, false, '00'],
+    [1, `${sampled}${sampled}`, trusting, true, '01'],
+    [0, 'traceparent: nonsense\r\n', trusting, false, '00'],
   ] as const) {
-    const { proxy, spans, ask } = await startTraced(t, { backends: [{ port: backend.port }] }, sample);
+    const options = { backends: [{ port: backend.port }], trustedProxies: [...trustedProxies] };
+    const { proxy, spans, ask } = await startTraced(t, options, sample);
     await ask(`GET / HTTP/1.1\n${lines}`);
     const { traceId } = await accessLineOf(proxy, () => true);
     const sent = backend.requests.at(-1)?.header('traceparent') ?? '';
-    assert.equal(spans.length, isRecorded ? 1 : 0, lines);
-    assert.match(sent, new RegExp(`^00-${traceId}-[0-9a-f]{16}-${flags}$`));
+    const what = `${sample} ${lines} ${trustedProxies}`;
+    assert.equal(spans.length, isRecorded ? 1 : 0, what);
+    assert.match(sent, new RegExp(`^00-${traceId}-[0-9a-f]{16}-${flags}$`), what);
+    const isContinued = lines.includes(PARENT) && lines !== `${sampled}${sampled}`;
+    assert.equal(traceId === TRACE_ID, isContinued, what);
     if (!isRecorded) continue;
     const [span] = spans;
     assert.equal(span?.traceId, traceId);
-    assert.equal(span?.parentId, lines === sampled ? PARENT : null);
+    assert.equal(span?.parentId, isContinued ? PARENT : null);
     assert.equal(
       sent.slice(36, 52),
       span?.attempts[0]?.spanId,
@@ -79,7 +91,7 @@ test('each attempt has a span of its own, with its failure, and its backend goes
     { port: broken.port, id: 'broken' },
     { port: backend.port, id: 'good' },
   ];
-  const { spans, ask } = await startTraced(t, { backends, app: { retry } }, 0);
+  const { spans, ask } = await startTraced(t, { backends, app: { retry } }, 1);
   assert.equal((await ask(`GET / HTTP/1.1\n${sampled}`)).status, 200);
   const [span] = spans;
   assert.deepEqual(

@@ -16,7 +16,11 @@ const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 function spanOf(facts: Partial<AccessRecord>, tracestate = ''): RequestSpan {
   const head = Object.assign(new RequestHead(), { traceparent: TRACEPARENT, traceparentCount: 1 });
   head.tracestateLines = tracestate === '' ? '' : `tracestate: ${tracestate}\r\n`;
-  const span = new RequestSpan(traceOf(head, ids, { sample: 1 }), { head, scheme: 'http' }, ids);
+  const span = new RequestSpan(
+    traceOf({ head, peer: { isTrusted: true } }, ids, { sample: 1 }),
+    { head, scheme: 'http' },
+    ids,
+  );
   return span.end(Object.assign(new AccessRecord('::1', 'GET'), facts));
 }
 

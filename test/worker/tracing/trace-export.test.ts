@@ -12,16 +12,17 @@ import { TraceExport } from '../../../src/worker/tracing/trace-export.ts';
 import { keepLog } from '../../primary/workers/fixtures/harness.ts';
 
 const ids = new RequestIds();
+const peer = { isTrusted: false };
 
 function spanOf(): RequestSpan {
   const head = new RequestHead();
-  const trace = traceOf(head, ids, { sample: 1 });
+  const trace = traceOf({ head, peer }, ids, { sample: 1 });
   return new RequestSpan(trace, { head, scheme: 'http' }, ids).end(new AccessRecord('::1', 'GET'));
 }
 
 test('a span keeps no text of a client that has no bound', () => {
   const head = new RequestHead();
-  const trace = traceOf(head, ids, { sample: 1 });
+  const trace = traceOf({ head, peer }, ids, { sample: 1 });
   const schemes = [`wss,${'x'.repeat(20_000)}`, 'x'.repeat(20_000)];
   const spans = schemes.map((scheme) => new RequestSpan(trace, { head, scheme }, ids));
   assert.deepEqual(
