@@ -55,13 +55,17 @@ export class RequestTable {
   }
 }
 
-/** A range may be the id of a client, too. It has no index: the column is text, in which an address may also be `unix:`. */
+/**
+ * An address or a range may be the id of a client with keys, who calls from anywhere. A range has no index: the column is text, in which
+ * an address may also be `unix:`.
+ */
 function callerFilter(client: string): Record<string, string> {
   const address = canonicalAddress(client) ?? canonicalRange(client);
   if (address === null) return { 'client_id = ?': client };
-  if (!address.includes('/')) return { 'client_ip = ?': address };
-  const inside = "case when client_ip ~ '^[0-9a-f:.]+$' then client_ip::inet <<= ?::text::inet end";
-  return { [`(client_id = ? or ${inside})`]: address };
+  const isFrom = address.includes('/')
+    ? "case when client_ip ~ '^[0-9a-f:.]+$' then client_ip::inet <<= ?::text::inet end"
+    : 'client_ip = ?';
+  return { [`(client_id = ? or ${isFrom})`]: address };
 }
 
 function requestOf(row: Row) {

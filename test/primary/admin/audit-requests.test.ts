@@ -69,7 +69,7 @@ test('requests are listed, the newest first, by client, route, status and time',
   assert.deepEqual(await idsOf(`since=${DAY}T14:00:00.001Z&${until}`), ['r-2', 'r-1']);
 });
 
-test('requests are listed by a range of addresses, as `top` names callers, which may be the id of a client too', async (t) => {
+test('requests are listed by an address or a range, as `top` names callers, which may be the id of a client too', async (t) => {
   const { add, idsOf } = await start(t);
   add({ clientIp: '2001:db8::1' }, { clientIp: '2001:db8:0:1::1' }, { clientIp: 'unix:' });
   add({ clientIp: '198.51.100.7', clientId: '2001:db8::/64' }, { clientId: 'a/64' });
@@ -78,6 +78,9 @@ test('requests are listed by a range of addresses, as `top` names callers, which
   assert.deepEqual(await idsOf('client=198.51.100.7/32'), ['r-3']);
   assert.deepEqual(await idsOf('client=::/0'), ['r-1', 'r-0']);
   assert.deepEqual(await idsOf('client=a/64'), ['r-4']);
+  // The client that an address names, by its key, from elsewhere.
+  add({ clientIp: '127.0.0.1', clientId: '203.0.113.7' }, { clientIp: '203.0.113.7' });
+  assert.deepEqual(await idsOf('client=203.0.113.7'), ['r-6', 'r-5']);
 });
 
 test('pages of requests have every row once, whatever is written meanwhile', async (t) => {
