@@ -1,11 +1,16 @@
 /** What a command that calls a running Sluice works with: which admin port, with which token, and how answers are printed. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
 import { addressUrl } from '../contract/addresses.ts';
-import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
+import { type AdminCall, type AdminTarget, callAdmin, refusalOf } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 
 const PAGE_ITEMS = 1000;
+/** New data takes 3 to 5 s on an idle machine. */
+const STARTING_MS = 30_000;
+const SILENT_MS = 2_000;
+const REPEAT_MS = 1_000;
 
 /** The configuration that names the admin port, where --admin does not. */
 export type ConfigPath = () => string;
@@ -82,9 +87,29 @@ export class Session {
     this.json = json;
   }
 
-  /** call makes one call; as callAdmin. */
-  call(method: AdminCall['method'], path: string, body?: unknown, timeoutMs?: number): Promise<unknown> {
-    return callAdmin(this.target, { method, path, body, timeoutMs });
+  /** call is callAdmin. While the embedded database starts, a call has no effect, so it is repeated, for STARTING_MS. */
+  async call(
+    method: AdminCall['method'],
+    path: string,
+    body?: unknown,
+    timeoutMs?: number,
+  ): Promise<unknown> {
+    const beginMs = performance.now();
+    for (let isTold = false; ; ) {
+      try {
+        return await callAdmin(this.target, { method, path, body, timeoutMs });
+      } catch (error) {
+        const waitedMs = performance.now() - beginMs;
+        if (refusalOf(error, 'database_starting') === null) throw error;
+        if (waitedMs > STARTING_MS)
+          throw new Error('the embedded database still starts: try again later', { cause: error });
+        if (!isTold && waitedMs > SILENT_MS) {
+          process.stderr.write('sluice: the embedded database is starting: waiting for it\n');
+          isTold = true;
+        }
+        await sleep(REPEAT_MS);
+      }
+    }
   }
 
   /** printDone says that a call without an answer has taken effect; nothing with --json. */
@@ -100,7 +125,8 @@ export class Session {
 
   /**
    * printList prints page by page, because a list may not fit in memory: with --json as one array.
-   * @param query of the call besides the page; `after`: where the list begins @returns how many items, and where it goes on after `most` of them; null: it ends
+   * @param query of the call besides the page; `after`: where the list begins
+   * @returns how many items, and where it goes on after `most` of them; null: it ends
    */
   async printList<Item>(
     path: string,

@@ -112,12 +112,14 @@ function fromLbError(error: LbError): HttpProblem {
     const errors = [{ field: '', message: error.message }];
     return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
   }
-  const starting = error.code === 'database_starting';
-  const headers: Record<string, string> = starting ? { 'retry-after': RETRY_STARTING_SEC } : {};
+  const starting =
+    error.code === 'database_starting'
+      ? { code: error.code, headers: { 'retry-after': RETRY_STARTING_SEC } }
+      : {};
   // SQLSTATE disk_full.
   const detail =
     sqlStateOf(error) === '53100' ? 'the disk of the database is full' : CODE_DETAILS[error.code];
-  return new HttpProblem(status, detail ?? titleOf(status), { headers });
+  return new HttpProblem(status, detail ?? titleOf(status), starting);
 }
 
 /** sendProblem answers a request of the framework. */

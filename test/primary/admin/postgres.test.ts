@@ -40,7 +40,8 @@ test('while the embedded database starts, calls get 503 with that reason and a R
   const { call } = await startAdmin(t, { clients: new ClientRepository(embedded.database) });
   const early = await call({ path });
   assertProblem(early, 503);
-  assert.equal((early.json as { detail: string }).detail, 'the database is starting');
+  const { code, detail } = early.json as { code: string; detail: string };
+  assert.deepEqual([code, detail], ['database_starting', 'the database is starting']);
   assert.equal(early.headers['retry-after'], '2');
   await within(embedded.ready, 60_000, 'the start');
   assert.equal((await call({ path })).status, 200);
