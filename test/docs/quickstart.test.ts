@@ -9,8 +9,10 @@ import { buildDashboard } from '../support/dashboard.ts';
 import { consoleSteps, hereOf, runConsole } from '../support/doc-console.ts';
 import { docCommands } from '../support/doc-example.ts';
 import { freePort } from '../support/free-port.ts';
+import { copyMadeDatabase } from '../support/made-database.ts';
 import { sluiceCommand } from '../support/sluice-command.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { waitFor, within } from '../support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -26,6 +28,7 @@ test('the quickstart leads from a checkout to a service with limits', async (t) 
   await buildDashboard();
 
   const folder = tempFolder(t);
+  await copyMadeDatabase(folder);
   const ports: [string, string][] = [];
   for (const said of ['8081', '8082', '8083', '8080', '9900']) ports.push([said, String(await freePort())]);
   const three = ports.slice(0, 3).map(([, port]) => port);
@@ -49,16 +52,19 @@ test('the quickstart leads from a checkout to a service with limits', async (t) 
     file,
     ports.slice(3).reduce((all, [said, real]) => all.replace(`:${said}`, `:${real}`), text),
   );
-  const [serve = ''] = docCommands('quickstart.md', '3. Serve');
-  assert.match(serve, / > sluice\.log &$/);
-  const sluice = spawnChild('sh', ['-c', `exec ${serve.replace(/ > sluice\.log &$/, '')}`], {
-    cwd: folder,
-    env: { ...env, CONFIG_PATH: 'sluice.yaml' },
-  });
-  t.after(() => sluice.stop());
-  await sluice.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  const [serve, stop] = ['3. Serve', '6. Stop'].map((step) => docCommands('quickstart.md', step).join('\n'));
+  const shell = spawnChild(
+    'bash',
+    ['-c', `${serve}\nuntil [ -e stop ]; do sleep 0.1; done\n${stop}\nwait %1`],
+    { cwd: folder, env: { ...env, CONFIG_PATH: 'sluice.yaml' } },
+  );
+  t.after(() => shell.kill());
+  const log = join(folder, 'sluice.log');
+  await waitFor('ready', () => readFileSync(log, 'utf8').includes('"msg":"ready"'), { timeoutMs: 30_000 });
   const [dashboard = ''] = page.match(/http:[^>\s]+:9900\//) ?? [];
   const shown = await fetch(hereOf(dashboard, ports));
   assert.match(await shown.text(), /<title>Sluice/, `${dashboard} of the page: ${shown.status}`);
   await run(`\`\`\`console\n$ export CONFIG_PATH=sluice.yaml\n\`\`\`\n${after}`);
+  writeFileSync(join(folder, 'stop'), '');
+  assert.equal((await within(shell.exited, 15_000, 'the last step to stop Sluice')).code, 0);
 });

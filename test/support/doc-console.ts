@@ -16,6 +16,8 @@ export function consoleSteps(text: string): DocStep[] {
     assert.equal(before, '', 'a block begins with a command');
     return steps.map((step) => {
       const [command = '', ...shown] = step.trimEnd().split('\n');
+      const hasText = shown.length === 0 || shown.some((line) => line !== '…');
+      assert.ok(hasText, `nothing is shown that could be wrong: ${command}`);
       return { command, shown };
     });
   });
@@ -31,15 +33,17 @@ export interface DocRun {
 /** Commands that only look are repeated until they show what the page says, which a reader also sees only after a moment. */
 const LOOKS = /^(sluice (status|explain|config)|curl -s http:\/\/localhost:9900)\b/;
 
-/** runConsole runs steps one after the other, as in one shell, and compares what they print. */
+/** runConsole runs steps one after the other, as in one shell, and compares what they print. Each succeeds, unless the page shows its error. */
 export async function runConsole(steps: DocStep[], { env, cwd, places }: DocRun): Promise<void> {
   for (const { command, shown } of steps) {
-    const script = `set -a; [ -e .shell ] && . ./.shell; { ${hereOf(command, places)}\n} 2>&1; export -p > .shell`;
+    const script = `set -a; [ -e .shell ] && . ./.shell; { ${hereOf(command, places)}\n} 2>&1; code=$?; export -p > .shell; exit $code`;
+    const isError = shown.some((line) => line.startsWith('sluice: '));
     const check = async (): Promise<true> => {
-      const { stdout } = await runToEnd('bash', ['-c', script], { cwd, env });
+      const { code, stdout } = await runToEnd('bash', ['-c', script], { cwd, env });
       const lines = stdout.map((line) => `${line.replace(/\r$/, '').trimEnd()}\n`);
       const printed = places.reduce((text, [said, real]) => text.replaceAll(real, said), lines.join(''));
       if (!patternOf(shown).test(printed)) assert.equal(printed, shown.join('\n'), `printed by: ${command}`);
+      assert.ok(code === 0 || isError, `exit ${code} of: ${command}\n${printed}`);
       return true;
     };
     await (LOOKS.test(command) ? waitFor(`what the page shows of: ${command}`, check) : check());
