@@ -1,11 +1,9 @@
 import type { JSX } from 'preact';
 import type { AuditEntry, Change } from '../../api/answers.ts';
 import { clockOf } from '../../parts/format.ts';
-import { Status, type Tone } from '../../parts/status.tsx';
+import { Status } from '../../parts/status.tsx';
 import { type Column, Table } from '../../parts/table.tsx';
 import { yamlOf } from '../config/yaml-text.ts';
-
-const TONES: Record<string, Tone> = { error: 'bad', warning: 'warn', info: 'quiet' };
 
 /** Of the audit, with the machine. */
 type Row = Change & Partial<AuditEntry>;
@@ -31,7 +29,7 @@ export function EventTable({ rows, empty, hasMachines = false }: EventTableProps
         { title: 'Kind', cell: ({ kind }) => wordOf(kind) },
         {
           title: 'Severity',
-          cell: ({ severity }) => <Status tone={TONES[severity] ?? 'quiet'} word={severity} />,
+          cell: ({ severity }) => <Status word={severity} />,
         },
         { title: 'What', wide: true, cell: whatOf },
         { title: 'Who', wide: true, cell: whoOf },

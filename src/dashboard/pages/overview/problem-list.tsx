@@ -17,7 +17,7 @@ export function ProblemList({ problems }: { problems: readonly Problem[] }): JSX
       <ul class="problems">
         {sorted.map(({ code, severity, text, since }) => (
           <li key={`${code} ${text}`} class={severity}>
-            <Status tone={severity === 'error' ? 'bad' : 'warn'} word={severity} />
+            <Status word={severity} />
             <span>{text}</span>
             {since !== null && <small>{agoOf(since)}</small>}
           </li>

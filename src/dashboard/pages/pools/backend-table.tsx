@@ -2,16 +2,8 @@ import type { JSX } from 'preact';
 import type { Backend } from '../../api/answers.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { agoOf, clockOf, countOf, msOf, percentOf, rateOf } from '../../parts/format.ts';
-import { Status, type Tone } from '../../parts/status.tsx';
+import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
-
-const TONES: Record<string, Tone> = {
-  up: 'ok',
-  down: 'bad',
-  ejected: 'bad',
-  draining: 'warn',
-  unknown: 'quiet',
-};
 
 interface BackendTableProps {
   pool: string;
@@ -69,7 +61,7 @@ function nameOf({ id, url, backup }: Backend): JSX.Element {
 function stateOf({ state, reason, ejectedUntil }: Backend): JSX.Element {
   return (
     <>
-      <Status tone={TONES[state] ?? 'quiet'} word={state} />
+      <Status word={state} />
       {ejectedUntil !== null && <small>until {clockOf(ejectedUntil)}</small>}
       {reason !== null && state !== 'up' && <small>{reason}</small>}
     </>

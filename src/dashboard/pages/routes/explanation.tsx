@@ -45,10 +45,7 @@ export function ExplanationView({ of }: { of: Explanation }): JSX.Element {
           empty=""
           columns={[
             { title: 'Backend', wide: true, cell: ({ id }) => id },
-            {
-              title: 'State',
-              cell: ({ state }) => <Status tone={state === 'up' ? 'ok' : 'bad'} word={state} />,
-            },
+            { title: 'State', cell: ({ state }) => <Status word={state} /> },
             { title: 'Would be tried', cell: ({ wouldBeTried }) => (wouldBeTried ? 'yes' : 'no') },
             { title: 'Why', wide: true, cell: ({ why }) => why },
           ]}
