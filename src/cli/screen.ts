@@ -85,7 +85,7 @@ function traffic({ now }: Sample): Section {
     ...[now.bytesInPerSec, now.bytesOutPerSec].map(bytes),
   ];
   const headings = ['REQ/S', 'ERR/S', '429/S', 'P50 MS', 'P95 MS', 'P99 MS', 'IN FLIGHT'];
-  headings.push('CONNECTIONS', 'TUNNELS', 'IN/S', 'OUT/S');
+  headings.push('CONNECTIONS', 'TUNNELS', 'BODIES IN/S', 'BODIES OUT/S');
   const tone = (now.errorsPerSec ?? 0) > 0 ? 'warn' : null;
   return { title: 'TRAFFIC', headings, rows: [{ cells, tone }], none: '', textColumns: 0 };
 }

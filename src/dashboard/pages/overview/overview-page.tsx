@@ -67,8 +67,8 @@ function Figures({ current: { now, slowestRoute, revision } }: { current: Sample
       countOf(now.connections),
       now.tunnels > 0 ? `${countOf(now.tunnels)} tunnels` : undefined,
     ],
-    ['In per s', bytesOf(now.bytesInPerSec)],
-    ['Out per s', bytesOf(now.bytesOutPerSec)],
+    ['Bodies in/s', bytesOf(now.bytesInPerSec)],
+    ['Bodies out/s', bytesOf(now.bytesOutPerSec)],
     ['Up for', status === null ? '–' : spanSince(status.startedAt), `revision ${revision}`],
   ].map(([title = '', value = '', more]) => [title, value, more] as [string, string, string?]);
   return (
