@@ -1,5 +1,6 @@
 /** Who sends, who is limited, and what happens to a request: Limits, Live, Routes, Config. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Dashboards, goTo } from '../support/dashboard.ts';
 import { startLoad } from '../support/load.ts';
@@ -9,7 +10,7 @@ import { startScene, TOKEN } from './scene.ts';
 const CALLER = '203.0.113.7';
 
 test('an operator finds who is limited, why, and gives it more', async (t) => {
-  const { adminUrl, proxyUrl } = await startScene(t, {
+  const { adminUrl, proxyUrl, configPath } = await startScene(t, {
     rateLimit: {
       policies: {
         default: { capacity: 3, refillPerSecond: 0.01 },
@@ -52,8 +53,13 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
       .getByText(/429 limited: policy default has 0 tokens left/)
       .first()
       .waitFor();
+    await main.getByLabel('Header fields').fill('Host: a.example\nHost: b.example');
     await main.getByLabel('URL').fill('nonsense');
-    await main.getByRole('button', { name: 'Explain' }).click();
+    const [asked] = await Promise.all([
+      page.waitForRequest('**/api/v1/explain'),
+      main.getByRole('button', { name: 'Explain' }).click(),
+    ]);
+    assert.deepEqual(asked.postDataJSON().headers, { host: ['a.example', 'b.example'] });
     await main.getByRole('alert').getByText('must begin with http://').waitFor();
   });
 
@@ -86,6 +92,17 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
       0,
       'it was said of an earlier file',
     );
+  });
+
+  await t.test('what somebody else reloads is shown as it runs, and compared anew', async () => {
+    const text = readFileSync(configPath, 'utf8');
+    writeFileSync(configPath, text.replace('refillPerSecond: 0.01', 'refillPerSecond: 0.02'));
+    await main.getByRole('button', { name: 'Check the file' }).click();
+    await main.getByText('The file says something else than what runs.').waitFor();
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    await fetch(`${adminUrl}/api/v1/reload`, { method: 'POST', headers });
+    await main.getByText('refillPerSecond: 0.02').waitFor();
+    await main.getByText('Sluice runs what the file says.').waitFor();
   });
 
   await t.test('the events name who did it', async () => {

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBackend } from '../support/backend.ts';
-import { Dashboards } from '../support/dashboard.ts';
+import { Dashboards, goTo, setHidden } from '../support/dashboard.ts';
 import { freePort } from '../support/free-port.ts';
 import { startSluice } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
-import { waitFor } from '../support/wait.ts';
+import { untilStill, waitFor } from '../support/wait.ts';
 
 const USABLE_MS = 1_000;
 const TRIES = 4;
+const LIMITS_EVERY_MS = 2_000;
 /** Runs in the page before its own script: notes when the first figures are there, in ms since the navigation. */
 const WATCH = `new MutationObserver(() => {
   if (window.usableMs === undefined && document.querySelector('.figures')) window.usableMs = performance.now();
@@ -65,16 +66,24 @@ test('the overview shows the traffic as it is, says what is wrong, and notices a
   });
 
   await t.test('a hidden tab holds no connection, and asks later for what it missed', async () => {
-    const isStream = (request: { url(): string }) => request.url().endsWith('/api/v1/events');
-    const show = (isShown: boolean) =>
-      page.evaluate(
-        `Object.defineProperty(document, 'hidden', { value: ${!isShown}, configurable: true });
-         document.dispatchEvent(new Event('visibilitychange'))`,
-      );
-    await Promise.all([page.waitForEvent('requestfailed', isStream), show(false)]);
-    const [again] = await Promise.all([page.waitForRequest(isStream), show(true)]);
+    const isOf = (path: string) => (request: { url(): string }) => request.url().endsWith(path);
+    const isStream = isOf('/api/v1/events');
+    await goTo(page, 'Limits');
+    await main.getByText('Nobody was limited').waitFor();
+    await Promise.all([page.waitForEvent('requestfailed', isStream), setHidden(page, true)]);
+    await page.getByText('connecting', { exact: true }).waitFor();
+    let callCount = 1;
+    page.on('request', () => callCount++);
+    await untilStill('the calls of a hidden tab', () => callCount, { quietMs: LIMITS_EVERY_MS + 500 });
+    const [again] = await Promise.all([
+      page.waitForRequest(isStream),
+      page.waitForRequest(isOf('/api/v1/status')),
+      page.waitForRequest(isOf('/api/v1/top?by=limited&limit=15')),
+      setHidden(page, false),
+    ]);
     assert.match(again.headers()['last-event-id'] ?? '', /^\d{13}$/);
     await page.getByText('live', { exact: true }).waitFor();
+    await goTo(page, 'Overview');
   });
 
   await t.test(`it is usable within ${USABLE_MS} ms`, async () => {

@@ -101,7 +101,6 @@ async function problemOf(response: Response): Promise<ProblemBody> {
 }
 
 function sentenceOf(status: number, { detail }: ProblemBody): string {
-  if (status === 501) return 'This version of Sluice does not have this yet.';
   if (detail === undefined) return `Sluice answered ${status}.`;
   return `${detail.charAt(0).toUpperCase()}${detail.slice(1)}${/[.!?]$/.test(detail) ? '' : '.'}`;
 }

@@ -9,6 +9,7 @@ import { readEvents } from './event-stream.ts';
 import { hidden } from './hidden.ts';
 import { addSample, loadHistory } from './history.ts';
 import { session } from './session.ts';
+import { loadStatus, status } from './status.ts';
 import { Store } from './store.ts';
 
 export type Link =
@@ -43,6 +44,7 @@ export function followSession(): void {
     } else if (!isWanted) {
       stop?.();
       stop = null;
+      link.set({ kind: 'connecting' });
     }
     if (isIn) return;
     sample.set(null);
@@ -69,6 +71,7 @@ async function keepReading(signal: AbortSignal): Promise<void> {
         waitMs = FIRST_PAUSE_MS;
         link.set({ kind: 'live' });
         void loadHistory();
+        void loadStatus();
       };
       // What happened while nobody saw this tab comes first. Numbers also grow from one start of Sluice to the next.
       const last = Math.max(...changes.value.map(({ number }) => number));
@@ -103,6 +106,7 @@ function take({ type, data }: ServerEvent): void {
   if (type === 'sample') {
     const next = JSON.parse(data) as Sample;
     sample.set(next);
+    if (status.value !== null && status.value.revision !== next.revision) void loadStatus();
     addSample(next);
   } else if (type === 'change') {
     const change = JSON.parse(data) as Change;

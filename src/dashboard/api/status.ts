@@ -1,17 +1,13 @@
 /** What GET /api/v1/status says beside the samples: it changes with a restart or a reload alone. */
-import { useEffect, useState } from 'preact/hooks';
 import type { Status } from './answers.ts';
 import { call } from './call.ts';
-import { link } from './feed.ts';
-import { useStore } from './store.ts';
+import { Store } from './store.ts';
 
-/** useStatus asks anew with each connection; null: it has not answered. */
-export function useStatus(): Status | null {
-  const [status, setStatus] = useState<Status | null>(null);
-  const { kind } = useStore(link);
-  useEffect(() => {
-    if (kind === 'lost') return;
-    call<Status>('/api/v1/status').then(setStatus, () => undefined);
-  }, [kind]);
-  return status;
+/** null: it has not answered yet. */
+export const status = new Store<Status | null>(null);
+
+/** loadStatus is called with each connection and each new revision; a failure leaves what is known. */
+export async function loadStatus(): Promise<void> {
+  const answer = await call<Status>('/api/v1/status').catch(() => null);
+  if (answer !== null) status.set(answer);
 }

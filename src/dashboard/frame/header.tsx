@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { link } from '../api/feed.ts';
 import { session, signOut } from '../api/session.ts';
-import { useStatus } from '../api/status.ts';
+import { status } from '../api/status.ts';
 import { useStore } from '../api/store.ts';
 import { Status, type Tone } from '../parts/status.tsx';
 import { chooseTheme, THEMES, type Theme, theme } from './theme.ts';
@@ -13,7 +13,7 @@ const LINKS: Record<string, [tone: Tone, word: string]> = {
 };
 
 export function Header(): JSX.Element {
-  const status = useStatus();
+  const facts = useStore(status);
   const current = useStore(session);
   const [tone, word] = LINKS[useStore(link).kind] ?? ['quiet', ''];
   const isReader = current.kind === 'signed-in' && current.access === 'read';
@@ -22,7 +22,7 @@ export function Header(): JSX.Element {
       <a class="brand" href="#/">
         Sluice
       </a>
-      <span class="facts">{status !== null && `${status.instance} · version ${status.version}`}</span>
+      <span class="facts">{facts !== null && `${facts.instance} · version ${facts.version}`}</span>
       <span class="grow" />
       {isReader && <span class="tag">read only</span>}
       <Status tone={tone} word={word} />

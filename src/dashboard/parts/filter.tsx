@@ -1,4 +1,8 @@
 import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+
+/** After the last key: a search for each letter would be wasted. */
+const SETTLE_MS = 200;
 
 interface FilterProps {
   label: string;
@@ -21,4 +25,14 @@ export function Filter({ label, value, onInput, placeholder }: FilterProps): JSX
       />
     </label>
   );
+}
+
+/** useSettled is a value once it has not changed for a moment. */
+export function useSettled(value: string): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
 }

@@ -25,7 +25,7 @@ export function numberOf(value: Maybe): string {
   return value == null ? NONE : exact.format(value);
 }
 
-/** msOf: 0 ms, 0.42 ms, 12 ms, 1.5 s */
+/** msOf: 0 ms, 0.42 ms, 1,500 ms, 12.0 s */
 export function msOf(value: Maybe): string {
   if (value == null) return NONE;
   if (value >= 10_000) return `${tenths.format(value / 1_000)} s`;

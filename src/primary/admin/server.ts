@@ -164,7 +164,7 @@ declare module 'fastify' {
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-/** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
+/** The refusal where no route takes a request: 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {
   const allowed = routes.flatMap(({ pattern, methods }) => (pattern.test(path) ? methods : []));
   if (allowed.length === 0)

@@ -7,7 +7,7 @@ import { useMayWrite } from '../../api/session.ts';
 import { useAnswer } from '../../parts/answer.tsx';
 import { Confirm, Dialog } from '../../parts/dialog.tsx';
 import { agoOf } from '../../parts/format.ts';
-import { Buckets } from '../limits/buckets.tsx';
+import { Buckets } from './buckets.tsx';
 import { ClientForm } from './client-form.tsx';
 import { pathOfClient } from './client-path.ts';
 import { Keys } from './keys.tsx';

@@ -1,9 +1,9 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Client, ConfigAnswer, Mode } from '../../api/answers.ts';
+import type { Client, Mode } from '../../api/answers.ts';
 import { call } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
-import { useAnswer } from '../../parts/answer.tsx';
+import { useConfig } from '../../parts/answer.tsx';
 import { Failure } from '../../parts/failure.tsx';
 import { pathOfClient } from './client-path.ts';
 import { MODES } from './client-table.tsx';
@@ -21,7 +21,7 @@ interface ClientFormProps {
 
 export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps): JSX.Element {
   const mayWrite = useMayWrite();
-  const config = useAnswer<ConfigAnswer>('/api/v1/config').answer;
+  const config = useConfig().answer;
   /** What the draft was made from: a change of somebody else is none of this form. */
   const [base, setBase] = useState(client);
   const [draft, setDraft] = useState<Draft>(() => draftOf(client, suggested));

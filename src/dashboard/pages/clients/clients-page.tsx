@@ -5,8 +5,8 @@ import type { Client, List } from '../../api/answers.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { hrefOf } from '../../frame/place.ts';
 import { Answer, useAnswer } from '../../parts/answer.tsx';
-import { Filter } from '../../parts/filter.tsx';
-import { PAGE_ROWS, Pages, useSettled } from '../../parts/pages.tsx';
+import { Filter, useSettled } from '../../parts/filter.tsx';
+import { PAGE_ROWS, PagedList } from '../../parts/paged-list.tsx';
 import { ClientDialog } from './client-dialog.tsx';
 import { ClientTable } from './client-table.tsx';
 
@@ -41,9 +41,9 @@ export function ClientsPage({ subject }: { subject: string }): JSX.Element {
       </p>
       <Answer of={first}>
         {(list) => (
-          <Pages key={path} first={list} path={path}>
+          <PagedList key={path} first={list} path={path}>
             {(rows) => <ClientTable rows={rows} onOpen={openClient} />}
-          </Pages>
+          </PagedList>
         )}
       </Answer>
       {subject !== '' && (

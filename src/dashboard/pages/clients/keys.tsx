@@ -97,7 +97,7 @@ function NewKey({ path, onIssued }: { path: string; onIssued(): void }): JSX.Ele
         Issue a key
       </button>
       <Failure of={failure} />
-      {issued !== null && <Issued secret={issued} />}
+      {issued !== null && <Issued key={issued} secret={issued} />}
     </form>
   );
 }

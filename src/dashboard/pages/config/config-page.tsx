@@ -1,10 +1,11 @@
 /** The configuration as it runs, its difference to the file, and the reload. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { ConfigAnswer, ConfigCheck, ConfigDiff, FileProblem } from '../../api/answers.ts';
+import type { ConfigCheck, ConfigDiff, FileProblem } from '../../api/answers.ts';
 import { call } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
-import { Answer, useAnswer } from '../../parts/answer.tsx';
+import { loadStatus } from '../../api/status.ts';
+import { Answer, useConfig } from '../../parts/answer.tsx';
 import { Confirm } from '../../parts/dialog.tsx';
 import { Failure } from '../../parts/failure.tsx';
 import { Status } from '../../parts/status.tsx';
@@ -14,17 +15,13 @@ import { yamlOf } from './yaml-text.ts';
 const RELOAD_DEADLINE_MS = 65_000;
 
 export function ConfigPage(): JSX.Element {
-  const running = useAnswer<ConfigAnswer>('/api/v1/config');
-  const diff = useAnswer<ConfigDiff>('/api/v1/config/diff');
-  const refresh = (): void => {
-    running.reload();
-    diff.reload();
-  };
+  const running = useConfig();
+  const diff = useConfig<ConfigDiff>('/api/v1/config/diff');
   return (
     <>
       <h2>The file and what runs</h2>
       <Answer of={diff}>{(answer) => <Diff of={answer} />}</Answer>
-      <FileActions onChecked={diff.reload} onReloaded={refresh} />
+      <FileActions onChecked={diff.reload} />
       <h2>As it runs</h2>
       <p class="hint">Defaults included, secrets left out.</p>
       <Answer of={running}>
@@ -92,12 +89,7 @@ function Problems({ of }: { of: readonly FileProblem[] }): JSX.Element {
   );
 }
 
-interface FileActionsProps {
-  onChecked(): void;
-  onReloaded(): void;
-}
-
-function FileActions({ onChecked, onReloaded }: FileActionsProps): JSX.Element {
+function FileActions({ onChecked }: { onChecked(): void }): JSX.Element {
   const mayWrite = useMayWrite();
   const [checked, setChecked] = useState<ConfigCheck | null>(null);
   const [failure, setFailure] = useState<unknown>(null);
@@ -127,7 +119,7 @@ function FileActions({ onChecked, onReloaded }: FileActionsProps): JSX.Element {
           ? ''
           : ` Workers ${pendingWorkers.join(', ')} have not taken it over yet.`;
       setSaid(`Revision ${revision} runs.${late}`);
-      onReloaded();
+      void loadStatus();
     } catch (error) {
       setFailure(error);
     }

@@ -2,8 +2,8 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { AuditEntry, Change, List } from '../../api/answers.ts';
 import { Answer, useAnswer } from '../../parts/answer.tsx';
-import { Filter } from '../../parts/filter.tsx';
-import { PAGE_ROWS, Pages, useSettled } from '../../parts/pages.tsx';
+import { Filter, useSettled } from '../../parts/filter.tsx';
+import { PAGE_ROWS, PagedList } from '../../parts/paged-list.tsx';
 import { EventTable, KindField } from './event-table.tsx';
 
 const KINDS = Object.keys({
@@ -40,9 +40,9 @@ export function Audit(): JSX.Element {
       </div>
       <Answer of={first}>
         {(list) => (
-          <Pages key={path} first={list} path={path}>
+          <PagedList key={path} first={list} path={path}>
             {(rows) => <EventTable rows={rows} empty="No event matches." hasMachines />}
-          </Pages>
+          </PagedList>
         )}
       </Answer>
     </>

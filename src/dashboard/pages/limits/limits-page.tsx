@@ -1,16 +1,16 @@
 /** Who sends most and who is limited most now, the policies, and live buckets. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { ConfigAnswer, PolicyTraffic, Top } from '../../api/answers.ts';
+import type { PolicyTraffic, Top } from '../../api/answers.ts';
 import { sample } from '../../api/feed.ts';
 import { useStore } from '../../api/store.ts';
-import { Answer, useAnswer } from '../../parts/answer.tsx';
+import { Answer, useAnswer, useConfig } from '../../parts/answer.tsx';
 import { Filter } from '../../parts/filter.tsx';
 import { countOf, numberOf, rateOf } from '../../parts/format.ts';
 import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
+import { Buckets } from '../clients/buckets.tsx';
 import { ClientDialog } from '../clients/client-dialog.tsx';
-import { Buckets } from './buckets.tsx';
 import { TopTable } from './top-table.tsx';
 
 const TOP_EVERY_MS = 2_000;
@@ -65,11 +65,10 @@ function BucketSearch(): JSX.Element {
 const SEC_PER_MIN = 60;
 
 function Policies(): JSX.Element {
-  const config = useAnswer<ConfigAnswer>('/api/v1/config');
   const rates = useStore(sample)?.policies ?? [];
   const rateBy = (name: string): PolicyTraffic | undefined => rates.find(({ policy }) => policy === name);
   return (
-    <Answer of={config}>
+    <Answer of={useConfig()}>
       {({ rateLimit }) => (
         <Table
           caption="Policies"

@@ -1,19 +1,18 @@
 /** Access lines as they happen; sampled under load, so that no worker is slowed down. */
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import type { AccessLine, ConfigAnswer } from '../../api/answers.ts';
+import type { AccessLine } from '../../api/answers.ts';
 import { messageOf } from '../../api/call.ts';
 import { readEvents } from '../../api/event-stream.ts';
 import { hidden } from '../../api/hidden.ts';
 import { useStore } from '../../api/store.ts';
-import { useAnswer } from '../../parts/answer.tsx';
-import { Filter } from '../../parts/filter.tsx';
+import { useConfig } from '../../parts/answer.tsx';
+import { Filter, useSettled } from '../../parts/filter.tsx';
 import { clockOf, countOf, msOf } from '../../parts/format.ts';
 import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
 
 const MOST_LINES = 200;
-const SETTLE_MS = 400;
 
 interface Filters {
   client: string;
@@ -26,7 +25,9 @@ export function LivePage(): JSX.Element {
   const [filters, setFilters] = useState<Filters>({ client: '', route: '', status: '', slowerThanMs: '' });
   const [paused, setPaused] = useState(false);
   const isHidden = useStore(hidden);
-  const { lines, dropped, failure, open } = useLines(queryOf(filters), paused || isHidden);
+  const query = queryOf(filters);
+  const isSettled = useSettled(query) === query;
+  const { lines, dropped, failure, open } = useLines(query, isHidden || paused || !isSettled);
   return (
     <>
       <LiveFilters value={filters} onChange={(part) => setFilters({ ...filters, ...part })} />
@@ -65,7 +66,7 @@ interface LiveFiltersProps {
 }
 
 function LiveFilters({ value, onChange }: LiveFiltersProps): JSX.Element {
-  const routes = useAnswer<ConfigAnswer>('/api/v1/config').answer?.routes ?? [];
+  const routes = useConfig().answer?.routes ?? [];
   return (
     <div class="fields">
       <Filter
@@ -130,6 +131,7 @@ function useLines(query: string, paused: boolean): Lines {
   useEffect(() => {
     if (paused) return;
     const ended = new AbortController();
+    let timer: ReturnType<typeof setTimeout>;
     const take = ({ type, data }: { type: string; data: string }): void =>
       setState((last) => ({
         ...last,
@@ -146,7 +148,7 @@ function useLines(query: string, paused: boolean): Lines {
       setState((last) => ({ ...last, open: false }));
       timer = setTimeout(() => void read(), RETRY_MS);
     };
-    let timer = setTimeout(() => void read(), SETTLE_MS);
+    void read();
     return () => {
       clearTimeout(timer);
       ended.abort();

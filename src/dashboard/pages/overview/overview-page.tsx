@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Sample } from '../../api/answers.ts';
 import { sample } from '../../api/feed.ts';
-import { useStatus } from '../../api/status.ts';
+import { status } from '../../api/status.ts';
 import { useStore } from '../../api/store.ts';
 import { bytesOf, countOf, msOf, rateOf, spanSince } from '../../parts/format.ts';
 import { Table } from '../../parts/table.tsx';
@@ -52,7 +52,7 @@ export function OverviewPage(): JSX.Element {
 }
 
 function Figures({ current: { now, slowestRoute, revision } }: { current: Sample }): JSX.Element {
-  const status = useStatus();
+  const startedAt = useStore(status)?.startedAt;
   const figures: [title: string, value: string, more?: string][] = [
     ['Requests/s', rateOf(now.requestsPerSec)],
     ['Errors/s', rateOf(now.errorsPerSec)],
@@ -69,7 +69,7 @@ function Figures({ current: { now, slowestRoute, revision } }: { current: Sample
     ],
     ['Bodies in/s', bytesOf(now.bytesInPerSec)],
     ['Bodies out/s', bytesOf(now.bytesOutPerSec)],
-    ['Up for', status === null ? '–' : spanSince(status.startedAt), `revision ${revision}`],
+    ['Up for', startedAt === undefined ? '–' : spanSince(startedAt), `revision ${revision}`],
   ].map(([title = '', value = '', more]) => [title, value, more] as [string, string, string?]);
   return (
     <dl class="figures">

@@ -94,15 +94,13 @@ function Text({ label, value, onInput, placeholder, required = false }: TextProp
   );
 }
 
-/** A field that is given twice has both values. */
-function headersOf(text: string): Record<string, string> {
-  const headers: Record<string, string> = {};
+/** A field that is given twice is two lines, as in a request. */
+function headersOf(text: string): Record<string, string[]> {
+  const headers = new Map<string, string[]>();
   for (const line of text.split('\n')) {
     const [name = '', ...rest] = line.split(':');
     const key = name.trim().toLowerCase();
-    if (key === '') continue;
-    const value = rest.join(':').trim();
-    headers[key] = headers[key] === undefined ? value : `${headers[key]}, ${value}`;
+    if (key !== '') headers.set(key, [...(headers.get(key) ?? []), rest.join(':').trim()]);
   }
-  return headers;
+  return Object.fromEntries(headers);
 }

@@ -1,23 +1,22 @@
 /** The routes in their order, with what each gets; and which one a request would take. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { ConfigAnswer, ConfigRoute } from '../../api/answers.ts';
+import type { ConfigRoute } from '../../api/answers.ts';
 import { sample } from '../../api/feed.ts';
 import { useStore } from '../../api/store.ts';
-import { Answer, useAnswer } from '../../parts/answer.tsx';
+import { Answer, useConfig } from '../../parts/answer.tsx';
 import { Filter } from '../../parts/filter.tsx';
 import { msOf, rateOf } from '../../parts/format.ts';
 import { Table } from '../../parts/table.tsx';
 import { ExplainForm } from './explain-form.tsx';
 
 export function RoutesPage(): JSX.Element {
-  const config = useAnswer<ConfigAnswer>('/api/v1/config');
   return (
     <>
       <h2>Which route would a request take?</h2>
       <ExplainForm />
       <h2>All routes</h2>
-      <Answer of={config}>{({ routes }) => <RouteList routes={routes} />}</Answer>
+      <Answer of={useConfig()}>{({ routes }) => <RouteList routes={routes} />}</Answer>
     </>
   );
 }

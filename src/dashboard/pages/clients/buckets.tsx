@@ -7,11 +7,12 @@ import { useMayWrite } from '../../api/session.ts';
 import { useAnswer } from '../../parts/answer.tsx';
 import { msOf, numberOf } from '../../parts/format.ts';
 import { Table } from '../../parts/table.tsx';
+import { pathOfClient } from './client-path.ts';
 
 const EVERY_MS = 1_000;
 
 export function Buckets({ clientId }: { clientId: string }): JSX.Element {
-  const path = `/api/v1/clients/${encodeURIComponent(clientId)}/bucket`;
+  const path = `${pathOfClient(clientId)}/bucket`;
   const { answer, failure, reload } = useAnswer<{ bucketName: string; items: Bucket[] }>(path, EVERY_MS);
   const mayWrite = useMayWrite();
   const [said, setSaid] = useState('');

@@ -10,18 +10,16 @@ import { numberOf } from './format.ts';
 export const PAGE_ROWS = 100;
 /** The browser draws every row again for each page: 4,000 rows took it seconds. */
 const MAX_PAGES = 10;
-/** After the last key: a search for each letter would be wasted. */
-const SETTLE_MS = 200;
 
-interface PagesProps<T> {
+interface PagedListProps<T> {
   first: List<T>;
   /** Of the first page, with its query. Another path needs another key. */
   path: string;
   children(rows: T[]): JSX.Element;
 }
 
-/** Pages shows the first page and those that were asked for after it, at most MAX_PAGES. Where the first one is another now, the others are asked for again. */
-export function Pages<T>({ first, path, children }: PagesProps<T>): JSX.Element {
+/** PagedList shows the first page and those that were asked for after it, at most MAX_PAGES. Where the first one is another now, the others are asked for again. */
+export function PagedList<T>({ first, path, children }: PagedListProps<T>): JSX.Element {
   const [wanted, setWanted] = useState(0);
   const [asked, setAsked] = useState<{ first: List<T>; pages: List<T>[] }>({ first, pages: [] });
   const [failure, setFailure] = useState<unknown>(null);
@@ -57,14 +55,4 @@ export function Pages<T>({ first, path, children }: PagesProps<T>): JSX.Element 
       )}
     </>
   );
-}
-
-/** useSettled is a value once it has not changed for a moment. */
-export function useSettled(value: string): string {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), SETTLE_MS);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return settled;
 }
