@@ -68,6 +68,7 @@ test(`${BACKENDS} backends, ${ROUTES} routes and pages of clients are usable`, a
   // Somebody else deletes one of the second page, and the list is asked for anew.
   await fetch(`${adminUrl}/api/v1/clients/client-103`, { method: 'DELETE' });
   await main.getByRole('button', { name: 'client-000' }).click();
+  await page.getByRole('dialog').waitFor();
   await page.keyboard.press('Escape');
   await main.getByText('client-103').waitFor({ state: 'detached' });
   await main.getByText('client-104').waitFor();
