@@ -223,12 +223,23 @@ function rank(path: string): number {
 /** Resolves when another file may start. */
 async function roomAmong(running: ReadonlySet<Promise<void>>, { fewest, most }: Lanes): Promise<void> {
   while (running.size >= fewest) {
-    const [startMs, idleBeforeMs] = [performance.now(), idleMs()];
-    const window = sleep(IDLE_WINDOW_MS, 'whole');
-    const isWhole = (await Promise.race([...running, window])) === 'whole';
-    const idleShare = (idleMs() - idleBeforeMs) / (performance.now() - startMs) / cpus().length;
-    if (isWhole && running.size < most && idleShare > IDLE_SHARE) return;
+    await Promise.race([...running, sleep(IDLE_WINDOW_MS)]);
+    if (idleShare() > IDLE_SHARE && running.size < most) return;
   }
+}
+
+let measuredAt = { ms: performance.now(), idleMs: idleMs() };
+
+/**
+ * The idle share of the cores since the last measurement; 0 before a window is over. Files that end meanwhile begin no new window:
+ * where they are short, none would ever be over.
+ */
+function idleShare(): number {
+  const [before, now] = [measuredAt, { ms: performance.now(), idleMs: idleMs() }];
+  const tookMs = now.ms - before.ms;
+  if (tookMs < IDLE_WINDOW_MS) return 0;
+  measuredAt = now;
+  return (now.idleMs - before.idleMs) / tookMs / cpus().length;
 }
 
 /** The time for which cores of this machine were idle, all together. */
@@ -256,6 +267,7 @@ function summarize(results: FileResult[]): number {
 /** Test files spend half of their time waiting, some nearly all of it. */
 const FEWEST = Math.min(6, availableParallelism() + 2);
 const IDLE_SHARE = 0.15;
+/** A file that has begun needs some of it to load the cores. */
 const IDLE_WINDOW_MS = 500;
 
 const files = chooseFiles(process.argv.slice(2));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import pg from 'pg';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
 import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
@@ -11,11 +11,9 @@ import { keepLog } from '../primary/workers/fixtures/harness.ts';
 import { runToEnd } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
-import { openEmbedded, PREPARED, prepareData, START } from './embedded-lab.ts';
+import { openEmbedded, PREPARED, START } from './embedded-lab.ts';
 import { startFeed } from './feed-lab.ts';
 import { INPUT, silent } from './support.ts';
-
-before(prepareData);
 
 test('a thread that ends is restarted, is idle without writers, and writes of other programs are seen', async (t) => {
   const folder = makeTempFolder();

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type ApiKeyStore, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
@@ -13,11 +13,9 @@ import { AuditTable } from '../../src/primary/audit/audit-table.ts';
 import { type Child, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
-import { openEmbedded, PREPARED, prepareData, START } from './embedded-lab.ts';
+import { openEmbedded, PREPARED, START } from './embedded-lab.ts';
 import { startFeed } from './feed-lab.ts';
 import { INPUT, insertKeys, silent } from './support.ts';
-
-before(prepareData);
 
 const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.url));
 
@@ -186,10 +184,11 @@ test('a lazy embedded database is made by the first statements, which wait for i
 
 test('a new embedded database begins as a copy of prepared data where there is some', async (t) => {
   const folder = makeTempFolder();
-  const { preparedData } = PREPARED;
+  const preparedData = join(makeTempFolder(), 'prepared');
+  cpSync(PREPARED.preparedData, preparedData, { recursive: true });
   writeFileSync(join(preparedData, 'mark'), '');
   chmodSync(join(preparedData, 'mark'), 0o444);
-  const copy = openEmbedded(t, folder, PREPARED);
+  const copy = openEmbedded(t, folder, { preparedData });
   await within(copy.ready, START.timeoutMs, 'the start of the copy');
   await new ClientRepository(copy.database).create('acme', INPUT);
   assert.equal(

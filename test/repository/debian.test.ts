@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ask, startNamed } from '../cluster/support.ts';
-import { builtDist } from '../support/built.ts';
 import { runToEnd, spawnChild } from '../support/child.ts';
 import { docCommands } from '../support/doc-example.ts';
 import { COPY_OF_MACHINE, canJail, Jail } from '../support/jail.ts';
+import { builtDist } from '../support/made-once.ts';
 import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
 import { hasTool } from '../support/tools.ts';
 

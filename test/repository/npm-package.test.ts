@@ -13,9 +13,9 @@ import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ask, startNamed } from '../cluster/support.ts';
-import { builtDist } from '../support/built.ts';
 import { runToEnd, spawnChild } from '../support/child.ts';
 import { docCommands } from '../support/doc-example.ts';
+import { builtDist } from '../support/made-once.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));

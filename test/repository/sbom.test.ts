@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { sbomOf } from '../../scripts/sbom.ts';
-import { builtDist } from '../support/built.ts';
 import { runToEnd } from '../support/child.ts';
+import { builtDist } from '../support/made-once.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
