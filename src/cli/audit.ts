@@ -71,9 +71,9 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
     .addOption(
       ofRequests('--requests', 'requests that the key audit.requests keeps, in place of what happened'),
     )
-    .addOption(filterOf('--client <client>', 'only of this client, or from this address or range'))
-    .addOption(filterOf('--route <route>', 'only of this route'))
-    .addOption(filterOf('--status <status>', 'only with this status, such as 429, or 5xx'))
+    .addOption(ofRequests('--client <client>', 'only requests of this client, or from this address or range'))
+    .addOption(ofRequests('--route <route>', 'only requests of this route'))
+    .addOption(ofRequests('--status <status>', 'only requests with this status, such as 429, or 5xx'))
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')
     .option('--until <time>', 'the first moment that does not count any more')
     .option('--limit <n>', 'how many, the newest first', countOf, 50)
@@ -97,10 +97,6 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
 
 function ofRequests(flags: string, description: string): Option {
   return new Option(flags, description).conflicts(EVENT_FILTERS);
-}
-
-function filterOf(flags: string, description: string): Option {
-  return ofRequests(flags, `${description}; of requests`);
 }
 
 async function sayIfOff(session: Session): Promise<void> {
