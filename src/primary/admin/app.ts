@@ -1,5 +1,6 @@
 /** The types of the framework as this folder uses them, and what every call gets: a description and a deadline. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
   FastifyBaseLogger,
   FastifyInstance,
@@ -12,6 +13,9 @@ import * as z from 'zod';
 import { toError } from '../../contract/errors.ts';
 import { withDeadline } from '../../infra/with-deadline.ts';
 import { HttpProblem, PROBLEM_TYPE, problemSchema } from './problems.ts';
+
+/** Paths of probes. They need no token, and wait for no other call. */
+export const PROBES: ReadonlySet<string> = new Set(['/livez', '/readyz']);
 
 export type AdminApp = FastifyInstance<
   RawServerDefault,
@@ -59,6 +63,14 @@ declare module 'fastify' {
   }
 }
 
+let lastTurn = Promise.resolve();
+
+/** Each call begins in a turn of the event loop of its own: a worker that asks for a bucket waits for one of them, not for all that have come. */
+function ownTurn(): Promise<void> {
+  lastTurn = lastTurn.then(() => nextTurn());
+  return lastTurn;
+}
+
 const TOO_LATE = 'the answer took too long; whether the call took effect is not known';
 
 /**
@@ -75,7 +87,10 @@ export function limitHandler(
   const { handler } = route;
   const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
-    const work = (async (): Promise<unknown> => handler.call(this, request, reply))();
+    const work = (async (): Promise<unknown> => {
+      if (!PROBES.has(route.url)) await ownTurn();
+      return handler.call(this, request, reply);
+    })();
     work.then(
       () => onHandled(request, null),
       (thrown: unknown) => {

@@ -12,6 +12,7 @@ import { OUTCOMES, type Outcome } from '../../contract/outcomes.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
+import { Turns } from './turns.ts';
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** What a line of a head can hold (latin1): anything else would be another line, or another text. */
@@ -19,6 +20,13 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const TARGET = /^[\x21-\x7e\x80-\xff]*$/;
 const URL_FORM = /^(?:(https?):\/\/([^/?#]*))?([^#]*)/i;
 const MAX_FIELDS = 1_000;
+/** With many routes and backends one takes a millisecond of this process, where buckets may wait, and a third of that of a worker. */
+const TURNS = {
+  places: 2,
+  maxWaiting: 16,
+  waitMs: { write: 5_000, read: 2_000 },
+  busy: 'too many requests are being explained already',
+};
 
 const fieldValue = z.union([z.string(), z.array(z.string()).min(1)]);
 const explainBody = z
@@ -49,16 +57,18 @@ const SUMMARY =
 
 /** registerExplain adds the route. */
 export function registerExplain(app: AdminApp, parts: AdminParts): void {
+  const turns = new Turns(TURNS);
   app.post(
     '/api/v1/explain',
     {
       config: { isRead: true },
       ...call('explain', SUMMARY, [], { body: explainBody, response: { 200: explanationView } }),
     },
-    async ({ body }) => {
-      const { worker, explanation } = await parts.explainer.explain(queryOf(body)).catch(refuse);
-      return { worker, ...(await viewOf(explanation, parts)) };
-    },
+    async ({ body, access }) =>
+      turns.run(access, async () => {
+        const { worker, explanation } = await parts.explainer.explain(queryOf(body)).catch(refuse);
+        return { worker, ...(await viewOf(explanation, parts)) };
+      }),
   );
 }
 

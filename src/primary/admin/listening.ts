@@ -1,14 +1,19 @@
-/** Where the admin port listens, how many connections it keeps, and how it closes. */
+/** Where the admin port listens, how many connections it keeps, and requests of each, and how it closes. */
 import { lookup } from 'node:dns/promises';
-import type { Server } from 'node:http';
+import type { RequestListener, Server, ServerOptions } from 'node:http';
 import type { Socket } from 'node:net';
 import type { AdminSettings } from '../../contract/settings.ts';
 import { bindEverywhere, boundUrl, listenFailure } from '../../infra/listeners.ts';
+import { http } from '../../infra/node-http.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import type { AdminApp } from './app.ts';
 
 /** More than any set of scrapers, probes and people needs. */
 const MAX_CONNECTIONS = 512;
+/** Silence of a connection with a call under way, such as a client that does not read. Above every handler's deadline. */
+const IDLE_MS = 90_000;
+/** Of one connection. Browsers, scrapers, probes and the command line wait for each answer before they send the next request. */
+const MAX_UNANSWERED = 8;
 
 /**
  * listen opens the port and returns its URL, with the real port where 0 was asked for. It closes the app where that fails,
@@ -17,7 +22,6 @@ const MAX_CONNECTIONS = 512;
 export async function listen(app: AdminApp, { host, port }: AdminSettings): Promise<string> {
   const address = { kind: 'tcp', host, port } as const;
   const bind = (to: string) => app.listen({ host: to, port });
-  capConnections(app.server);
   try {
     // A name becomes one address. For localhost the framework would open a second listener, without the caps.
     await (host === '::' ? bindEverywhere(bind) : bind((await lookup(host, { order: 'ipv4first' })).address));
@@ -28,8 +32,15 @@ export async function listen(app: AdminApp, { host, port }: AdminSettings): Prom
   return boundUrl(app.server, address);
 }
 
-/** At the cap, the connection that has been idle longest makes room for the new one. */
-function capConnections(server: Server): void {
+/**
+ * makeServer makes the server of the framework. At the cap, the connection that has been idle longest makes room for the new one. A
+ * connection with too many unanswered requests is cut: what it has sent before is parsed at once, and would be answered at once.
+ * @param answer the framework's listener
+ */
+export function makeServer(options: ServerOptions, answer: RequestListener): Server {
+  const server = http.createServer(options);
+  server.setTimeout(IDLE_MS);
+  const unanswered = new WeakMap<Socket, number>();
   /** Connections without a request under way, the longest idle first. */
   const idle = new Set<Socket>();
   let openCount = 0;
@@ -46,12 +57,22 @@ function capConnections(server: Server): void {
     idle.delete(oldest);
     oldest.destroy();
   });
-  server.on('request', ({ socket }, response) => {
+  server.on('request', (request, response) => {
+    const { socket } = request;
+    const count = unanswered.get(socket) ?? 0;
+    if (count >= MAX_UNANSWERED) socket.destroy();
+    // Also what is parsed of the same bytes behind it.
+    if (socket.destroyed) return;
+    unanswered.set(socket, count + 1);
     idle.delete(socket);
     response.once('close', () => {
-      if (!socket.destroyed) idle.add(socket);
+      const left = (unanswered.get(socket) ?? 1) - 1;
+      unanswered.set(socket, left);
+      if (left === 0 && !socket.destroyed) idle.add(socket);
     });
+    answer(request, response);
   });
+  return server;
 }
 
 /** closeWithin stops accepting, lets calls under way finish for closeMs, then cuts them. */

@@ -8,13 +8,13 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { PROBES } from './app.ts';
 import { isDashboardFile } from './dashboard.ts';
 import { HttpProblem } from './problems.ts';
 import { WrongTokens } from './wrong-tokens.ts';
 
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
-const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
-const ALWAYS_OPEN = new Set(['/livez', '/readyz']);
+const HOST_EXEMPT = new Set([...PROBES, '/metrics']);
 
 /** Access is what the token of a call allows. */
 export type Access = 'write' | 'read';
@@ -53,7 +53,7 @@ export class AccessGuard {
   check(request: IncomingMessage, path: string, isWrite: boolean): Access {
     if (!HOST_EXEMPT.has(path)) this.#checkSite(request, path);
     if (this.#tokenHash === null) return 'write';
-    if (ALWAYS_OPEN.has(path) || isDashboardFile(path) || (path === '/metrics' && this.#publicMetrics))
+    if (PROBES.has(path) || isDashboardFile(path) || (path === '/metrics' && this.#publicMetrics))
       return 'read';
     const { authorization } = request.headers;
     const peer = request.socket.remoteAddress ?? '';

@@ -18,10 +18,11 @@ import { registerDescription } from './description.ts';
 import { registerEvents } from './events.ts';
 import { registerExplain } from './explain.ts';
 import { registerKeys } from './keys.ts';
-import { closeWithin, listen } from './listening.ts';
+import { closeWithin, listen, makeServer } from './listening.ts';
 import { registerLogLevel } from './log-level.ts';
 import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
+import { callerOf, Places } from './places.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
 import { isWrite, pathOf, recordAnswers, writeRecorder } from './records.ts';
@@ -48,8 +49,6 @@ const HEADER_BYTES = 16 * 1024;
 const HEADERS_MS = 5_000;
 const CHECK_EVERY_MS = 500;
 const KEEP_ALIVE_MS = 10_000;
-/** Silence of a connection with a call under way, such as a client that does not read. Above every handler's deadline. */
-const IDLE_MS = 90_000;
 
 /**
  * startAdminServer is called by primary/primary-parts.ts while the workers start. `url` has the real port. Rejects with LbError listen_failed,
@@ -89,6 +88,15 @@ function makeApp(logger: Logger, requestMs: number): AdminApp {
   // Not below warn: the framework's own lines say nothing new. Made for each request, so that it follows a change of log.level.
   const childLoggerFactory = (_: unknown, fields: object): FastifyBaseLogger =>
     logger.child(fields, { level: logger.isLevelEnabled('warn') ? 'warn' : logger.level });
+  const options = {
+    maxHeaderSize: HEADER_BYTES,
+    headersTimeout: Math.min(HEADERS_MS, requestMs),
+    requestTimeout: requestMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_EVERY_MS,
+    // security.ts answers a missing Host with a problem; node:http would with an empty 400.
+    requireHostHeader: false,
+  };
   return fastify({
     loggerInstance: childLoggerFactory(null, {}),
     childLoggerFactory,
@@ -96,20 +104,10 @@ function makeApp(logger: Logger, requestMs: number): AdminApp {
     // Never the client's own id: the admin port trusts no peer (B34).
     genReqId: () => randomUUID(),
     bodyLimit: BODY_BYTES,
-    requestTimeout: requestMs,
-    connectionTimeout: IDLE_MS,
-    keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     // Large enough that the schema, not the router, refuses a long id (422).
     routerOptions: { maxParamLength: HEADER_BYTES },
-    http: {
-      maxHeaderSize: HEADER_BYTES,
-      headersTimeout: Math.min(HEADERS_MS, requestMs),
-      requestTimeout: requestMs,
-      connectionsCheckingInterval: CHECK_EVERY_MS,
-      // security.ts answers a missing Host with a problem; node:http would with an empty 400.
-      requireHostHeader: false,
-    },
+    serverFactory: (answer) => makeServer(options, answer),
     frameworkErrors: (error, _request, reply) => {
       stamp(reply);
       sendProblem(reply, toProblem(error));
@@ -125,6 +123,7 @@ function watchRoutes(
   { handlerMs, onHandled }: { handlerMs: number; onHandled: ReturnType<typeof writeRecorder> },
 ): void {
   const routes: KnownRoute[] = [];
+  const places = new Places();
   app.server.on('checkExpectation', refuseExpectation);
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
@@ -137,6 +136,8 @@ function watchRoutes(
     stamp(reply);
     const path = pathOf(request);
     request.access = guard.check(request.raw, path, isWrite(request));
+    const caller = callerOf(path, request.access);
+    if (caller !== null) places.take(caller, reply.raw);
     if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
   });

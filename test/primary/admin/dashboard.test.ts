@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { brotliCompressSync, brotliDecompressSync, gunzipSync, gzipSync } from 'node:zlib';
 import fastify from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { systemClock } from '../../../src/contract/clock.ts';
 import { registerDashboard } from '../../../src/primary/admin/dashboard.ts';
 import { sendProblem, toProblem } from '../../../src/primary/admin/problems.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -18,8 +19,7 @@ const FILES = {
 };
 
 /** The routes alone, with files of the test. */
-function makeApp(t: TestContext, files: Record<string, string>) {
-  const folder = tempFolder(t);
+function makeApp(t: TestContext, files: Record<string, string>, folder = tempFolder(t)) {
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, name);
     mkdirSync(join(path, '..'), { recursive: true });
@@ -60,6 +60,23 @@ test('files are kept for ever, the page is asked for each time, and unchanged it
   assert.deepEqual([again.statusCode, again.body], [304, '']);
   const script = await app.inject('/assets/main-a1B_2.js');
   assert.equal(script.headers['cache-control'], 'public, max-age=31536000, immutable');
+});
+
+test('files are read once a second at most, also those that are not there', async (t) => {
+  let nowMs = 1_000;
+  t.mock.method(systemClock, 'monotonicMs', () => nowMs);
+  const folder = tempFolder(t);
+  const app = makeApp(t, {}, folder);
+  const get = async () => (await app.inject('/')).body;
+  assert.match(await get(), /not built/);
+  writeFileSync(join(folder, 'index.html'), 'old');
+  assert.match(await get(), /not built/);
+  nowMs += 1_000;
+  assert.equal(await get(), 'old');
+  writeFileSync(join(folder, 'index.html'), 'new');
+  assert.equal(await get(), 'old');
+  nowMs += 1_000;
+  assert.equal(await get(), 'new');
 });
 
 test('what the browser can unpack is sent compressed', async (t) => {

@@ -167,3 +167,24 @@ function assertProblemText(answer: Parameters<typeof assertProblem>[0]): string 
   assertProblem(answer, 503);
   return answer.text;
 }
+
+test('two requests are explained at a time, and 16 wait', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const gate = Promise.withResolvers<void>();
+  let running = 0;
+  let most = 0;
+  parts.explainer.explain = async () => {
+    most = Math.max(most, ++running);
+    await gate.promise;
+    running--;
+    return { worker: 1, explanation: ANSWER };
+  };
+  const ask = () => call({ method: 'POST', path: PATH, body: { url: 'http://a/' } });
+  const answers = Array.from({ length: 19 }, ask);
+  const refused = await Promise.race(answers);
+  assertProblem(refused, 503);
+  assert.match(refused.text, /too many requests are being explained/);
+  gate.resolve();
+  const statuses = (await Promise.all(answers)).map(({ status }) => status);
+  assert.deepEqual([statuses.filter((status) => status === 200).length, most], [18, 2]);
+});
