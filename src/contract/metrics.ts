@@ -100,7 +100,7 @@ const ROWS = {
     'Requests that a worker has begun; its replacement begins at 0.',
   'gauge sluice_worker_connections worker': 'Client connections of a worker.',
   'counter sluice_trace_spans_total result':
-    'Spans of traces: exported; dropped, because the collector did not take them or too many waited.',
+    'Spans of traces: exported; dropped, because the collector did not take them, rejected them, or too many waited.',
   'gauge sluice_workers state': 'Worker processes by state (starting, serving, draining).',
   'counter sluice_worker_restarts_total': 'Workers that died and were replaced.',
   'gauge sluice_database_up':

@@ -27,6 +27,8 @@ export interface Collector {
   readonly headers: Record<string, unknown>[];
   /** The status of its answers; 0: it answers nothing. */
   status: number;
+  /** The body of its answers: an ExportTraceServiceResponse. */
+  body: Buffer;
   close(): Promise<void>;
 }
 
@@ -40,7 +42,7 @@ export async function startCollector(port = 0): Promise<Collector> {
       if (collector.status === 0) return;
       if (collector.status === 200 && req.url === '/v1/traces')
         collector.spans.push(...spansOf(Buffer.concat(pieces)));
-      res.writeHead(req.url === '/v1/traces' ? collector.status : 404).end();
+      res.writeHead(req.url === '/v1/traces' ? collector.status : 404).end(collector.body);
     });
   });
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -51,6 +53,7 @@ export async function startCollector(port = 0): Promise<Collector> {
     spans: [],
     headers: [],
     status: 200,
+    body: Buffer.alloc(0),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -1,62 +1,46 @@
-/**
- * Spans as OpenTelemetry has them, sent by its SDK: OTLP over HTTP with protobuf. Names are those of its semantic conventions for HTTP.
- * Loaded only where `tracing` is written.
- */
-import { hostname } from 'node:os';
-import {
-  type Attributes,
-  createTraceState,
-  type HrTime,
-  SpanKind,
-  SpanStatusCode,
-  TraceFlags,
-} from '@opentelemetry/api';
+/** The way of spans to a collector, by the SDK of OpenTelemetry: OTLP over HTTP with protobuf. Loaded only where `tracing` is written. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ExportResultCode } from '@opentelemetry/core';
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
-import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
-import type { ReadableSpan } from '@opentelemetry/sdk-trace';
-import { hostPort } from '../../contract/addresses.ts';
-import { sluiceVersion } from '../../infra/build-info.ts';
-import { failureOf } from '../../proxy/request-failure.ts';
-import type { AttemptSpan, RequestSpan } from '../../proxy/request-span.ts';
-import { SEND_MAX_MS, type SpanSender } from './span-sender.ts';
+import {
+  convertLegacyHttpOptions,
+  createOtlpHttpExportDelegate,
+} from '@opentelemetry/otlp-exporter-base/node-http';
+import { ProtobufTraceSerializer } from '@opentelemetry/otlp-transformer';
+import type { RequestSpan } from '../../proxy/request-span.ts';
+import { spansOf } from './otlp-spans.ts';
+import { type Rejection, SEND_MAX_MS, type SpanSender } from './span-sender.ts';
 
-const FIRST_CLIENT_ERROR = 400;
-/** As `protocol` of the access log. */
-const VERSIONS: Readonly<Record<string, string>> = { 'http/1.0': '1.0', 'http/1.1': '1.1', h2: '2' };
-const NAME_AND_PORT = /^(.*?)(?::(\d{1,5}))?$/s;
-
-/** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last, so that they count. */
-const RESOURCE = resourceFromAttributes({
-  'service.name': 'sluice',
-  'service.version': sluiceVersion(),
-  'host.name': hostname(),
-  'process.pid': process.pid,
-}).merge(detectResources({ detectors: [envDetector] }));
-const SCOPE = { name: 'sluice', version: sluiceVersion() };
+/** Requests that become spans in one turn of the event loop: 1 ms as a rule. */
+const PER_TURN = 32;
+const COMPONENT = 'otlp_http_span_exporter';
 
 export class OtlpSender implements SpanSender {
-  readonly #exporter: OTLPTraceExporter;
+  readonly #exporter: ReturnType<typeof exporterOf>;
+  /** From the answer to the last batch. */
+  #rejection: Rejection | null = null;
 
   /** @param endpoint of TracingSettings. What else the exporter can be told it reads from the environment (OTEL_EXPORTER_OTLP_HEADERS). */
   constructor(endpoint: string) {
-    this.#exporter = new OTLPTraceExporter({
-      url: `${endpoint}/v1/traces`,
-      timeoutMillis: SEND_MAX_MS,
+    this.#exporter = exporterOf(endpoint, (rejection) => {
+      this.#rejection = rejection;
     });
   }
 
-  send(batch: readonly RequestSpan[]): Promise<void> {
-    const spans = batch.flatMap((request) => [
-      serverSpan(request),
-      ...request.attempts.map((attempt, index) => clientSpan(request, attempt, index)),
-    ]);
-    return new Promise((resolve, reject) => {
-      this.#exporter.export(spans, ({ code, error }) => {
+  async send(batch: readonly RequestSpan[]): Promise<Rejection | null> {
+    const pieces: Uint8Array[] = [];
+    for (let from = 0; from < batch.length; from += PER_TURN) {
+      if (from > 0) await nextTurn();
+      const spans = batch.slice(from, from + PER_TURN).flatMap(spansOf);
+      pieces.push(ProtobufTraceSerializer.serializeRequest(spans) ?? new Uint8Array());
+    }
+    this.#rejection = null;
+    await new Promise<void>((resolve, reject) => {
+      this.#exporter.export(pieces, ({ code, error }) => {
         if (code === ExportResultCode.SUCCESS) resolve();
         else reject(error ?? new Error('the collector refuses the spans'));
       });
     });
+    return this.#rejection;
   }
 
   close(): Promise<void> {
@@ -64,127 +48,24 @@ export class OtlpSender implements SpanSender {
   }
 }
 
-function serverSpan(request: RequestSpan): ReadableSpan {
-  const { record, spanId, parentId, endMs, scheme } = request;
-  const { method, route, path, host, clientIp, protocol, userAgent, status, reason, grpcStatus } = record;
-  const [, domain = '', port] = NAME_AND_PORT.exec(host ?? '') ?? [];
-  const isError = failureOf(record) === 'server';
-  return readableSpan(request, spanId, {
-    name: [method ?? 'HTTP', route].filter(Boolean).join(' '),
-    kind: SpanKind.SERVER,
-    parentId,
-    startMs: endMs - record.totalMs,
-    endMs,
-    isError,
-    attributes: {
-      'http.request.method': method ?? undefined,
-      'http.route': route ?? undefined,
-      'http.response.status_code': status,
-      'url.path': path ?? undefined,
-      'url.scheme': scheme,
-      'client.address': clientIp,
-      'server.address': domain || undefined,
-      'server.port': port === undefined ? undefined : Number(port),
-      'network.protocol.version': VERSIONS[protocol ?? ''],
-      'user_agent.original': userAgent ?? undefined,
-      'rpc.grpc.status_code': grpcStatus ?? undefined,
-      'error.type': isError || reason === 'client_abort' ? errorType(record) : undefined,
-      'sluice.reason': reason,
+/** The SDK's OTLPTraceExporter, but for its serializer: that one makes all spans at once, and keeps what the collector answers to itself. */
+function exporterOf(endpoint: string, onAnswer: (rejection: Rejection | null) => void) {
+  const options = { url: `${endpoint}/v1/traces`, timeoutMillis: SEND_MAX_MS };
+  const headers = { 'Content-Type': 'application/x-protobuf' };
+  const serializer = {
+    // Messages of protocol buffers in a row are one message with the fields of all.
+    serializeRequest: (pieces: readonly Uint8Array[]) => Buffer.concat(pieces),
+    deserializeResponse(bytes: Uint8Array) {
+      const { partialSuccess } = ProtobufTraceSerializer.deserializeResponse(bytes);
+      const { rejectedSpans: spans = 0, errorMessage: message = '' } = partialSuccess ?? {};
+      onAnswer(spans > 0 || message !== '' ? { spans, message } : null);
     },
-  });
-}
-
-/** @param index 0: the first attempt */
-function clientSpan(request: RequestSpan, attempt: AttemptSpan, index: number): ReadableSpan {
-  const { record, spanId: parentId } = request;
-  const { target, status, error, startMs, endMs } = attempt;
-  const { backend, poolName, transport } = target;
-  const { host, port } = backend;
-  const scheme = transport.tls === null ? 'http' : 'https';
-  const grpcStatus = grpcStatusOf(request, attempt);
-  const isError = error !== null || status === 0 || status >= FIRST_CLIENT_ERROR || (grpcStatus ?? 0) !== 0;
-  const type = error ?? (status === 0 ? 'cancelled' : errorType({ reason: 'ok', status, grpcStatus }));
-  return readableSpan(request, attempt.spanId, {
-    name: record.method ?? 'HTTP',
-    kind: SpanKind.CLIENT,
-    parentId,
-    startMs,
-    endMs,
-    isError,
-    attributes: {
-      'http.request.method': record.method ?? undefined,
-      'http.response.status_code': status === 0 ? undefined : status,
-      'http.request.resend_count': index === 0 ? undefined : index,
-      'url.full': `${scheme}://${hostPort(host, port)}${record.path ?? '/'}`,
-      'server.address': host,
-      'server.port': port,
-      'network.protocol.version': transport.protocol === 'h2' ? '2' : '1.1',
-      'rpc.grpc.status_code': grpcStatus ?? undefined,
-      'error.type': isError ? type : undefined,
-      'sluice.pool': poolName,
-      'sluice.backend': backend.id,
-    },
-  });
-}
-
-type Ended = Pick<RequestSpan['record'], 'reason' | 'status' | 'grpcStatus'>;
-
-function errorType({ reason, status, grpcStatus }: Ended): string {
-  if (reason !== 'ok') return reason;
-  return (grpcStatus ?? 0) === 0 ? String(status) : `grpc_${grpcStatus}`;
-}
-
-/** The status of a gRPC call is that of its last attempt, unless it is of our own. */
-function grpcStatusOf({ record, attempts }: RequestSpan, attempt: AttemptSpan): number | null {
-  return record.reason === 'ok' && attempt === attempts.at(-1) ? record.grpcStatus : null;
-}
-
-interface SpanParts {
-  name: string;
-  kind: SpanKind;
-  parentId: string | null;
-  startMs: number;
-  endMs: number;
-  isError: boolean;
-  attributes: Attributes;
-}
-
-function readableSpan(request: RequestSpan, spanId: string, parts: SpanParts): ReadableSpan {
-  const { traceId, traceState, wallOffsetMs } = request;
-  const { name, kind, parentId, startMs, endMs, isError, attributes } = parts;
-  const state = traceState === '' ? {} : { traceState: createTraceState(traceState) };
-  const context = { traceId, spanId, traceFlags: TraceFlags.SAMPLED, ...state };
-  // The parent of a server span is another process.
-  const isRemote = kind === SpanKind.SERVER;
-  const parent = { traceId, traceFlags: TraceFlags.SAMPLED, isRemote };
-  return {
-    name,
-    kind,
-    spanContext: () => context,
-    ...(parentId !== null && { parentSpanContext: { ...parent, spanId: parentId } }),
-    startTime: hrTime(startMs + wallOffsetMs),
-    endTime: hrTime(endMs + wallOffsetMs),
-    duration: hrTime(endMs - startMs),
-    status: { code: isError ? SpanStatusCode.ERROR : SpanStatusCode.UNSET },
-    attributes: given(attributes),
-    links: [],
-    events: [],
-    ended: true,
-    resource: RESOURCE,
-    instrumentationScope: SCOPE,
-    droppedAttributesCount: 0,
-    droppedEventsCount: 0,
-    droppedLinksCount: 0,
   };
-}
-
-function hrTime(ms: number): HrTime {
-  const seconds = Math.floor(ms / 1_000);
-  return [seconds, Math.floor((ms - seconds * 1_000) * 1e6)];
-}
-
-/** The exporter would send what is undefined as a value that is none. */
-function given(attributes: Attributes): Attributes {
-  for (const name in attributes) if (attributes[name] === undefined) delete attributes[name];
-  return attributes;
+  return createOtlpHttpExportDelegate(
+    convertLegacyHttpOptions(options, 'TRACES', 'v1/traces', headers),
+    serializer,
+    COMPONENT,
+    { name: 'span', countItems: ({ length }) => length },
+    undefined,
+  );
 }

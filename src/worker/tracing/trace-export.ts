@@ -1,9 +1,10 @@
 /**
  * Sampled requests on their way to the collector. A request only puts itself into a queue, which has a bound. Once a second, or
- * sooner where many wait, a batch becomes spans and is sent; one batch at a time, with a deadline. One that fails is lost and counted,
- * and the next one waits for a while: a collector that is away costs a few tries a minute.
+ * sooner where many wait, a batch becomes spans and is sent; one batch at a time, with a deadline. Spans that the collector rejects are
+ * lost and counted, and so is a batch that fails; the next one then waits for a while: a collector that is away costs a few tries a minute.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { Exemplar } from '../../contract/metrics.ts';
 import type { TracingSettings } from '../../contract/settings.ts';
@@ -12,7 +13,7 @@ import { atMost, withDeadline } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { RequestSpan, Tracing } from '../../proxy/request-span.ts';
 import { Exemplars } from './exemplars.ts';
-import { SEND_MAX_MS, type SpanSender } from './span-sender.ts';
+import { type Rejection, SEND_MAX_MS, type SpanSender } from './span-sender.ts';
 
 /** Requests that wait, at most: 3 MiB as a rule, 18 MiB with the longest texts and the most attempts that there can be. */
 const QUEUE_MAX = 2_048;
@@ -21,6 +22,9 @@ const EVERY_MS = 1_000;
 /** For one batch: a sender that does not keep to its own deadline holds up nothing. */
 const SEND_MS = SEND_MAX_MS + 1_000;
 const LAST_PAUSE_MS = 15_000;
+const REJECTION_EVERY_MS = 60_000;
+/** Characters of what a collector says. */
+const MESSAGE_MAX = 256;
 /** For what waits at the end of the worker. */
 const CLOSE_MS = 1_000;
 
@@ -29,7 +33,8 @@ const SDK = [
   () => import('@opentelemetry/api'),
   () => import('@opentelemetry/core'),
   () => import('@opentelemetry/resources'),
-  () => import('@opentelemetry/exporter-trace-otlp-proto'),
+  () => import('@opentelemetry/otlp-transformer'),
+  () => import('@opentelemetry/otlp-exporter-base/node-http'),
 ];
 
 interface TraceExportDeps {
@@ -51,6 +56,9 @@ export class TraceExport implements Tracing {
   /** 0: the collector took the last batch. */
   #pauseMs = 0;
   #isClosed = false;
+  /** When the log said last that spans were rejected, and how many were since then. */
+  #rejectionMs = Number.NEGATIVE_INFINITY;
+  #rejected = 0;
 
   /** open makes the export of these settings; null: there are none. Never rejects. */
   static async open(settings: TracingSettings | null, deps: TraceExportDeps): Promise<TraceExport | null> {
@@ -118,10 +126,13 @@ export class TraceExport implements Tracing {
     const spans = batch.reduce((sum, span) => sum + spansIn(span), 0);
     this.#isSending = true;
     try {
-      await withDeadline(this.#sender.send(batch), SEND_MS, 'the export of spans');
+      const rejection = await withDeadline(this.#sender.send(batch), SEND_MS, 'the export of spans');
       if (this.#pauseMs > 0) this.#logger.info('the collector takes spans again');
       this.#pauseMs = 0;
-      this.#count('exported', spans);
+      const rejected = Math.min(spans, Math.max(0, rejection?.spans ?? 0));
+      this.#count('exported', spans - rejected);
+      this.#count('dropped', rejected);
+      if (rejection !== null) this.#warn(rejected, rejection);
     } catch (thrown) {
       const facts = { err: toError(thrown), endpoint: this.settings.endpoint };
       if (this.#pauseMs === 0) this.#logger.warn(facts, 'the collector does not take spans: they are lost');
@@ -132,6 +143,22 @@ export class TraceExport implements Tracing {
     if (this.#queue.length === 0 || this.#isClosed) return;
     const isFull = this.#queue.length >= BATCH_MAX;
     this.#sendIn(this.#pauseMs || (isFull ? 0 : EVERY_MS));
+  }
+
+  /** Each batch of a misconfigured collector may bring one. */
+  #warn(rejected: number, { message }: Rejection): void {
+    this.#rejected += rejected;
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs - this.#rejectionMs < REJECTION_EVERY_MS) return;
+    const facts = { rejected: this.#rejected, reason: message.slice(0, MESSAGE_MAX) };
+    this.#logger.warn(
+      { ...facts, endpoint: this.settings.endpoint },
+      this.#rejected > 0
+        ? 'the collector rejects spans: they are lost'
+        : 'the collector warns of the spans it takes',
+    );
+    this.#rejectionMs = nowMs;
+    this.#rejected = 0;
   }
 }
 

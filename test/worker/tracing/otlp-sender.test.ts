@@ -46,6 +46,54 @@ test('texts of clients are cut, and a trace state that is too long is left out',
   assert.equal(name.length, 256);
 });
 
+test('what a collector rejects is told, and what it warns of; an answer that makes no sense is none', async (t) => {
+  const collector = await startCollector();
+  t.after(() => collector.close());
+  const sender = new OtlpSender(collector.url);
+  t.after(() => sender.close());
+  for (const [body, rejection] of [
+    ['0a0608011202' + '6e6f', { spans: 1, message: 'no' }],
+    ['0a041202' + '6e6f', { spans: 0, message: 'no' }],
+    ['0a00', null],
+    ['', null],
+    ['ffff', null],
+  ] as const) {
+    collector.body = Buffer.from(body, 'hex');
+    assert.deepEqual(await sender.send([spanOf({})]), rejection, body);
+  }
+});
+
+test('a batch becomes spans in several turns of the event loop, and arrives as one', async (t) => {
+  const collector = await startCollector();
+  t.after(() => collector.close());
+  const sender = new OtlpSender(collector.url);
+  t.after(() => sender.close());
+  const batch = Array.from({ length: 100 }, (_, i) => spanOf({ path: `/${i}` }, 'b=2,?,a=1'));
+  const perTurn = [0];
+  for (const span of batch) {
+    const { traceState } = span;
+    const get = () => {
+      perTurn[perTurn.length - 1]! += 1;
+      return traceState;
+    };
+    Object.defineProperty(span, 'traceState', { get });
+  }
+  const beginTurn = () => {
+    if (perTurn.push(0) < 100) setImmediate(beginTurn);
+  };
+  setImmediate(beginTurn);
+  await sender.send(batch);
+  assert.deepEqual(
+    perTurn.filter((made) => made > 0),
+    [32, 32, 32, 4],
+  );
+  assert.equal(collector.headers.length, 1);
+  assert.deepEqual(
+    collector.spans.map(({ attributes, traceState }) => [attributes['url.path'], traceState]),
+    batch.map((_, i) => [`/${i}`, 'b=2,a=1']),
+  );
+});
+
 test('an answer that is cut, a refused call of gRPC and one that fails are errors, although their status is 200', async (t) => {
   const ends = [
     [{ reason: 'ok', status: 200, grpcStatus: null }, 0, undefined],

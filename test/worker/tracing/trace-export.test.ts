@@ -7,7 +7,7 @@ import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { RequestIds } from '../../../src/proxy/request-id.ts';
 import { RequestSpan } from '../../../src/proxy/request-span.ts';
 import { traceOf } from '../../../src/proxy/trace.ts';
-import type { SpanSender } from '../../../src/worker/tracing/span-sender.ts';
+import type { Rejection, SpanSender } from '../../../src/worker/tracing/span-sender.ts';
 import { TraceExport } from '../../../src/worker/tracing/trace-export.ts';
 import { keepLog } from '../../primary/workers/fixtures/harness.ts';
 
@@ -35,7 +35,7 @@ test('a span keeps no text of a client that has no bound', () => {
 function makeExport(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const batches: number[] = [];
-  const behaviour: { answer: () => Promise<void> } = { answer: async () => undefined };
+  const behaviour: { answer: () => Promise<Rejection | null> } = { answer: async () => null };
   const sender: SpanSender = {
     send: (batch) => {
       batches.push(batch.length);
@@ -100,12 +100,33 @@ test('a collector that refuses is asked less and less often, and gets what comes
   }
   assert.ok(batches.length < 10, `${batches}`);
   assert.equal(lines.filter(({ msg }) => /does not take spans/.test(String(msg))).length, 1);
-  behaviour.answer = async () => undefined;
+  behaviour.answer = async () => null;
   await pass(15_000);
   assert.equal(lines.filter(({ msg }) => /takes spans again/.test(String(msg))).length, 1);
   const { exported, dropped } = counts();
   assert.equal(exported + dropped, 60);
   assert.ok(exported > 0);
+});
+
+test('spans that the collector rejects are lost and counted, and the log says so once a minute', async (t) => {
+  const { behaviour, counts, note, pass, lines } = makeExport(t);
+  const answers = [
+    { spans: 2, message: 'no' },
+    { spans: 99, message: 'x'.repeat(9_999) },
+    null,
+    { spans: -1, message: 'old' },
+  ];
+  behaviour.answer = async () => answers.shift() ?? null;
+  for (let batch = 0; batch < 4; batch++) {
+    note(3);
+    await pass(1_000);
+  }
+  assert.deepEqual(counts(), { exported: 1 + 0 + 3 + 3, dropped: 2 + 3 });
+  const told = lines.filter(({ msg }) => /rejects spans/.test(String(msg)));
+  assert.deepEqual(
+    told.map(({ rejected, reason }) => [rejected, reason]),
+    [[2, 'no']],
+  );
 });
 
 test('an SDK that fails is logged, and costs spans alone: traces begin with the same share', async (t) => {
