@@ -194,7 +194,7 @@ export const METRICS_DELTA = {
   },
 } as const;
 
-/** Exemplar is a request with a trace that is recorded, for sluice_request_duration_seconds. */
+/** Exemplar is a request whose trace a collector has taken, for sluice_request_duration_seconds. */
 export type Exemplar = Fitting<typeof EXEMPLAR>;
 
 export const EXEMPLAR = {

@@ -7,6 +7,7 @@ import { stringify } from 'yaml';
 import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { spawnChild } from '../support/child.ts';
 import { freePort } from '../support/free-port.ts';
+import { startCollector } from '../support/otlp-collector.ts';
 import { startSluice } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { hasTool } from '../support/tools.ts';
@@ -73,10 +74,12 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   if (!hasTool(t, 'prometheus')) return;
   const backend = await startNamed('a');
   t.after(() => backend.close());
+  const collector = await startCollector();
+  t.after(() => collector.close());
   const sluice = await startSluice({
     config: {
       ...{ workers: 2, pools: poolOf([backend]) },
-      tracing: { endpoint: 'http://127.0.0.1:1', sample: 1 },
+      tracing: { endpoint: collector.url, sample: 1 },
       admin: { address: '127.0.0.1:0', token: TOKEN },
     },
   });

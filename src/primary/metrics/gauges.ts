@@ -68,7 +68,9 @@ export class PrimaryGauges {
     this.#set('sluice_database_up', this.#sources.directory.feed.degraded ? 0 : 1);
     this.#setCertificates();
     // Requests that ended after a reload may have been counted under names of the old configuration.
-    collector.keepOnly(liveSeries(reloader.current.settings));
+    const { settings } = reloader.current;
+    collector.keepOnly(liveSeries(settings));
+    if (settings.tracing === null) collector.forgetExemplars();
     return collector.text(openMetrics);
   }
 

@@ -74,6 +74,10 @@ class Family {
     series.exemplars[bucketOf(this.definition.bucketsSec, exemplar.seconds)] = exemplar;
   }
 
+  forgetExemplars(): void {
+    for (const series of this.#series.values()) delete series.exemplars;
+  }
+
   clear(): void {
     this.#series.clear();
   }
@@ -181,6 +185,11 @@ export class MetricsCollector {
   noteExemplars(exemplars: readonly Exemplar[]): void {
     const family = this.#families.get('sluice_request_duration_seconds');
     for (const exemplar of exemplars) family?.noteExemplar(exemplar);
+  }
+
+  /** forgetExemplars is for a configuration without `tracing`: nobody may have those traces any more. */
+  forgetExemplars(): void {
+    this.#families.get('sluice_request_duration_seconds')?.forgetExemplars();
   }
 
   /** text renders everything for /metrics, in the Prometheus text format or in that of OpenMetrics, which has exemplars. */

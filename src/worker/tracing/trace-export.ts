@@ -81,7 +81,6 @@ export class TraceExport implements Tracing {
   }
 
   note(span: RequestSpan): void {
-    this.#exemplars.note(span);
     if (this.#queue.length >= QUEUE_MAX || this.#isClosed) {
       this.#count('dropped', spansIn(span));
       return;
@@ -92,7 +91,7 @@ export class TraceExport implements Tracing {
     else if (this.#queue.length === BATCH_MAX && this.#pauseMs === 0) this.#sendIn(0);
   }
 
-  /** takeExemplars is the newest request of each bucket of each route since the last call. */
+  /** takeExemplars is the newest request of each bucket of each route that was exported since the last call. */
   takeExemplars(): Exemplar[] {
     return this.#exemplars.take();
   }
@@ -133,6 +132,8 @@ export class TraceExport implements Tracing {
       this.#count('exported', spans - rejected);
       this.#count('dropped', rejected);
       if (rejection !== null) this.#warn(rejected, rejection);
+      // Nobody says which ones were rejected, and an exemplar must not lead to a trace that the collector does not have.
+      if (rejected === 0) for (const span of batch) this.#exemplars.note(span);
     } catch (thrown) {
       const facts = { err: toError(thrown), endpoint: this.settings.endpoint };
       if (this.#pauseMs === 0) this.#logger.warn(facts, 'the collector does not take spans: they are lost');

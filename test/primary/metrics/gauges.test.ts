@@ -12,9 +12,13 @@ function view(index: number, report: WorkerReport | null, wanted = true) {
   return { index, wanted, state: 'serving' as const, pid: 1 + index, startedAtMs: 0, revision: 1, report };
 }
 
-function gaugesOf(workers: () => ReturnType<typeof view>[], away = false): PrimaryGauges {
+function gaugesOf(
+  workers: () => ReturnType<typeof view>[],
+  away = false,
+  { collector = new MetricsCollector(), settings = SETTINGS } = {},
+): PrimaryGauges {
   return new PrimaryGauges({
-    collector: new MetricsCollector(),
+    collector,
     supervisor: {
       counts: () => ({ starting: 0, serving: 3, draining: 0, dead: 0 }),
       restartCount: 0,
@@ -23,7 +27,7 @@ function gaugesOf(workers: () => ReturnType<typeof view>[], away = false): Prima
     registry: { states: () => [], panics: () => [] },
     reloader: {
       last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
-      current: { number: 1, workerCount: 2, policyVersionUs: 1, settings: SETTINGS },
+      current: { number: 1, workerCount: 2, policyVersionUs: 1, settings },
     },
     dataPath: { engine: 'wire', wire: 'handle' },
     droppedLines: () => 0,
@@ -72,4 +76,23 @@ test('the database, and how long a certificate is valid', async () => {
   );
   assert.match(texts[0] ?? '', /^sluice_tls_certificate_lifetime_seconds\{name="a.test"\} 3$/m);
   assert.match(texts[0] ?? '', /^sluice_tls_certificate_expiry_seconds\{name="a.test"\} -\d/m);
+});
+
+test('exemplars end with the configuration of the traces that they lead to', async () => {
+  const collector = new MetricsCollector();
+  const [traced, untraced] = [{ endpoint: 'http://127.0.0.1:1', sample: 1 }, null].map((tracing) =>
+    gaugesOf(() => [], false, { collector, settings: { ...SETTINGS, tracing } }),
+  );
+  const name = 'sluice_request_duration_seconds';
+  collector.applyDelta(1, { series: [{ index: 0, name, labels: ['default'] }], cells: [0, 1] });
+  const note = () =>
+    collector.noteExemplars([{ route: 'default', traceId: 'abc', seconds: 0.001, atMs: 1_000 }]);
+  const countOf = async (gauges = traced) =>
+    (await gauges?.text(true))?.match(/trace_id="abc"/g)?.length ?? 0;
+  note();
+  assert.equal(await countOf(), 1);
+  // The last report of a worker before the reload may come after it.
+  note();
+  assert.equal(await countOf(untraced), 0);
+  assert.equal(await countOf(), 0);
 });

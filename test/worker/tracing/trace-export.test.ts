@@ -129,6 +129,21 @@ test('spans that the collector rejects are lost and counted, and the log says so
   );
 });
 
+test('a request is an exemplar once the collector has taken its spans, and only then', async (t) => {
+  const { traces, behaviour, note, pass } = makeExport(t);
+  const after = async (answer: () => Promise<Rejection | null>) => {
+    behaviour.answer = answer;
+    note(1);
+    const early = traces.takeExemplars();
+    await pass(15_000);
+    return [early.length, traces.takeExemplars().length];
+  };
+  assert.deepEqual(await after(async () => null), [0, 1]);
+  assert.deepEqual(await after(async () => ({ spans: 0, message: 'a warning' })), [0, 1]);
+  assert.deepEqual(await after(async () => ({ spans: 1, message: 'no' })), [0, 0]);
+  assert.deepEqual(await after(() => Promise.reject(new Error('refused'))), [0, 0]);
+});
+
 test('an SDK that fails is logged, and costs spans alone: traces begin with the same share', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { logger, lines } = keepLog();
