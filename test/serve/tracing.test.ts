@@ -24,7 +24,11 @@ test('B34: spans of a sampled request reach a collector, with the attributes of 
       pools: poolOf([backend]),
       tracing: { endpoint: `${collector.url}/`, sample: 0 },
     },
-    env: { OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret', OTEL_RESOURCE_ATTRIBUTES: 'deployment=test' },
+    env: {
+      OTEL_EXPORTER_OTLP_HEADERS: 'x-key=secret',
+      OTEL_RESOURCE_ATTRIBUTES: 'deployment=test',
+      OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS: 'GET, PURGE',
+    },
   });
   t.after(() => sluice.stop());
   const headers = { traceparent: PARENT, tracestate: 'a=1,b=2', 'user-agent': 'test' };
@@ -78,16 +82,16 @@ test('B34: spans of a sampled request reach a collector, with the attributes of 
     /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/,
     'a backend is told that nobody records this trace',
   );
-  assert.equal((await ask(`${sluice.proxyUrl}/broken`, { headers })).status, 500);
+  assert.equal((await ask(`${sluice.proxyUrl}/broken`, { method: 'PURGE', headers })).status, 500);
   const failed = await waitFor(
     'the next spans',
     () => collector.spans.length >= 4 && collector.spans.slice(2),
   );
   assert.deepEqual(
-    failed.map(({ status, attributes }) => [status, attributes['error.type']]),
+    failed.map(({ name, status, attributes }) => [name, status, attributes['error.type']]),
     [
-      [2, '500'],
-      [2, '500'],
+      ['PURGE default', 2, '500'],
+      ['PURGE', 2, '500'],
     ],
   );
   assert.equal(seen, `00-${failed[1]?.traceId}-${failed[1]?.spanId}-01`, 'the parent of the backend');

@@ -21,6 +21,14 @@ const FIRST_CLIENT_ERROR = 400;
 const VERSIONS: Readonly<Record<string, string>> = { 'http/1.0': '1.0', 'http/1.1': '1.1', h2: '2' };
 const NAME_AND_PORT = /^(.*?)(?::(\d{1,5}))?$/s;
 
+/** Of RFC 9110, with PATCH and QUERY. The environment's list replaces this one, as the conventions ask for. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set(
+  (
+    process.env.OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS ||
+    'CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE'
+  ).split(/[\s,]+/),
+);
+
 /** OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last, so that they count. */
 const RESOURCE = resourceFromAttributes({
   'service.name': 'sluice',
@@ -33,17 +41,29 @@ const SCOPE = { name: 'sluice', version: sluiceVersion() };
 /** Origin is what all spans of a request share. */
 interface Origin {
   request: RequestSpan;
+  /** The beginning of their names. */
+  title: string;
+  methods: Attributes;
   /** null: none. */
   traceState: TraceState | null;
 }
 
 /** spansOf makes the span of a request and those of its attempts, for OtlpSender. */
 export function spansOf(request: RequestSpan): ReadableSpan[] {
-  const origin = { request, traceState: traceStateOf(request.traceState) };
+  const { method } = request.record;
+  const origin = { request, ...namedBy(method), traceState: traceStateOf(request.traceState) };
   return [
     serverSpan(origin),
     ...request.attempts.map((attempt, index) => clientSpan(origin, attempt, index)),
   ];
+}
+
+/** A client may invent methods: they are no names, by which collectors group and count. */
+function namedBy(method: string | null): Pick<Origin, 'title' | 'methods'> {
+  if (method === null) return { title: 'HTTP', methods: {} };
+  if (KNOWN_METHODS.has(method)) return { title: method, methods: { 'http.request.method': method } };
+  const methods = { 'http.request.method': '_OTHER', 'http.request.method_original': method };
+  return { title: 'HTTP', methods };
 }
 
 /** What is valid of it. To parse a long one and to write it costs as much as a whole span, so it is done once per request. */
@@ -56,20 +76,20 @@ function traceStateOf(raw: string): TraceState | null {
 }
 
 function serverSpan(origin: Origin): ReadableSpan {
-  const { request } = origin;
+  const { request, title, methods } = origin;
   const { record, spanId, parentId, endMs, scheme } = request;
-  const { method, route, path, host, clientIp, protocol, userAgent, status, reason, grpcStatus } = record;
+  const { route, path, host, clientIp, protocol, userAgent, status, reason, grpcStatus } = record;
   const [, domain = '', port] = NAME_AND_PORT.exec(host ?? '') ?? [];
   const isError = failureOf(record) === 'server';
   return readableSpan(origin, spanId, {
-    name: [method ?? 'HTTP', route].filter(Boolean).join(' '),
+    name: route === null ? title : `${title} ${route}`,
     kind: SpanKind.SERVER,
     parentId,
     startMs: endMs - record.totalMs,
     endMs,
     isError,
     attributes: {
-      'http.request.method': method ?? undefined,
+      ...methods,
       'http.route': route ?? undefined,
       'http.response.status_code': status,
       'url.path': path ?? undefined,
@@ -88,7 +108,7 @@ function serverSpan(origin: Origin): ReadableSpan {
 
 /** @param index 0: the first attempt */
 function clientSpan(origin: Origin, attempt: AttemptSpan, index: number): ReadableSpan {
-  const { request } = origin;
+  const { request, title, methods } = origin;
   const { record, spanId: parentId } = request;
   const { target, status, error, startMs, endMs } = attempt;
   const { backend, poolName, transport } = target;
@@ -98,14 +118,14 @@ function clientSpan(origin: Origin, attempt: AttemptSpan, index: number): Readab
   const isError = error !== null || status === 0 || status >= FIRST_CLIENT_ERROR || (grpcStatus ?? 0) !== 0;
   const type = error ?? (status === 0 ? 'cancelled' : errorType({ reason: 'ok', status, grpcStatus }));
   return readableSpan(origin, attempt.spanId, {
-    name: record.method ?? 'HTTP',
+    name: title,
     kind: SpanKind.CLIENT,
     parentId,
     startMs,
     endMs,
     isError,
     attributes: {
-      'http.request.method': record.method ?? undefined,
+      ...methods,
       'http.response.status_code': status === 0 ? undefined : status,
       'http.request.resend_count': index === 0 ? undefined : index,
       'url.full': `${scheme}://${hostPort(host, port)}${record.path ?? '/'}`,

@@ -41,9 +41,35 @@ test('texts of clients are cut, and a trace state that is too long is left out',
   assert.equal(traceState, '');
   assert.equal(other?.traceState, 'a=1');
   assert.equal(attributes['url.path'], `/${long}`.slice(0, 1_024));
-  for (const attribute of ['server.address', 'user_agent.original', 'http.request.method'])
+  for (const attribute of ['server.address', 'user_agent.original', 'http.request.method_original'])
     assert.equal(attributes[attribute], long.slice(0, 256), attribute);
-  assert.equal(name.length, 256);
+  assert.equal(name, 'HTTP');
+});
+
+test('a method that the conventions do not know names no span', async (t) => {
+  const proxy = await startProxy(t, { pools: [pool('app', [1])] });
+  const [target] = [...proxy.plan().backends()];
+  const invented = spanOf({ method: 'INVENTED', route: 'api' });
+  invented.attempt(target!);
+  const spans = await collected(
+    t,
+    invented,
+    spanOf({ method: 'QUERY', route: 'api' }),
+    spanOf({ method: 'get' }),
+  );
+  assert.deepEqual(
+    spans.map(({ name, attributes }) => [
+      name,
+      attributes['http.request.method'],
+      attributes['http.request.method_original'],
+    ]),
+    [
+      ['HTTP api', '_OTHER', 'INVENTED'],
+      ['HTTP', '_OTHER', 'INVENTED'],
+      ['QUERY api', 'QUERY', undefined],
+      ['HTTP', '_OTHER', 'get'],
+    ],
+  );
 });
 
 test('what a collector rejects is told, and what it warns of; an answer that makes no sense is none', async (t) => {
