@@ -44,7 +44,7 @@ export interface InstanceHeartbeatOptions {
   assumedWorkers: () => number;
   /** Called at each change with the workers of all instances. */
   onChange: (storeWorkers: number) => void;
-  logger: Pick<Logger, 'info' | 'warn'>;
+  logger: Pick<Logger, 'warn'>;
   /** For tests; the same for every instance. */
   everyMs?: number;
   goneAfterMs?: number;
@@ -120,7 +120,7 @@ export class InstanceHeartbeat {
   }
 
   #hear(sum: number): void {
-    const { assumedWorkers, goneAfterMs, logger, onChange } = this.#options;
+    const { assumedWorkers, goneAfterMs, onChange } = this.#options;
     const nowMs = performance.now();
     const before = this.#storeWorkers ?? assumedWorkers();
     if (sum >= before) this.#smallerSinceMs = null;
@@ -130,7 +130,6 @@ export class InstanceHeartbeat {
     if (next === this.#storeWorkers) return;
     this.#smallerSinceMs = null;
     this.#storeWorkers = next;
-    logger.info({ workers: next }, 'the number of workers that share the store has changed');
     onChange(next);
   }
 }

@@ -47,22 +47,26 @@ interface OpenedStore {
   announced: Promise<void> | null;
 }
 
-/** PrimaryStore is made once by PrimaryParts. */
+/**
+ * PrimaryStore is made once by PrimaryParts. What a store says of its connection and its workers counts only while it is in force:
+ * another one may be open, which a reload prepares or has just replaced.
+ */
 export class PrimaryStore {
   readonly #options: PrimaryStoreOptions;
   #redis: RedisSettings | null;
   #current: OpenedStore;
+  readonly #opened = new Set<OpenedStore>();
 
-  private constructor(options: PrimaryStoreOptions, current: OpenedStore) {
+  private constructor(options: PrimaryStoreOptions) {
     this.#options = options;
     this.#redis = options.redis;
-    this.#current = current;
+    this.#current = inMemory(options);
   }
 
   /** open begins to connect, and to tell how many workers share the store. */
   static async open(options: PrimaryStoreOptions): Promise<PrimaryStore> {
-    const current = await openStore(options.redis, options, () => store.#tellCount());
-    const store = new PrimaryStore(options, current);
+    const store = new PrimaryStore(options);
+    store.#current = await store.#open(options.redis);
     return store;
   }
 
@@ -72,11 +76,11 @@ export class PrimaryStore {
    */
   async prepare(redis: RedisSettings | null): Promise<SettingsChange | null> {
     if (isDeepStrictEqual(redis, this.#redis)) return null;
-    const next = await openStore(redis, this.#options, () => this.#tellCount());
+    const next = await this.#open(redis);
     try {
       await assertAnswers(next);
     } catch (thrown) {
-      await closeStore(next);
+      await this.#close(next);
       throw thrown;
     }
     return {
@@ -84,10 +88,11 @@ export class PrimaryStore {
         const former = this.#current;
         this.#current = next;
         this.#redis = redis;
+        if (next.connection !== null) recordState(this.#options.events, next.connection.ready, null);
         this.#tellCount();
-        return () => closeStore(former);
+        return () => this.#close(former);
       },
-      cancel: () => closeStore(next),
+      cancel: () => this.#close(next),
     };
   }
 
@@ -101,38 +106,55 @@ export class PrimaryStore {
     return this.#current.connection;
   }
 
-  close(): Promise<void> {
-    return closeStore(this.#current);
+  /** close also signs off from a store that a reload still prepares or leaves. Never rejects. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#opened].map((each) => this.#close(each)));
   }
 
-  /** Also when a store that is not in force yet, or no more, has another count. */
+  async #open(redis: RedisSettings | null): Promise<OpenedStore> {
+    if (redis === null) return inMemory(this.#options);
+    const { events, logger } = this.#options;
+    // The client of Redis takes 14 MiB.
+    const { RedisConnection } = await import('../../infra/redis/redis.ts');
+    const { servers, prefix } = redis;
+    const isInForce = () => this.#current === opened;
+    const connection = new RedisConnection({
+      servers,
+      connectionName: 'sluice-primary',
+      scripts: { ...bucketScripts(), ...heartbeatScripts() },
+      logger,
+      onState: (isUp, reason) => {
+        if (isInForce()) recordState(events, isUp, reason);
+      },
+    });
+    void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
+    const buckets = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
+    const onChange = () => {
+      if (isInForce()) this.#tellCount();
+    };
+    const heartbeat = new InstanceHeartbeat({ ...this.#options, connection, prefix, onChange });
+    const opened = { buckets, connection, heartbeat, announced: heartbeat.start() };
+    this.#opened.add(opened);
+    return opened;
+  }
+
+  async #close(opened: OpenedStore): Promise<void> {
+    this.#opened.delete(opened);
+    await opened.heartbeat?.close();
+    await opened.connection?.close();
+  }
+
   #tellCount(): void {
-    this.#options.onStoreWorkers(this.#current.heartbeat?.storeWorkers ?? null);
+    const { onStoreWorkers, logger } = this.#options;
+    const count = this.#current.heartbeat?.storeWorkers ?? null;
+    if (count !== null)
+      logger.info({ workers: count }, 'the number of workers that share the store has changed');
+    onStoreWorkers(count);
   }
 }
 
-/** @param onWorkers called at each change of the number of workers that share this store */
-async function openStore(
-  redis: RedisSettings | null,
-  options: PrimaryStoreOptions,
-  onWorkers: () => void,
-): Promise<OpenedStore> {
-  const { memory, events, logger } = options;
-  if (redis === null) return { buckets: memory, connection: null, heartbeat: null, announced: null };
-  // The client of Redis takes 14 MiB.
-  const { RedisConnection } = await import('../../infra/redis/redis.ts');
-  const { servers, prefix } = redis;
-  const connection = new RedisConnection({
-    servers,
-    connectionName: 'sluice-primary',
-    scripts: { ...bucketScripts(), ...heartbeatScripts() },
-    logger,
-    onState: (isUp, reason) => recordState(events, isUp, reason),
-  });
-  void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
-  const buckets = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
-  const heartbeat = new InstanceHeartbeat({ ...options, connection, prefix, onChange: onWorkers });
-  return { buckets, connection, heartbeat, announced: heartbeat.start() };
+function inMemory({ memory }: PrimaryStoreOptions): OpenedStore {
+  return { buckets: memory, connection: null, heartbeat: null, announced: null };
 }
 
 /** The connection has written the line. */
@@ -157,11 +179,6 @@ async function assertAnswers({ buckets, announced }: OpenedStore): Promise<void>
       cause: thrown,
     });
   }
-}
-
-async function closeStore({ heartbeat, connection }: OpenedStore): Promise<void> {
-  await heartbeat?.close();
-  await connection?.close();
 }
 
 /** warnOfMemoryPolicy warns of a Redis that loses buckets, or refuses takes, when its memory is full. Never rejects. */

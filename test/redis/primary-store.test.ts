@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
+import { PrimaryStore } from '../../src/primary/buckets/primary-store.ts';
+import { type RedisServer, startRedis } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+import { openOperator } from './connect.ts';
+import { PATIENT_MS } from './limiter-fleet.ts';
+
+const at = ({ url }: RedisServer, prefix = 'sluice') => ({
+  servers: { kind: 'single' as const, url },
+  prefix,
+  timeoutMs: PATIENT_MS,
+});
+
+async function openStore(t: TestContext, server: RedisServer) {
+  const own = { workers: 1 };
+  const counts: (number | null)[] = [];
+  const logged: unknown[] = [];
+  const events: string[] = [];
+  const write = (line: string) => {
+    const { msg, workers } = JSON.parse(line);
+    if (msg === 'the number of workers that share the store has changed') logged.push(workers);
+  };
+  const store = await PrimaryStore.open({
+    redis: at(server),
+    memory: new MemoryBucketStore(systemClock),
+    workers: () => own.workers,
+    assumedWorkers: () => own.workers,
+    onStoreWorkers: (count) => counts.push(count),
+    events: { record: ({ text }) => void events.push(text.replace(/: .*/, '')) },
+    logger: makeLogger({ level: 'info', format: 'json' }, { out: { write } }),
+  });
+  t.after(() => store.close());
+  await waitFor('the first beat', () => counts.length > 0);
+  return { store, own, counts, logged, events };
+}
+
+test('B37: until a store that a reload prepares is in force, no event, no line and no share tells of it', async (t) => {
+  const [first, second] = await Promise.all([startRedis(), startRedis()]);
+  t.after(() => Promise.all([first.stop(), second.stop()]));
+  const { store, own, counts, logged, events } = await openStore(t, first);
+  await assert.rejects(
+    store.prepare({ ...at(first), servers: { kind: 'single', url: 'redis://127.0.0.1:1' } }),
+    { code: 'store_unavailable' },
+  );
+  assert.deepEqual(events, ['connected to Redis']);
+  await first.stop();
+  await waitFor('the store to be away', () => events.length > 1);
+  own.workers = 4;
+  const refused = await store.prepare(at(second));
+  await refused?.cancel();
+  const accepted = await store.prepare(at(second));
+  const told = ['connected to Redis', 'no connection to Redis'];
+  assert.deepEqual({ counts, logged, events }, { counts: [1], logged: [1], events: told });
+  const finish = accepted?.commit([]);
+  const [both, toldAll] = [
+    [1, 4],
+    [...told, 'connected to Redis'],
+  ];
+  assert.deepEqual({ counts, logged, events }, { counts: both, logged: both, events: toldAll });
+  await finish?.();
+});
+
+test('B37: who stops while a reload prepares or leaves a store signs off there, too', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const operator = await openOperator(server.url);
+  t.after(() => operator.close());
+  const { store } = await openStore(t, server);
+  const accepted = await store.prepare(at(server, 'second'));
+  accepted?.commit([]);
+  await store.prepare(at(server, 'third'));
+  const announced = () => operator.client.keys('*:instances');
+  assert.equal((await announced()).length, 3);
+  await store.close();
+  assert.deepEqual(await announced(), []);
+});
