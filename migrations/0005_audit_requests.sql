@@ -26,7 +26,8 @@ create table audit_requests (
   primary key (at, instance, number)
 ) partition by range (at);
 
-create index audit_requests_client_ip on audit_requests (client_ip, at, instance, number);
+-- An address, or `unix:`. As inet it also serves ranges.
+create index audit_requests_client_ip on audit_requests ((nullif(client_ip, 'unix:')::inet), at, instance, number);
 create index audit_requests_client_id on audit_requests (client_id, at, instance, number) where client_id is not null;
 create index audit_requests_status on audit_requests (status, at, instance, number) where status >= 400;
 

@@ -38,7 +38,7 @@ export class AuditTable {
   async page({ kind, actor, subject, ...query }: AuditQuery): Promise<AuditPage<AuditEntry>> {
     const actorColumn = actor === 'admin' || actor === 'none' ? 'actor' : 'actor_address';
     const filters = { 'kind = ?': kind, [`${actorColumn} = ?`]: actor, 'subject = ?': subject };
-    const { items, next } = await this.#days.page(query, filters);
+    const { items, next } = await this.#days.page(query, [filters]);
     return { items: items.map(entryOf), next };
   }
 

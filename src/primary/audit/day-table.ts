@@ -95,10 +95,13 @@ export class DayTable {
     return { dropped, kept };
   }
 
-  /** page reads rows that pass all of `filters`: conditions with `?` for their value, undefined: it does not count. */
+  /**
+   * page reads rows that pass all of a set of filters: conditions with `?` for their value, undefined: it does not count. Of several sets
+   * each may use an index of its own.
+   */
   async page(
     { limit, after, sinceMs, untilMs }: PageQuery,
-    filters: Readonly<Record<string, unknown>>,
+    sets: readonly Readonly<Record<string, unknown>>[],
   ): Promise<AuditPage<Row>> {
     const params: unknown[] = [limit + 1];
     const param = (value: unknown): string => `$${params.push(value)}`;
@@ -115,11 +118,16 @@ export class DayTable {
     }
     if (sinceMs !== undefined) where.push(`at >= ${moment(sinceMs, 'millisecond')}`);
     if (untilMs !== undefined) where.push(`at < ${moment(untilMs, 'millisecond')}`);
-    for (const [condition, value] of Object.entries(filters))
-      if (value !== undefined) where.push(condition.replaceAll('?', param(value)));
+    const inOrder = 'order by at desc, instance desc, number desc limit $1';
+    const selects = sets.map((filters) => {
+      const conditions = Object.entries(filters).flatMap(([condition, value]) =>
+        value === undefined ? [] : condition.replaceAll('?', param(value)),
+      );
+      return `(select ${this.#columns}, (extract(epoch from at) * 1000000)::bigint as at_us from ${this.#name}
+         where ${[...where, ...conditions].join(' and ')} ${inOrder})`;
+    });
     const rows = await this.database.read(
-      `select ${this.#columns}, (extract(epoch from at) * 1000000)::bigint as at_us from ${this.#name}
-         where ${where.join(' and ')} order by at desc, instance desc, number desc limit $1`,
+      `select * from (${selects.join(' union ')}) as page ${inOrder}`,
       params,
     );
     const items = rows.slice(0, limit);

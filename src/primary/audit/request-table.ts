@@ -18,6 +18,7 @@ export interface RequestQuery extends PageQuery {
 export type AuditedRequest = ReturnType<typeof requestOf>;
 
 const UNIQUE_VIOLATION = '23505';
+const UNTRANSLATABLE_CHARACTER = '22P05';
 
 export class RequestTable {
   readonly #days: DayTable;
@@ -26,11 +27,17 @@ export class RequestTable {
     this.#days = new DayTable(database, 'audit_requests', REQUEST_COLUMNS);
   }
 
-  /** write writes all rows of a batch or none; the same batch again changes nothing. */
+  /**
+   * write writes all rows of a batch or none; the same batch again changes nothing. Where the encoding of the database lacks a character,
+   * each of the batch that is not ASCII becomes `?`: they come from callers alone.
+   */
   async write({ days, text }: Pick<RequestBatch, 'days' | 'text'>): Promise<void> {
     try {
       await this.#days.write(days, () =>
-        this.#days.database.copy(`copy audit_requests (${REQUEST_COLUMNS}) from stdin`, text),
+        this.#copy(text).catch((error) => {
+          if (sqlStateOf(error) !== UNTRANSLATABLE_CHARACTER) throw error;
+          return this.#copy(text.replace(/\P{ASCII}/gu, '?'));
+        }),
       );
     } catch (error) {
       // An earlier try has written them, and its answer was lost.
@@ -45,27 +52,34 @@ export class RequestTable {
   /** page reads the newest rows first. */
   async page({ client, route, status, ...query }: RequestQuery): Promise<AuditPage<AuditedRequest>> {
     const [from, to] = status === undefined ? [] : [status.from, status.to];
-    const { items, next } = await this.#days.page(query, {
-      ...(client !== undefined && callerFilter(client)),
+    const filters = {
       'route = ?': route,
       // One value alone lets an index give the rows in their order.
       ...(from === to ? { 'status = ?': from } : { 'status >= ?': from, 'status <= ?': to }),
-    });
+    };
+    const callers = client === undefined ? [{}] : callerFilters(client);
+    const { items, next } = await this.#days.page(
+      query,
+      callers.map((caller) => ({ ...caller, ...filters })),
+    );
     return { items: items.map(requestOf), next };
+  }
+
+  #copy(rows: string): Promise<void> {
+    return this.#days.database.copy(`copy audit_requests (${REQUEST_COLUMNS}) from stdin`, rows);
   }
 }
 
-/**
- * An address or a range may be the id of a client with keys, who calls from anywhere. A range has no index: the column is text, in which
- * an address may also be `unix:`.
- */
-function callerFilter(client: string): Record<string, string> {
+/** As the index audit_requests_client_ip has it: a caller may also be `unix:`. */
+const ADDRESS = "nullif(client_ip, 'unix:')::inet";
+
+/** An address or a range may be the id of a client with keys, who calls from anywhere. */
+function callerFilters(client: string): Record<string, string>[] {
   const address = canonicalAddress(client) ?? canonicalRange(client);
-  if (address === null) return { 'client_id = ?': client };
-  const isFrom = address.includes('/')
-    ? "case when client_ip ~ '^[0-9a-f:.]+$' then client_ip::inet <<= ?::text::inet end"
-    : 'client_ip = ?';
-  return { [`(client_id = ? or ${isFrom})`]: address };
+  if (address === null) return [{ 'client_id = ?': client }];
+  // The index gives the rows of one address in their order, and those of a range in that of their addresses.
+  const operator = address.includes('/') ? '<<=' : '=';
+  return [{ 'client_id = ?': address }, { [`${ADDRESS} ${operator} ?::text::inet`]: address }];
 }
 
 function requestOf(row: Row) {

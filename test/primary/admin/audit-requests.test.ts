@@ -83,6 +83,15 @@ test('requests are listed by an address or a range, as `top` names callers, whic
   assert.deepEqual(await idsOf('client=203.0.113.7'), ['r-6', 'r-5']);
 });
 
+test('pages of an address have once what comes from there, and what its client sent from elsewhere', async (t) => {
+  const { add, list, idsOf } = await start(t);
+  const [clientIp, clientId] = ['203.0.113.7', '203.0.113.7'];
+  add({ clientIp }, { clientIp: '127.0.0.1', clientId }, { clientIp, clientId }, {}, { clientIp });
+  const query = `client=${clientIp}&limit=2`;
+  assert.deepEqual(await idsOf(query), ['r-4', 'r-2']);
+  assert.deepEqual(await idsOf(`${query}&after=${(await list(query)).next}`), ['r-1', 'r-0']);
+});
+
 test('pages of requests have every row once, whatever is written meanwhile', async (t) => {
   const { add, list } = await start(t);
   add(...Array.from({ length: 25 }, () => ({ time: `${DAY}T14:00:00.000Z`, route: 'api' })));

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { RequestRows } from '../../../src/contract/audited-requests.ts';
+import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { RequestQueue } from '../../../src/primary/audit/request-queue.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { auditRow } from '../../../src/proxy/audit-row.ts';
-import { makeMigrated, openDatabase } from '../../postgres/support.ts';
+import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
 import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { waitFor } from '../../support/wait.ts';
 import { DAY_MS, startAudit } from './support.ts';
@@ -196,6 +197,43 @@ test('a row that the database refuses costs its batch, which is counted and told
     told.map(({ level }) => level),
     [50, 20],
   );
+});
+
+test('a character that the encoding of the database lacks costs no row, and comes as `?`', async (t) => {
+  await openDatabase(t, server.url).query(`create database w1252 template template0 encoding 'WIN1252'`);
+  const database = openDatabase(t, server.url.replace(/postgres$/, 'w1252'));
+  await migrate(database, 'up', { logger: silent });
+  const { audit, dropped } = startAudit(t, { database, isUnused: false }, { settings: { requests: 'all' } });
+  for (const path of ['/é', '/\x81z\xff', '/é']) {
+    audit.addRequests(batchOf({}, { path }, {}));
+    await audit.whenWritten('requests');
+  }
+  const { items } = await audit.requests.page({ limit: 10, after: null });
+  const paths = items.map(({ path }) => path).filter((path) => path !== null);
+  assert.deepEqual([items.length, paths, dropped('request')], [9, ['/é', '/?z?', '/é'], 0]);
+});
+
+test('requests of a client, of an address and of a range are found by an index', async (t) => {
+  const { audit, database, page } = await start(t);
+  await audit.requests.write(writeOf(many(1)));
+  await database.query(
+    `insert into audit_requests select now(), 'h', i, 'r',
+       case when i % 100 = 0 then '192.0.2.9' else '203.0.' || i / 250 || '.' || i % 250 end, case when i % 2000 = 0 then '10.9.0.0/16' end, 'GET', 'h', '/', 200, 'ok', 0, 0, 1, 'b', 'r', null from generate_series(1, 20000) i`,
+  );
+  await database.query('analyze audit_requests');
+  const read = t.mock.method(database, 'read');
+  for (const [client, rows] of [
+    ['acme', 0],
+    ['10.9.0.0/16', 10],
+    ['203.0.7.0/28', 16],
+    ['203.0.7.5', 1],
+    ['192.0.2.9', 21],
+  ] as const) {
+    assert.equal((await page({ client, limit: 20 })).length, Math.min(rows, 20));
+    const [text = '', params] = read.mock.calls.at(-1)?.arguments ?? [];
+    const plan = (await database.query(`explain ${text}`, params)).map((row) => row['QUERY PLAN']).join('\n');
+    assert.doesNotMatch(plan, /Seq Scan|_pkey/, client);
+  }
 });
 
 test('each day has a partition, which is made again where somebody drops it, and dropped after the retention', async (t) => {
