@@ -2,13 +2,13 @@
 import * as z from 'zod';
 import { EVENT_KINDS } from '../../contract/events.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
-import { atMost } from '../../infra/with-deadline.ts';
 import type { AuditPage, AuditPlace, PageQuery } from '../audit/day-table.ts';
 import { type AdminApp, call } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem, invalidFields } from './problems.ts';
 import { requestFilters, statusRange } from './requests.ts';
+import { Turns } from './turns.ts';
 
 const TIME_RULE = 'must be a time like 2026-12-01T14:03:00Z';
 const time = z.iso.datetime({ offset: true, error: TIME_RULE }).transform((text) => Date.parse(text));
@@ -74,21 +74,28 @@ const REQUESTS_SUMMARY =
 const SUMMARY =
   'List what has happened on all machines that share the database, and who changed what; the newest first';
 
-/** A page waits this long for those before it. */
-const TURN_MS = 2_000;
+/** One page is read at a time: a filter without an index reads a whole day or more, and connections to the database are few. */
+const TURNS = {
+  places: 1,
+  maxWaiting: 16,
+  // The database gives up a page after 5 s: whoever may write waits longer than that for the page of a reader.
+  waitMs: { write: 7_000, read: 2_000 },
+  busy: 'other pages of the audit are being read, and take long',
+};
 /** SQLSTATE query_canceled: the statement timeout. */
 const TOO_LONG = '57014';
 
 /** registerAudit adds the routes. They wait for an embedded database that starts, for what is about to be written, and for their turn. */
 export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
-  const inTurn = makeTurns();
+  const turns = new Turns(TURNS);
   app.get(
     '/api/v1/audit',
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
-    async ({ query: { kind, actor, subject, ...page } }) => {
+    async ({ access, query: { kind, actor, subject, ...page } }) => {
       const query = placedPage(page);
       await audit.whenWritten('events');
-      return pageBody(await inTurn(() => audit.events.page({ ...query, kind, actor, subject })));
+      const filter = { ...query, kind, actor, subject };
+      return pageBody(await turns.run(access, () => audit.events.page(filter)).catch(refuse));
     },
   );
   app.get(
@@ -97,39 +104,20 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
       querystring: requestsQuery,
       response: { 200: listOf(requestView) },
     }),
-    async ({ query: { client, route, status, ...page } }) => {
+    async ({ access, query: { client, route, status, ...page } }) => {
       const query = placedPage(page);
       await audit.whenWritten('requests');
       const range = status === undefined ? undefined : statusRange(status);
-      return pageBody(await inTurn(() => audit.requests.page({ ...query, client, route, status: range })));
+      const filter = { ...query, client, route, status: range };
+      return pageBody(await turns.run(access, () => audit.requests.page(filter)).catch(refuse));
     },
   );
 }
 
-/**
- * One page is read at a time: a filter without an index reads a whole day or more, and connections to the database are few. Throws
- * HttpProblem 503 for a page that waits longer than TURN_MS, and for one that the database gives up.
- */
-function makeTurns(): <T>(read: () => Promise<T>) => Promise<T> {
-  /** Never rejects; null: nobody reads. */
-  let reading: Promise<void> | null = null;
-  return async (read) => {
-    const untilMs = performance.now() + TURN_MS;
-    while (reading !== null)
-      if (!(await atMost(reading, untilMs - performance.now())))
-        throw new HttpProblem(503, 'other pages of the audit are being read, and take long');
-    const page = read();
-    const free = (): void => {
-      reading = null;
-    };
-    reading = page.then(free, free);
-    try {
-      return await page;
-    } catch (thrown) {
-      if (sqlStateOf(thrown) !== TOO_LONG) throw thrown;
-      throw new HttpProblem(503, 'the page takes too long: give `since`, as late as you can');
-    }
-  };
+/** Throws HttpProblem 503 for a page that the database gives up. */
+function refuse(thrown: unknown): never {
+  if (sqlStateOf(thrown) !== TOO_LONG) throw thrown;
+  throw new HttpProblem(503, 'the page takes too long: give `since`, as late as you can');
 }
 
 type Page = z.infer<typeof pageQuery> & { since?: number | undefined; until?: number | undefined };
