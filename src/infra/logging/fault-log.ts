@@ -1,4 +1,4 @@
-/** Lines about what other machines can cause at will: they must not fill a disk. */
+/** Lines about what other machines can cause at will: they must not fill a disk, nor crowd out other lines. */
 import type { Clock } from '../../contract/clock.ts';
 
 const PERIOD_MS = 1_000;

@@ -1,7 +1,9 @@
 /** What is kept of calls: a count of each answer, a line for each write and each refused caller, and an event for what a write has done. */
 import type { FastifyRequest } from 'fastify';
+import { systemClock } from '../../contract/clock.ts';
 import type { EventActor } from '../../contract/events.ts';
 import { UNMATCHED_ROUTE } from '../../contract/settings.ts';
+import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { AdminApp } from './app.ts';
 import type { AdminParts } from './parts.ts';
 import { toProblem } from './problems.ts';
@@ -30,11 +32,13 @@ export function recordAnswers(
   { gauges, logger }: Pick<AdminParts, 'gauges' | 'logger'>,
 ): void {
   app.decorateRequest('change', null);
+  // Of an address and status one line per second: whoever has no token could otherwise crowd out other lines.
+  const refusals = new FaultLog(systemClock, (facts) => logger.warn(facts, 'admin call refused'));
   app.addHook('onResponse', async (request, { statusCode: status }) => {
     const { method, id, ip, routeOptions } = request;
     gauges.countAdminRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
     const facts = { requestId: id, peer: ip, method, path: pathOf(request), status };
-    if (status === 401 || status === 403) logger.warn(facts, 'admin call refused');
+    if (status === 401 || status === 403) refusals.note(`${ip} ${status}`, facts);
     // Of those with wrong tokens the first is logged, by security.ts.
     else if (status !== 429 && isWrite(request)) logger.info(facts, 'admin write');
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import { Server } from 'node:net';
 import { test } from 'node:test';
+import { systemClock } from '../../../src/contract/clock.ts';
 import { LbError, systemCodeOf } from '../../../src/contract/errors.ts';
 import { startAdminServer } from '../../../src/primary/admin/server.ts';
 import { connectRaw, exchangeRaw } from '../../support/raw-http.ts';
@@ -182,6 +183,18 @@ test('reads log nothing, each write and each refused caller one line', async (t)
   );
   for (const { requestId } of lines) assert.match(requestId, /^[0-9a-f-]{36}$/);
   assert.doesNotMatch(parts.logLines.join(), /secret|guess/);
+});
+
+test('refused callers leave a line per address, status and second, however many they are', async (t) => {
+  let nowMs = 1_000;
+  t.mock.method(systemClock, 'monotonicMs', () => nowMs);
+  const { call, parts } = await startAdmin(t, { settings: { token: 'secret' } });
+  for (let i = 0; i < 20; i++) assert.equal((await call({ path: '/api/v1/clients' })).status, 401);
+  await waitFor('20 counts', () => parts.counted.length === 20);
+  assert.equal(parts.logLines.length, 1);
+  nowMs += 1_000;
+  await call({ path: '/api/v1/clients' });
+  await waitFor('another line', () => parts.logLines.length === 2);
 });
 
 test('every answer is counted by route pattern and status', async (t) => {
