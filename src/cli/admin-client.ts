@@ -4,6 +4,7 @@ import * as z from 'zod';
 import type { Problem } from '../config/problems.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import { http } from '../infra/node-http.ts';
+import { printable } from './output.ts';
 
 export interface AdminTarget {
   /** http:// or https://, without a path. */
@@ -28,7 +29,7 @@ const ANSWER_MS = 20_000;
 /** Far more than a page of a thousand clients. */
 const MAX_ANSWER_LENGTH = 16 * 1024 * 1024;
 
-const problemSchema = z.object({ detail: z.string(), code: z.string().optional() });
+const problemSchema = z.object({ detail: z.string().transform(printable), code: z.string().optional() });
 const refusalSchema = z.object({
   errors: z.array(z.object({ field: z.string(), message: z.string(), line: z.number().nullish() })),
 });

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import * as z from 'zod';
 import { counted } from '../contract/counted.ts';
 import { problemsOf, refusalOf } from './admin-client.ts';
+import { printable } from './output.ts';
 import { refuse } from './refuse.ts';
 import { addTarget, type ConfigPath, notEmpty, type Session } from './session.ts';
 
@@ -35,7 +36,7 @@ async function reload(session: Session): Promise<void> {
     const lines = problems.map(({ line, path, message }) =>
       [line === null ? '' : `line ${line}: `, path === null ? '' : `${path}: `, message].join(''),
     );
-    refuse('sluice: the configuration is refused, and the old one stays in force', ...lines);
+    refuse('sluice: the configuration is refused, and the old one stays in force', ...lines.map(printable));
   }
 }
 
@@ -82,7 +83,9 @@ async function setBackend(
   const path = `/api/v1/pools/${encodeURIComponent(pool)}/backends/${encodeURIComponent(backend)}/${operation}`;
   await session.printAnswer(await session.call('POST', path), backendSchema, (view) => {
     const reason = view.reason === null ? '' : ` (${view.reason})`;
-    return `${view.id} of ${pool} is ${view.state}${reason}, with ${counted(view.inFlight, 'request')} in flight`;
+    return printable(
+      `${view.id} of ${pool} is ${view.state}${reason}, with ${counted(view.inFlight, 'request')} in flight`,
+    );
   });
 }
 

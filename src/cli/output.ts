@@ -74,7 +74,7 @@ export function clientText(client: Client): string {
   ];
   if (lastSeenAt !== undefined) lines.push(`last seen        ${lastSeenAt ?? '-'}`);
   if (Object.keys(others).length > 0) lines.push(`other policies   ${limitsText(others)}`);
-  return lines.join('\n');
+  return lines.map(printable).join('\n');
 }
 
 function limitsText(others: Client['limits']): string {

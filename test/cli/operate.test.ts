@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { clientText } from '../../src/cli/output.ts';
+import { HttpProblem } from '../../src/primary/admin/problems.ts';
 import { CONFIG, settingsOf, startAdmin } from '../primary/admin/harness.ts';
 import { runSluice } from '../support/run-sluice.ts';
 
@@ -93,4 +95,28 @@ test('the running configuration is printed as a file, and beside the file', asyn
   parts.file = () => ({ path: 'a.yaml', loaded: null, problems: [problem] });
   const broken = await config('diff');
   assert.deepEqual(broken, { code: 2, out: 'a.yaml:7: accept: a change needs a restart', err: '' });
+});
+
+test('texts of others do not steer the terminal', async (t) => {
+  const { url, parts } = await startAdmin(t);
+  const run = (...words: string[]) => runSluice(t, [...words, '--admin', url]);
+  const detail = 'grpc-status \u001b]0;a';
+  const probe = { atMs: 1, ok: false, durationMs: 1, detail };
+  for (let i = 0; i < 3; i++) parts.registry.record('app', 'one', probe);
+  parts.outcome = async () => ({ ok: false, problems: [{ line: 1, path: 'a\u001bb', message: 'c\u001bd' }] });
+  parts.directory.clients.get = () => Promise.reject(new HttpProblem(404, 'no \u001b]0;client'));
+  const [enabled, reload, got] = await Promise.all([
+    run('enable', 'app', 'one'),
+    run('reload'),
+    run('clients', 'get', 'x'),
+  ]);
+  assert.match(enabled.out, /^one of app is down \(.*grpc-status \\u\{1b\}\]0;a.*\)/);
+  assert.match(reload.err, /line 1: a\\u\{1b\}b: c\\u\{1b\}d$/);
+  assert.equal(got.err, 'sluice: no \\u{1b}]0;client (404)');
+  assert.equal(
+    clientText({ clientId: 'a\u001bb', mode: 'limit', capacity: 1, refillPerSecond: 1, limits: {} }).split(
+      '\n',
+    )[0],
+    'client           a\\u{1b}b',
+  );
 });
