@@ -1,6 +1,6 @@
 /** Rules about several keys at once. They see a draft without the wrong values, which have their own messages. */
 import { isIPv4 } from 'node:net';
-import { hostPort, isWildcard } from '../contract/addresses.ts';
+import { canonicalAddress, hostPort, isWildcard } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
@@ -145,8 +145,10 @@ function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Fi
 }
 
 /** Other addresses of this machine are not known here. To connect to a wildcard is to connect to this machine. */
-function isReachedBy(own: ListenAddress, { host, port }: HostPort): boolean {
+function isReachedBy(own: ListenAddress, { host: written, port }: HostPort): boolean {
   if (own.kind !== 'tcp' || port !== own.port) return false;
+  // An IPv4 address in IPv6 reaches that address, and each name below localhost is a loopback address (RFC 6761 §6.3).
+  const host = canonicalAddress(written) ?? written.replace(/^(.+\.)?localhost\.?$/, 'localhost');
   if (own.host === host || isSameLocalhost(own.host, host)) return true;
   const isHere = isLoopback(host) || isWildcard(host);
   return isHere && covers(own.host, host);

@@ -249,6 +249,9 @@ test('localhost takes the address that it stands for, and no other of this machi
     ['[::1]:80', 'localhost:80'],
     ['0.0.0.0:80', ':80'],
     ['localhost:80', '0.0.0.0:80'],
+    ['[::ffff:127.0.0.1]:80', '127.0.0.1:80'],
+    ['a.localhost:80', '127.0.0.1:80'],
+    ['a.localhost.:80', ':80'],
   ] as const)
     assert.deepEqual(listening(backend, address), self, `${backend} ${address}`);
   for (const [backend, address] of [
