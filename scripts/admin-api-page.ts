@@ -44,7 +44,7 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
   \`admin.publicMetrics\`, \`/metrics\` needs none either. \`admin.readToken\` allows every GET, \`POST /api/v1/explain\` and \`POST /api/v1/config/check\`; other calls with it answer 403.
 - **Wrong tokens.** After five of one address (IPv6: of one /64) within a minute its further wrong tokens get 429 with \`Retry-After\`, for ten seconds at first, twice as long each time, ten
   minutes at most. The right token is answered all the while, so that nobody can lock you out, and calls without a token are plain 401s. The beginning of each period is logged.
-- **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`. The \`Origin\` of a write must be the
+- **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name, the name of \`admin.address\` or listed in \`admin.hosts\`. The \`Origin\` of a write must be the
   admin port itself or listed. Else the answer is 403. \`/livez\`, \`/readyz\` and \`/metrics\` accept any name.
 - **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).
 - **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each wrong field.
@@ -52,7 +52,7 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
 - **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second.
 - **Bounds.** Wait for each answer: a connection with more than eight unanswered requests is closed. Where many answers are under way, a client that does not read its own loses its connection, and a call gets 503
   with \`Retry-After\`. Calls with each token, scrapes, and the files of the dashboard are counted apart; \`/livez\` and \`/readyz\` are always answered.
-- **Records.** Sluice logs each write and each refused caller, and \`GET /api/v1/events\` tells of writes as they happen, with what they changed; \`sluice_admin_requests_total{route,code}\` counts all answers.
+- **Records.** Sluice logs each write and each refused caller (one line per address, status and second), and \`GET /api/v1/events\` tells of writes as they happen, with what they changed; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
 /** adminApiPage starts an admin port on a free loopback port, asks it for its description, and returns the page. */

@@ -49,7 +49,8 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
   ),
   hosts: Key.list(Key.text('host name', '', parseAdminHost), {
     type: 'list of host names',
-    meaning: 'Names accepted in `Host` and `Origin`, besides IP addresses and loopback names.',
+    meaning:
+      'Names accepted in `Host` and `Origin`, besides IP addresses, loopback names and the name of `admin.address`.',
     fallback: 'empty',
   }).prefault([]),
 });

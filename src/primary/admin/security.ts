@@ -30,11 +30,13 @@ export class AccessGuard {
   readonly #readTokenHash: Buffer | null;
   readonly #publicMetrics: boolean;
   readonly #hosts: ReadonlySet<string>;
+  /** With the name of `admin.address`. It is no entry of `hosts`: those may write from any port. */
+  readonly #names: ReadonlySet<string>;
   readonly #wrongTokens: WrongTokens;
   readonly #logger: Logger;
 
   constructor(
-    { token, readToken, publicMetrics, hosts }: Omit<AdminSettings, 'host' | 'port'>,
+    { token, readToken, publicMetrics, hosts, host }: Omit<AdminSettings, 'port'>,
     logger: Logger,
     clock: Clock = systemClock,
   ) {
@@ -43,7 +45,8 @@ export class AccessGuard {
     this.#tokenHash = hashOf(token);
     this.#readTokenHash = hashOf(readToken);
     this.#publicMetrics = publicMetrics;
-    this.#hosts = new Set(hosts.map((host) => host.toLowerCase()));
+    this.#hosts = new Set(hosts.map((each) => each.toLowerCase()));
+    this.#names = new Set([...this.#hosts, nameOf(host) ?? '']);
   }
 
   /**
@@ -125,8 +128,8 @@ export class AccessGuard {
   }
 
   #checkAuthority(authority: string, field: 'Host' | 'Origin'): void {
-    if (isKnownAuthority(authority, this.#hosts)) return;
-    const detail = `this ${field} is not an IP address, a loopback name or listed in admin.hosts`;
+    if (isKnownAuthority(authority, this.#names)) return;
+    const detail = `this ${field} is not an IP address, a loopback name, the name of admin.address or listed in admin.hosts`;
     throw new HttpProblem(403, detail);
   }
 }

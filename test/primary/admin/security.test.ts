@@ -249,7 +249,7 @@ test('a request that the browser marks as that of another site may neither read 
 test('a token of blanks is refused in linear time', () => {
   const authorization = Buffer.from(`Bearer${' '.repeat(15_000)}\u00a0`, 'latin1').toString('latin1');
   const guard = new AccessGuard(
-    { token: 'secret', readToken: null, publicMetrics: false, hosts: [] },
+    { token: 'secret', readToken: null, publicMetrics: false, hosts: [], host: '127.0.0.1' },
     silent,
   );
   const request = {
@@ -279,4 +279,18 @@ test('no Host or two get 400, and an absolute target is checked by its authority
   assert.equal(await status(`GET http://evil.example${clients} HTTP/1.1\r\nHost: 127.0.0.1\r\n${end}`), 403);
   assert.equal(await status(`GET http://127.0.0.1${clients} HTTP/1.1\r\nHost: 127.0.0.1\r\n${end}`), 200);
   assert.equal(await status(`GET ${clients} HTTP/1.1\r\nHost:\r\n${end}`), 403);
+});
+
+test('the name of admin.address is a known Host, but a page at another port of it may not write', () => {
+  const settings = { token: null, readToken: null, publicMetrics: false, hosts: [], host: 'front.example' };
+  const guard = new AccessGuard(settings, silent);
+  const check = (method: string, host: string, origin?: string) => {
+    const from = { headers: { host, origin }, headersDistinct: { host: [host] }, httpVersion: '1.1' };
+    const request = { ...from, socket: {}, method, url: clients } as unknown as IncomingMessage;
+    return guard.check(request, clients, method !== 'GET');
+  };
+  assert.equal(check('GET', 'Front.example.:9900'), 'write');
+  assert.equal(check('POST', 'front.example:9900', 'http://front.example:9900'), 'write');
+  assert.throws(() => check('POST', 'front.example:9900', 'http://front.example:8080'), { status: 403 });
+  assert.throws(() => check('GET', 'other.example:9900'), { status: 403 });
 });
