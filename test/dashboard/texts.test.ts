@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parse } from 'yaml';
 import { yamlOf } from '../../src/dashboard/pages/config/yaml-text.ts';
+import { insertByTime } from '../../src/dashboard/pages/live/insert-by-time.ts';
 import { bytesOf, countOf, msOf, percentOf, rateOf, spanOf } from '../../src/dashboard/parts/format.ts';
 
 test('numbers are written as short as they can be read', () => {
@@ -54,4 +55,17 @@ test('the configuration is shown as YAML that reads as the same configuration', 
     }),
     { seed: 1, numRuns: 500 },
   );
+});
+
+test('the newest request comes first, also where one worker sends later than another', () => {
+  const timesAfter = (times: string[], time: string) =>
+    insertByTime(
+      times.map((of) => ({ time: of })),
+      { time },
+      3,
+    ).map((item) => item.time);
+  assert.deepEqual(timesAfter([], '2'), ['2']);
+  assert.deepEqual(timesAfter(['3', '1'], '2'), ['3', '2', '1']);
+  assert.deepEqual(timesAfter(['3', '2', '1'], '4'), ['4', '3', '2']);
+  assert.deepEqual(timesAfter(['4', '3', '2'], '1'), ['4', '3', '2'], 'no room for the oldest');
 });

@@ -11,6 +11,7 @@ import { Filter, useSettled } from '../../parts/filter.tsx';
 import { clockOf, countOf, msOf } from '../../parts/format.ts';
 import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
+import { insertByTime } from './insert-by-time.ts';
 
 const MOST_LINES = 200;
 
@@ -158,7 +159,7 @@ function useLines(query: string, paused: boolean): Lines {
 }
 
 function withLine({ lines }: Lines, data: string): Partial<Lines> {
-  return { lines: [JSON.parse(data) as AccessLine, ...lines].slice(0, MOST_LINES) };
+  return { lines: insertByTime(lines, JSON.parse(data) as AccessLine, MOST_LINES) };
 }
 
 function withDropped({ dropped }: Lines, type: string, data: string): Partial<Lines> {
