@@ -6,6 +6,7 @@ import { ClientRepository } from '../../../src/clients/client-repository.ts';
 import { EmbeddedPostgres } from '../../../src/infra/postgres/embedded-postgres.ts';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { Database } from '../../../src/infra/postgres/postgres.ts';
+import { preparedData } from '../../support/made-once.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor, within } from '../../support/wait.ts';
@@ -35,6 +36,7 @@ test('while the embedded database starts, calls get 503 with that reason and a R
     folder,
     purpose: 'a test',
     logger: pino({ level: 'silent' }),
+    preparedData: await preparedData(),
   });
   t.after(() => embedded.close());
   const { call } = await startAdmin(t, { clients: new ClientRepository(embedded.database) });
