@@ -1,6 +1,7 @@
 /**
  * Who sends most: the Space-Saving sketch (Metwally, Agrawal, El Abbadi 2005) of a worker's callers, of a fixed size. Each caller has a set of
- * WAYS places by its hash. One without a place takes over the one with the lowest count, and that count, as its error: it may have been
+ * WAYS places by its hash, and by numbers that nobody outside knows: who could choose WAYS + 1 addresses of one set would have each of them
+ * take over the place of another for ever, and no address would be shown. One without a place takes over the one with the lowest count, and that count, as its error: it may have been
  * counted there before. So what is shown, count less error, is never too high, and too low by the lowest count of the set at most.
  *
  * Counts fade: one that is FADE_SEC old is worth 1/e. In place of fading all counts, new ones weigh more.
@@ -27,6 +28,10 @@ interface HeavyHitter {
 /** HeavyHitters is made twice per worker: for all requests, and for those that the limiter refuses. */
 export class HeavyHitters {
   readonly #mask: number;
+  /** Of a product, the upper bits choose the set: they depend on all bits of the factors. */
+  readonly #shift: number;
+  /** Odd. */
+  readonly #factors = crypto.getRandomValues(new Int32Array(2)).map((random) => random | 1);
   readonly #tags: Int32Array;
   readonly #counts: Float64Array;
   readonly #errors: Float64Array;
@@ -42,6 +47,7 @@ export class HeavyHitters {
   /** @param size places: a power of 2; 100 bytes each, with the texts */
   constructor(size: number, nowMs: number) {
     this.#mask = size / WAYS - 1;
+    this.#shift = Math.clz32(this.#mask);
     this.#tags = new Int32Array(size);
     this.#counts = new Float64Array(size);
     this.#errors = new Float64Array(size);
@@ -56,7 +62,7 @@ export class HeavyHitters {
     const { bucketHash } = owner;
     const counts = this.#counts;
     const tag = tagOf(bucketHash);
-    const from = (setOf(bucketHash) & this.#mask) << WAYS_LOG2;
+    const from = this.#setOf(bucketHash, tag);
     let lowest = from;
     for (let i = from; i < from + WAYS; i++) {
       if (this.#tags[i] === tag && this.#hashes[i] === bucketHash) {
@@ -95,7 +101,7 @@ export class HeavyHitters {
 
   /** rateOf is the rate of a caller per second. @param hash see BucketOwner.bucketHash */
   rateOf(hash: string): number {
-    const from = (setOf(hash) & this.#mask) << WAYS_LOG2;
+    const from = this.#setOf(hash, tagOf(hash));
     for (let i = from; i < from + WAYS; i++)
       if (this.#hashes[i] === hash) return this.#perSec(this.#counts[i]! - this.#errors[i]!);
     return 0;
@@ -133,19 +139,26 @@ export class HeavyHitters {
     return this.#perSec(highest);
   }
 
+  /** The first place of the set of a hash. */
+  #setOf(hash: string, tag: number): number {
+    const [a, b] = this.#factors;
+    const mixed = Math.imul(headOf(hash), a!) + Math.imul(tag, b!);
+    return ((mixed >>> this.#shift) & this.#mask) << WAYS_LOG2;
+  }
+
   #perSec(weighted: number): number {
     return this.#weightedSec === 0 ? 0 : weighted / this.#weightedSec;
   }
 }
 
 /** Of a hash in base64url: any characters will do. */
-function setOf(hash: string): number {
-  let set = 0;
-  for (let i = 0; i < 4; i++) set = Math.imul(set, 67) + hash.charCodeAt(i);
-  return set ^ (set >>> 13);
+function headOf(hash: string): number {
+  let head = 0;
+  for (let i = 0; i < 4; i++) head = Math.imul(head, 67) + hash.charCodeAt(i);
+  return head;
 }
 
-/** From other characters than the set's. */
+/** From the next characters. */
 function tagOf(hash: string): number {
   let tag = 1;
   for (let i = 4; i < 9; i++) tag = (Math.imul(tag, 67) + hash.charCodeAt(i)) | 0;

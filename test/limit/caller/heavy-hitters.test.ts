@@ -170,8 +170,8 @@ test('limited requests have a list of their own, and both rates are shown in bot
 test('the bound holds for limited requests too where those who send most are asked for', () => {
   const rates = new CallerRates(0);
   const exact = new Exact();
-  // So few have a place each among all callers, and not among the limited ones.
-  const callers = Array.from({ length: 800 }, (_, i) => callerOf(`caller-${i}`));
+  // Nearly all of so many have a place among all callers, and some have none among the limited ones.
+  const callers = Array.from({ length: 1_200 }, (_, i) => callerOf(`caller-${i}`));
   for (let round = 0; round < 10; round++)
     for (const caller of callers) {
       rates.requests.count(caller);
@@ -203,4 +203,36 @@ test('days of counting change nothing: old counts fade, and sums stay in range',
   assert.ok(Math.abs((items[0]?.perSec ?? 0) - 2) < 1e-6, JSON.stringify(items));
   assert.ok(Math.abs(totalPerSec - 2) < 1e-6);
   assert.equal(items.find(({ name }) => name === 'old')?.perSec.toFixed(6) ?? '0.000000', '0.000000');
+});
+
+/** A caller that somebody has chosen for its hash. */
+function chosen(bucketHash: string): BucketOwner {
+  const match = { client: null, bucketName: bucketHash, tombstoneUs: 0 };
+  return { clientId: null, mode: 'limit', match, bucketHash };
+}
+
+test('nobody can choose callers that push each other out of the sketch', () => {
+  for (const prefix of ['AAAA', 'zz_-', 'Q7bd']) {
+    const sketch = new HeavyHitters(4_096, 0);
+    const senders = Array.from({ length: 9 }, (_, i) => chosen(`${prefix}${hashBucketName(`sender ${i}`)}`));
+    const others = Array.from({ length: 200 }, (_, i) => callerOf(`203.0.113.${i}`));
+    for (let i = 0; i < 10_000; i++) {
+      sketch.count(senders[i % 9]!);
+      if (i % 9 === 0) sketch.count(others[(i / 9) % 200]!);
+    }
+    sketch.advance(1_000);
+    const shown = sketch.top(9).items.map(({ name }) => name);
+    assert.deepEqual(new Set(shown), new Set(senders.map(({ bucketHash }) => bucketHash)));
+  }
+});
+
+test('who loses a place is different in each sketch', () => {
+  const callers = Array.from({ length: 2_000 }, (_, i) => callerOf(`2001:db8::${i.toString(16)}`));
+  const [one, other] = [0, 1].map(() => {
+    const sketch = new HeavyHitters(512, 0);
+    for (const caller of callers) sketch.count(caller);
+    sketch.advance(1_000);
+    return JSON.stringify(callers.map(({ bucketHash }) => sketch.rateOf(bucketHash) > 0));
+  });
+  assert.notEqual(one, other);
 });
