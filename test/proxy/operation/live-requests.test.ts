@@ -172,3 +172,36 @@ test('what a primary that does not read was not told is counted as left out', (t
   t.mock.timers.tick(200);
   assert.deepEqual(told, [[1, 60]]);
 });
+
+test('the range of a viewer is looked at last: it costs more than the rest of the filter', (t) => {
+  const lines: string[] = [];
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const live = new LiveRequests((message) => {
+    if (message.type === 'watched-requests') lines.push(...message.lines);
+    return true;
+  });
+  t.after(() => live.stop());
+  live.watch(0, { client: '192.0.2.0/24', route: 'api', status: { from: 500, to: 599 }, slowerThanMs: 10 });
+  let reads = 0;
+  const offer = (clientIp: string, facts: Partial<AccessRecord>) => {
+    const record = Object.assign(
+      new AccessRecord('', 'GET'),
+      { route: 'api', status: 500, totalMs: 11 },
+      facts,
+    );
+    const get = () => {
+      reads += 1;
+      return clientIp;
+    };
+    live.offer(Object.defineProperty(record, 'clientIp', { get }));
+  };
+  for (const facts of [{ route: 'rest' }, { status: 200 }, { totalMs: 10 }]) offer('192.0.2.1', facts);
+  assert.equal(reads, 0);
+  offer('198.51.100.1', {});
+  offer('192.0.2.1', {});
+  t.mock.timers.tick(1_000);
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).clientIp),
+    ['192.0.2.1'],
+  );
+});
