@@ -118,7 +118,7 @@ bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_S
 bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, memory, stalls, changes (CLIENTS=1000000)
 	@$(NODE) bench/directory.ts --clients=$(CLIENTS)
 
-bench-machines: $(STAMP) services ## several machines on one Redis Cluster and PostgreSQL: limits, changes, a kill, costs; four minutes (SIZES=1,3,6)
+bench-machines: $(STAMP) services ## several machines on one Redis Cluster and PostgreSQL: limits, changes, a kill, costs; five minutes (SIZES=1,3,6)
 	@$(NODE) bench/machines/run.ts --sizes="$(SIZES)" --duration-sec=$(DURATION_SEC)
 
 bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a connection; four minutes (WORKERS=8, ROUNDS=3)

@@ -3,13 +3,18 @@
 export interface CostFigures {
   /** CPU of Redis for one call of the script with one bucket where Redis is busy, µs. */
   callUs: number;
+  /** The same where Redis has little to do and wakes up for each call, µs. */
+  idleCallUs: number;
   /** Calls for a request of a caller that a worker sees too rarely for a lease. */
   callsPerRequest: number;
-  /** Calls per second for a caller with leases, for each worker that it meets. */
+  /** Calls per second for a caller with leases, for each worker that it meets: measured at 100 requests a second, fewer at more. */
   callsPerLease: number;
-  /** CPU of Redis for each process of Sluice without requests, µs per second; less where Redis is busy, as a call is cheaper then. */
+  /** Of each worker at each node that it does not call: 0.5, up to 1 where timers come late (src/limit/store/store-health.ts). */
+  probesPerSec: number;
+  /** CPU of Redis for the connections of each process of Sluice and its reads of the map of slots, µs per second. */
   restUs: number;
   bucketBytes: number;
+  /** At rest. */
   databaseConnections: number;
   /** CPU of PostgreSQL for each machine, µs per second. */
   databaseUs: number;
@@ -38,13 +43,21 @@ export interface FleetCost {
   /** Nodes of a Cluster, without replicas, that are half busy; three at least. */
   nodes: number;
   bucketMiB: number;
+  /** Without requests, at so many nodes; under load workers probe no node that they call. */
+  restCallsPerSec: number;
+  restCores: number;
   connectionsPerNode: number;
   databaseConnections: number;
   databaseCores: number;
 }
 
-/** Below this rate a worker takes no tokens of a caller ahead (src/limit/limiter/lease.ts). */
-const LEASE_FROM_PER_SEC = 80;
+/**
+ * From this rate on a worker takes tokens of a caller ahead, however evenly its requests come: 8 within 50 ms begin it
+ * (src/limit/limiter/known-bucket.ts), and 80 a second keep it up.
+ */
+const LEASE_FROM_PER_SEC = 140;
+/** Of each machine (src/primary/instance-heartbeat.ts). */
+export const ANNOUNCEMENTS_PER_SEC = 0.5;
 const LEAST_NODES = 3;
 const BUSY_SHARE = 0.5;
 
@@ -64,11 +77,14 @@ export function costOf(figures: CostFigures, fleet: Fleet): FleetCost {
   const callsPerSec = rarePerSec * figures.callsPerRequest + busyCallers * callsOfBusy;
   const redisCores = (callsPerSec * figures.callUs + processes * figures.restUs) / 1e6;
   const nodes = Math.max(LEAST_NODES, Math.ceil(redisCores / BUSY_SHARE));
+  const restCallsPerSec = machines * ANNOUNCEMENTS_PER_SEC + workers * nodes * figures.probesPerSec;
   return {
     workers,
     callsPerSec,
     redisCores,
     nodes,
+    restCallsPerSec,
+    restCores: (restCallsPerSec * figures.idleCallUs + processes * figures.restUs) / 1e6,
     bucketMiB: (buckets * figures.bucketBytes) / 2 ** 20,
     connectionsPerNode: processes,
     databaseConnections: machines * figures.databaseConnections,

@@ -1,9 +1,9 @@
 /** The tables of `make bench-machines`. */
 import { tableOf } from '../rig/pages.ts';
 import { median } from '../rig/stats.ts';
-import { type CostFigures, costOf, type Fleet, type FleetCost } from './model.ts';
+import { ANNOUNCEMENTS_PER_SEC, type CostFigures, costOf, type Fleet, type FleetCost } from './model.ts';
 import type { StepCost } from './steps.ts';
-import type { Holdings } from './stores.ts';
+import { type Holdings, sumOf } from './stores.ts';
 import { BURST, BUSY, CAPACITY, CHANGES, ONE_PER_SEC } from './workload.ts';
 
 /** For which docs/scaling.md shows the costs. */
@@ -26,14 +26,29 @@ export interface SizeResult extends Holdings {
 export const n = (value: number, digits = 0): string =>
   value.toLocaleString('en', { maximumFractionDigits: digits });
 
+const callsOf = ({ nodeCalls }: StepCost): number => sumOf(nodeCalls);
 /** CPU of Redis for one call, without what it needs at rest. */
 const callUsOf = ({ rest, rare }: SizeResult): number =>
-  (rare.redisCpuUs - rest.redisCpuUs) / (rare.scriptCalls - rest.scriptCalls);
-const perRequestOf = (step: StepCost, rest: StepCost): number =>
-  (step.scriptCalls - rest.scriptCalls) / step.requests;
+  (rare.redisCpuUs - rest.redisCpuUs) / (callsOf(rare) - callsOf(rest));
 
-const leaseCallsOf = ({ busy, rest, size }: SizeResult): number =>
-  (busy.scriptCalls - rest.scriptCalls) / BUSY.callers / size;
+/** A node with more than this times its calls at rest has requests. */
+const BUSY_FROM = 2;
+
+/** takesOf is the calls for requests, per second. Workers probe no node that they call, so there only the announcements go off. */
+export function takesOf({ nodeCalls }: StepCost, rest: StepCost): number {
+  const probes = Math.min(...rest.nodeCalls);
+  const takes = nodeCalls.map((calls, node) => {
+    const restCalls = rest.nodeCalls[node]!;
+    return calls > BUSY_FROM * restCalls ? calls - (restCalls - probes) : 0;
+  });
+  return sumOf(takes);
+}
+
+const perRequestOf = (step: StepCost, rest: StepCost): number => takesOf(step, rest) / step.requests;
+/** A machine of the bench has one worker. */
+const probesOf = ({ rest, size }: SizeResult): number =>
+  (callsOf(rest) / size - ANNOUNCEMENTS_PER_SEC) / rest.nodeCalls.length;
+const leaseCallsOf = ({ busy, rest, size }: SizeResult): number => takesOf(busy, rest) / BUSY.callers / size;
 
 /** tellSizes makes the table of what was measured. */
 export function tellSizes(results: SizeResult[]): string[] {
@@ -44,8 +59,8 @@ export function tellSizes(results: SizeResult[]): string[] {
       ({ changesMs }) => `${n(median(changesMs))}, ${n(changesMs.at(-1)!)}`,
     ],
     ['connections to Redis, all nodes', ({ redisConnections }) => n(redisConnections)],
-    ['connections to PostgreSQL', ({ databaseConnections }) => n(databaseConnections)],
-    ['**at rest**, per second: script calls', ({ rest }) => n(rest.scriptCalls, 1)],
+    ['connections to PostgreSQL, at rest', ({ databaseConnections }) => n(databaseConnections)],
+    ['**at rest**, per second: script calls', ({ rest }) => n(callsOf(rest), 1)],
     [
       'new connections to Redis, reads of the map',
       ({ rest }) => `${n(rest.opened, 1)}, ${n(rest.mapReads, 1)}`,
@@ -80,12 +95,15 @@ interface OtherFigures extends Pick<CostFigures, 'callUs' | 'bucketBytes'> {
 export function figuresOf(results: SizeResult[], { ownUs, ...others }: OtherFigures): CostFigures {
   const of = (figure: (result: SizeResult) => number): number => median(results.map(figure));
   const largest = results.at(-1)!;
+  const idleCallUs = of(callUsOf);
   const figures: CostFigures = {
     ...others,
+    idleCallUs,
     callsPerRequest: of(({ rare, rest }) => perRequestOf(rare, rest)),
     callsPerLease: of(leaseCallsOf),
+    probesPerSec: of(probesOf),
     // A machine of the bench has two processes.
-    restUs: (largest.rest.redisCpuUs - ownUs) / largest.size / 2,
+    restUs: (largest.rest.redisCpuUs - ownUs - callsOf(largest.rest) * idleCallUs) / largest.size / 2,
     databaseConnections: of(({ databaseConnections, size }) => databaseConnections / size),
     databaseUs: of(({ rest, size }) => rest.databaseCpuUs / size),
   };
@@ -115,9 +133,11 @@ export function tellFleets(figures: CostFigures): string[] {
     ['cores of Redis', spread, ({ redisCores }) => n(redisCores, 1)],
     ['… where each caller stays on one machine', kept, ({ redisCores }) => n(redisCores, 1)],
     ['nodes that are half busy', spread, ({ nodes }) => n(nodes)],
+    ['without requests: script calls a second', spread, ({ restCallsPerSec }) => n(restCallsPerSec)],
+    ['… cores of Redis', spread, ({ restCores }) => n(restCores, 2)],
     ['connections to each node', spread, ({ connectionsPerNode }) => n(connectionsPerNode)],
     ['memory of buckets, MiB', spread, ({ bucketMiB }) => n(bucketMiB)],
-    ['connections to PostgreSQL', spread, ({ databaseConnections }) => n(databaseConnections)],
+    ['connections to PostgreSQL, at rest', spread, ({ databaseConnections }) => n(databaseConnections)],
     ['cores of PostgreSQL', spread, ({ databaseCores }) => n(databaseCores, 2)],
   ];
   const cells = rows.map(([title, costs, tell]) => [title, ...costs.map(tell)]);

@@ -45,7 +45,8 @@ export interface StepCost {
   requests: number;
   failed: number;
   p99Ms: number;
-  scriptCalls: number;
+  /** Calls of scripts at each node. */
+  nodeCalls: number[];
   redisCpuUs: number;
   opened: number;
   mapReads: number;
@@ -94,9 +95,9 @@ function startLoads(
 
 function perSecond(before: Counts, after: Counts): Omit<Counts, 'atMs'> {
   const sec = (after.atMs - before.atMs) / 1_000;
-  const rate = (name: keyof Counts): number => (after[name] - before[name]) / sec;
+  const rate = (name: Exclude<keyof Counts, 'nodeCalls'>): number => (after[name] - before[name]) / sec;
   return {
-    scriptCalls: rate('scriptCalls'),
+    nodeCalls: after.nodeCalls.map((calls, i) => (calls - before.nodeCalls[i]!) / sec),
     redisCpuUs: rate('redisCpuUs'),
     opened: rate('opened'),
     mapReads: rate('mapReads'),

@@ -3,13 +3,13 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { processes } from '../../test/support/child.ts';
 import type { Machines } from '../../test/support/machines.ts';
-import { cpuTimes } from '../rig/cpu.ts';
+import { cpuTimes, reapedUs } from '../rig/cpu.ts';
 
 /** Counts since the start of the servers, without those of the meter where the name says so. */
 export interface Counts {
   atMs: number;
-  /** Calls of scripts: takes of tokens, probes and announcements. The meter makes none. */
-  scriptCalls: number;
+  /** Calls of scripts at each node: takes of tokens, probes and announcements. The meter makes none. */
+  nodeCalls: number[];
   redisCpuUs: number;
   /** Connections to all nodes that were ever accepted; the meter has one to each. */
   opened: number;
@@ -28,6 +28,8 @@ export interface Holdings {
 }
 
 const METER = 'meter';
+
+export const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 export class StoreMeter {
   readonly #machines: Machines;
@@ -50,7 +52,7 @@ export class StoreMeter {
   }
 
   async counts(): Promise<Counts> {
-    const commands = await this.#sum('commandstats', /^cmdstat_(?:evalsha|eval):calls=(\d+)/gm);
+    const nodeCalls = await this.#counts('commandstats', /^cmdstat_(?:evalsha|eval):calls=(\d+)/gm);
     const mapReads = await this.#sum('commandstats', /^cmdstat_cluster\|slots:calls=(\d+)/gm);
     const opened = await this.#sum('stats', /^total_connections_received:(\d+)/gm);
     const transactions = await this.#number(
@@ -58,12 +60,13 @@ export class StoreMeter {
     );
     return {
       atMs: performance.now(),
-      scriptCalls: commands,
+      nodeCalls,
       mapReads,
       opened,
       transactions,
       redisCpuUs: cpuTimes(this.#machines.cluster.nodes.map(({ pid }) => pid)).totalUs,
-      databaseCpuUs: cpuTimes(this.#databasePids()).totalUs,
+      // Sessions that have ended would take their part with them.
+      databaseCpuUs: cpuTimes(this.#databasePids()).totalUs + reapedUs(this.#machines.postgres.pid),
     };
   }
 
@@ -97,8 +100,13 @@ export class StoreMeter {
   }
 
   async #sum(section: string, pattern: RegExp): Promise<number> {
+    return sumOf(await this.#counts(section, pattern));
+  }
+
+  /** For each node. */
+  async #counts(section: string, pattern: RegExp): Promise<number[]> {
     const texts = await Promise.all(this.#nodes.map((node) => node.info(section)));
-    return [...texts.join('\n').matchAll(pattern)].reduce((sum, [, count]) => sum + Number(count), 0);
+    return texts.map((text) => sumOf([...text.matchAll(pattern)].map(([, count]) => Number(count))));
   }
 
   async #number(text: string): Promise<number> {

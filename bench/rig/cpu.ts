@@ -16,17 +16,19 @@ const TICKS_PER_SEC = 100;
 export function cpuTimes(pids: number[]): CpuTimes {
   const sum: CpuTimes = { totalUs: 0, userUs: 0, systemUs: 0 };
   for (const pid of pids) {
-    const fields = readOrEmpty(`/proc/${pid}/stat`);
-    // The second field is the command in brackets, which may contain spaces and brackets.
-    const [, ...words] = fields.slice(fields.lastIndexOf(')')).split(' ');
-    const userUs = (Number(words[11] ?? 0) * 1e6) / TICKS_PER_SEC;
-    const systemUs = (Number(words[12] ?? 0) * 1e6) / TICKS_PER_SEC;
+    const [userUs, systemUs] = ticksUs(pid);
     sum.userUs += userUs;
     sum.systemUs += systemUs;
     // Without schedstat in the kernel, the ticks are used.
     sum.totalUs += scheduledUs(pid) || userUs + systemUs;
   }
   return sum;
+}
+
+/** reapedUs is the CPU time of the children that ended and that the process has waited for, with theirs; in steps of 10 ms. */
+export function reapedUs(pid: number): number {
+  const [, , userUs, systemUs] = ticksUs(pid);
+  return userUs + systemUs;
 }
 
 /** cpuSince subtracts `before` and splits the exact total into user and system time by the ratio of the ticks. */
@@ -47,6 +49,15 @@ export function rssBytes(pids: number[]): number {
     sum += Number(kib ?? 0) * 1024;
   }
   return sum;
+}
+
+/** utime, stime, cutime and cstime of proc(5), in µs; 0 for a process that has exited. */
+function ticksUs(pid: number): [number, number, number, number] {
+  const fields = readOrEmpty(`/proc/${pid}/stat`);
+  // The second field is the command in brackets, which may contain spaces and brackets.
+  const [, ...words] = fields.slice(fields.lastIndexOf(')')).split(' ');
+  const us = (word: number): number => (Number(words[word] ?? 0) * 1e6) / TICKS_PER_SEC;
+  return [us(11), us(12), us(13), us(14)];
 }
 
 function scheduledUs(pid: number): number {
