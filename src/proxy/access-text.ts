@@ -94,19 +94,40 @@ const ESCAPED_BYTES = 6;
 /** text encodes a string as JSON in at most maxBytes of UTF-8, quotes included. */
 export function text(value: string | null, maxBytes = TEXT_BYTES): string {
   if (value === null) return 'null';
-  let room = maxBytes - QUOTES_BYTES;
-  // Cut first: going through 8 KiB character by character took a millisecond.
+  const room = maxBytes - QUOTES_BYTES;
   const start = value.length <= room ? value : value.slice(0, Math.max(0, room));
   if (PLAIN_TEXT.test(start)) return `"${start}"`;
   if (value.length * ESCAPED_BYTES <= room) return JSON.stringify(value);
-  let encoded = '';
-  for (const character of start) {
-    const piece = JSON.stringify(character).slice(1, -1);
-    room -= Buffer.byteLength(piece);
-    if (room < 0) break;
-    encoded += piece;
+  return JSON.stringify(start.slice(0, fittingLength(start, room)));
+}
+
+const [QUOTE, BACKSLASH, SPACE, DELETE] = [0x22, 0x5c, 0x20, 0x7f];
+/** \b, \t, \n, \f and \r have short escapes. */
+const SHORT_ESCAPES: ReadonlySet<number> = new Set([8, 9, 10, 12, 13]);
+const LAST_OF_2_BYTES = 0x7ff;
+const FIRST_OF_4_BYTES = 0x1_0000;
+
+/** How much of a text fits into room bytes as JSON. To encode character by character took twenty times as long. */
+function fittingLength(value: string, room: number): number {
+  let bytes = 0;
+  for (let i = 0; i < value.length; i++) {
+    const code = value.codePointAt(i)!;
+    bytes += encodedBytes(code);
+    if (bytes > room) return i;
+    if (code >= FIRST_OF_4_BYTES) i += 1;
   }
-  return `"${encoded}"`;
+  return value.length;
+}
+
+/** Bytes of UTF-8 that JSON.stringify makes of a code point (RFC 8259 §7; it escapes surrogates without the other half, too). */
+function encodedBytes(code: number): number {
+  if (code <= DELETE) {
+    if (code >= SPACE) return code === QUOTE || code === BACKSLASH ? 2 : 1;
+    return SHORT_ESCAPES.has(code) ? 2 : ESCAPED_BYTES;
+  }
+  if (code <= LAST_OF_2_BYTES) return 2;
+  if (code >= FIRST_OF_4_BYTES) return 4;
+  return code >= 0xd800 && code <= 0xdfff ? ESCAPED_BYTES : 3;
 }
 
 /** V8 writes whole numbers up to here five times as fast as fractions. */
