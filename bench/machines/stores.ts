@@ -29,6 +29,7 @@ export interface Holdings {
 
 const METER = 'meter';
 
+/** sumOf adds up, for the meter and the report. */
 export const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 export class StoreMeter {
