@@ -325,6 +325,20 @@ test('closing the database while a statement hangs cuts the statement in time', 
   assert.ok(performance.now() - startedMs < 4_500);
 });
 
+test('a process that is suspended inside a transaction keeps its locks for a shorter time than others wait for them', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const suspended = openDatabase(t, url, { statementMs: 1_000 });
+  let other: Promise<unknown> | undefined;
+  const transaction = suspended.transaction(10_000, async (query) => {
+    await query('lock table clients in access exclusive mode');
+    other = database.query('select from clients');
+    await Promise.allSettled([other]);
+  });
+  await assert.rejects(transaction, { code: 'database_unavailable' });
+  await other;
+  await suspended.query('select from clients');
+});
+
 test('no start-up parameter that PgBouncer refuses is sent, and each session has a statement timeout', async (t) => {
   const { url } = await makeMigrated(t, server);
   const startups: string[] = [];

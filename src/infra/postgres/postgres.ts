@@ -153,10 +153,17 @@ export class Database {
 
   /**
    * transaction runs several statements of which all take effect or none, with the deadlines of readSnapshot. Each sees what
-   * was committed before it began (read committed). An error that fn throws costs the connection.
+   * was committed before it began (read committed). An error that fn throws costs the connection, and so does half of statementMs
+   * between two statements: others, who wait statementMs for a lock, must not fail because this process is suspended.
    */
   transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend('writing', timeoutMs, (client) => this.#inside('read committed', client, fn));
+    return this.#lend('writing', timeoutMs, (client) =>
+      this.#inside('read committed', client, async (query) => {
+        const idleMs = Math.ceil(this.#statementMs / 2);
+        if (!this.singleSession) await query(`set local idle_in_transaction_session_timeout = ${idleMs}`);
+        return fn(query);
+      }),
+    );
   }
 
   async #inside<T>(level: string, client: pg.PoolClient, fn: (query: QueryFn) => Promise<T>): Promise<T> {
