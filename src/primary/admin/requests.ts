@@ -17,7 +17,8 @@ const name = z
 /** requestFilters are of every call that shows requests. */
 export const requestFilters = {
   client: name.optional().meta({
-    description: 'The id of a client, the address of a caller, or a range of addresses, as `2001:db8::/64`',
+    description:
+      'The id of a client, the address of a caller (`unix:`: at a Unix socket), or a range of addresses, as `2001:db8::/64`',
   }),
   route: name.optional(),
   status: z

@@ -53,6 +53,8 @@ export class AuditWriter {
   readonly requests: RequestTable;
   readonly #options: Required<AuditWriterOptions>;
   #waiting: AuditEntry[] = [];
+  /** On their way. Until the answer nobody knows whether the database has them. */
+  #batch: AuditEntry[] = [];
   readonly #requestQueue = new RequestQueue();
   readonly #eventLoop: WriteLoop;
   readonly #requestLoop: WriteLoop;
@@ -141,8 +143,9 @@ export class AuditWriter {
     const { storage, logger } = this.#options;
     await this.flush();
     let { rowCount: rows } = this.#requestQueue;
-    const { length: events } = this.#waiting;
-    if (events > 0 && !storage.isUnused && !(await passOn(this.#waiting))) rows += events;
+    // Whoever writes one again that is there changes nothing.
+    const entries = [...this.#batch, ...this.#waiting];
+    if (entries.length > 0 && !storage.isUnused && !(await passOn(entries))) rows += entries.length;
     if (rows > 0) logger.warn({ rows }, 'events or requests at the end were not written to the audit');
     this.#eventLoop.stop();
     this.#requestLoop.stop();
@@ -176,10 +179,9 @@ export class AuditWriter {
     this.#requestLoop.schedule();
   }
 
+  /** Also where the audit is off: rows of before must not stay for ever. */
   get #mustSweep(): boolean {
-    const { adminChanges, requests } = this.#options.settings();
-    const isOn = adminChanges || requests !== 'off';
-    return isOn && this.#isSweepDue && this.#sweeping === null && !this.#isClosing;
+    return this.#isSweepDue && this.#sweeping === null && !this.#isClosing;
   }
 
   async #writeEvents(): Promise<void> {
@@ -187,13 +189,15 @@ export class AuditWriter {
   }
 
   async #writeBatch(): Promise<void> {
-    const batch = this.#waiting.splice(0, BATCH_ROWS);
+    this.#batch = this.#waiting.splice(0, BATCH_ROWS);
     try {
-      await this.#write(batch);
+      await this.#write(this.#batch);
     } catch (error) {
-      this.#waiting.unshift(...batch);
+      this.#waiting.unshift(...this.#batch);
       this.#keepBound();
       throw error;
+    } finally {
+      this.#batch = [];
     }
   }
 

@@ -1,5 +1,5 @@
 /** The table of migrations/0005_audit_requests.sql. All methods throw what Database throws. */
-import { canonicalAddress, canonicalRange } from '../../contract/addresses.ts';
+import { canonicalAddress, canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
 import { REQUEST_COLUMNS } from '../../contract/audited-requests.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
@@ -7,7 +7,7 @@ import { type AuditPage, DayTable, type PageQuery, timeOf } from './day-table.ts
 import type { RequestBatch } from './request-queue.ts';
 
 export interface RequestQuery extends PageQuery {
-  /** The id of a client, the address of a caller, or a range of addresses. */
+  /** The id of a client, the address of a caller or UNIX_PEER, or a range of addresses. */
   client?: string | undefined;
   route?: string | undefined;
   /** Statuses from…to, both included. */
@@ -71,10 +71,13 @@ export class RequestTable {
 }
 
 /** As the index audit_requests_client_ip has it: a caller may also be `unix:`. */
-const ADDRESS = "nullif(client_ip, 'unix:')::inet";
+const ADDRESS = `nullif(client_ip, '${UNIX_PEER}')::inet`;
 
 /** An address or a range may be the id of a client with keys, who calls from anywhere. */
 function callerFilters(client: string): Record<string, string>[] {
+  // Null in the index.
+  if (client === UNIX_PEER)
+    return [{ 'client_id = ?': client }, { [`${ADDRESS} is null and client_ip = ?`]: client }];
   const address = canonicalAddress(client) ?? canonicalRange(client);
   if (address === null) return [{ 'client_id = ?': client }];
   // The index gives the rows of one address in their order, and those of a range in that of their addresses.

@@ -81,6 +81,7 @@ test('requests are listed by an address or a range, as `top` names callers, whic
   assert.deepEqual(await idsOf('client=198.51.100.7/32'), ['r-3']);
   assert.deepEqual(await idsOf('client=::/0'), ['r-1', 'r-0']);
   assert.deepEqual(await idsOf('client=a/64'), ['r-4']);
+  assert.deepEqual(await idsOf('client=unix:'), ['r-2']);
   // The client that an address names, by its key, from elsewhere.
   add({ clientIp: '127.0.0.1', clientId: '203.0.113.7' }, { clientIp: '203.0.113.7' });
   assert.deepEqual(await idsOf('client=203.0.113.7'), ['r-6', 'r-5']);

@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { LbError } from '../../../src/contract/errors.ts';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
+import { AuditTable } from '../../../src/primary/audit/audit-table.ts';
 import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
 import { type PostgresServer, startPostgres } from '../../support/postgres.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -179,6 +180,51 @@ test('with adminChanges: false nothing is written; a reload changes it', async (
   events.record({ ...STATE, text: 'on' });
   await audit.whenWritten('events');
   assert.deepEqual(await texts(), ['on']);
+});
+
+test('also where the audit is off, rows of before are dropped after the retention', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const entry = { number: 1, instance: 'here', subject: null, actor: null, data: {} };
+  const at = new Date(Date.now() - 31 * DAY_MS).toISOString();
+  await new AuditTable(database).write([{ ...entry, ...STATE, at, text: 'old' }]);
+  const { texts } = startAudit(t, { database, isUnused: false }, { settings: { adminChanges: false } });
+  assert.deepEqual(await texts(), ['old']);
+  database.noteActivity();
+  await waitFor('the end of the old day', async () => (await texts()).length === 0);
+});
+
+test('events on their way at the end are passed on, each is a row once, and those that nobody takes count as lost', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const machines = ['one', 'two'].map((instance) =>
+    startAudit(t, { database: openDatabase(t, url), isUnused: false }, { instance }),
+  );
+  const heir = startAudit(t, { database, isUnused: false });
+  const [first, second] = machines as [typeof heir, typeof heir];
+  for (const { audit } of machines) await audit.flush();
+  // For longer than the usual statementMs allow.
+  const locker = openDatabase(t, url, { statementMs: 20_000 });
+  await locker.transaction(20_000, async (query) => {
+    await query('lock table audit in access exclusive mode');
+    for (const { events } of machines) for (const text of ['a', 'b']) events.record({ ...STATE, text });
+    await waitFor(
+      'both batches',
+      async () => (await query('select from pg_locks where not granted')).length === 2,
+    );
+    for (const { events } of machines) events.record({ ...STATE, text: 'c' });
+    await Promise.all([
+      first.audit.close(async (entries) => {
+        heir.audit.adopt(entries);
+        return true;
+      }),
+      second.audit.close(),
+    ]);
+  });
+  const lost = machines.map(({ lines }) => lines.flatMap(({ rows }) => (rows === undefined ? [] : [rows])));
+  assert.deepEqual(lost, [[], [3]]);
+  await heir.audit.whenWritten('events');
+  const { items } = await heir.audit.events.page({ limit: 9, after: null });
+  const texts = items.filter(({ instance }) => instance === 'one').map(({ text }) => text);
+  assert.deepEqual(texts, ['c', 'b', 'a']);
 });
 
 test('events do not wake a database that nobody has used; they are written once somebody has', async (t) => {

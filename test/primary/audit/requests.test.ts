@@ -218,7 +218,7 @@ test('requests of a client, of an address and of a range are found by an index',
   await audit.requests.write(writeOf(many(1)));
   await database.query(
     `insert into audit_requests select now(), 'h', i, 'r',
-       case when i % 100 = 0 then '192.0.2.9' else '203.0.' || i / 250 || '.' || i % 250 end, case when i % 2000 = 0 then '10.9.0.0/16' end, 'GET', 'h', '/', 200, 'ok', 0, 0, 1, 'b', 'r', null from generate_series(1, 20000) i`,
+       case when i % 100 = 0 then '192.0.2.9' when i % 1000 = 1 then 'unix:' else '203.0.' || i / 250 || '.' || i % 250 end, case when i % 2000 = 0 then '10.9.0.0/16' end, 'GET', 'h', '/', 200, 'ok', 0, 0, 1, 'b', 'r', null from generate_series(1, 20000) i`,
   );
   await database.query('analyze audit_requests');
   const read = t.mock.method(database, 'read');
@@ -228,6 +228,7 @@ test('requests of a client, of an address and of a range are found by an index',
     ['203.0.7.0/28', 16],
     ['203.0.7.5', 1],
     ['192.0.2.9', 21],
+    ['unix:', 20],
   ] as const) {
     assert.equal((await page({ client, limit: 20 })).length, Math.min(rows, 20));
     const [text = '', params] = read.mock.calls.at(-1)?.arguments ?? [];
