@@ -99,7 +99,7 @@ lint: $(STAMP)
 config-docs: $(STAMP)
 	$(NODE) scripts/config-docs.ts --check
 
-build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node dist/cli.js)
+build: $(STAMP) types ## JavaScript for production, into dist/ (node_modules/.bin/node dist/cli.js)
 	@$(NODE) scripts/build.ts
 
 package: build ## packages/sluice-VERSION.tgz, for npm install

@@ -17,7 +17,7 @@ function run(program: string, ...args: string[]): void {
 }
 
 rmSync(folder, { recursive: true, force: true });
-// `make types` checks the types: doing it again would take five times as long as all of this program's JavaScript.
+// `make build` runs `make types` before: checking them again would take five times as long as all of this program's JavaScript.
 run(join(ROOT, 'node_modules/.bin/tsc'), '-p', 'tsconfig.build.json', '--noCheck', '--outDir', folder);
 // The image has no shell: there it is the command itself.
 chmodSync(join(folder, 'cli.js'), 0o755);
