@@ -147,11 +147,16 @@ function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Fi
 /** Other addresses of this machine are not known here. To connect to a wildcard is to connect to this machine. */
 function isReachedBy(own: ListenAddress, { host: written, port }: HostPort): boolean {
   if (own.kind !== 'tcp' || port !== own.port) return false;
-  // An IPv4 address in IPv6 reaches that address, and each name below localhost is a loopback address (RFC 6761 §6.3).
-  const host = canonicalAddress(written) ?? written.replace(/^(.+\.)?localhost\.?$/, 'localhost');
-  if (own.host === host || isSameLocalhost(own.host, host)) return true;
+  const ownHost = own.host === null ? null : reachedBy(own.host);
+  const host = reachedBy(written);
+  if (ownHost === host || isSameLocalhost(ownHost, host)) return true;
   const isHere = isLoopback(host) || isWildcard(host);
-  return isHere && covers(own.host, host);
+  return isHere && covers(ownHost, host);
+}
+
+/** An IPv4 address in IPv6 reaches that address, and each name below localhost is a loopback address (RFC 6761 §6.3). */
+function reachedBy(host: string): string {
+  return canonicalAddress(host) ?? host.replace(/^(.+\.)?localhost\.?$/, 'localhost');
 }
 
 /** Machines that share a database must verify each other's keys, so each cannot make a secret of its own. */

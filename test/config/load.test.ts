@@ -252,6 +252,10 @@ test('localhost takes the address that it stands for, and no other of this machi
     ['[::ffff:127.0.0.1]:80', '127.0.0.1:80'],
     ['a.localhost:80', '127.0.0.1:80'],
     ['a.localhost.:80', ':80'],
+    ['a.localhost:80', 'a.localhost:80'],
+    ['localhost.:80', 'localhost.:80'],
+    ['[::ffff:127.0.0.1]:80', '[::ffff:127.0.0.1]:80'],
+    ['127.0.0.1:80', '[::ffff:7f00:1]:80'],
   ] as const)
     assert.deepEqual(listening(backend, address), self, `${backend} ${address}`);
   for (const [backend, address] of [

@@ -106,7 +106,7 @@ function take({ type, data }: ServerEvent): void {
   if (type === 'sample') {
     const next = JSON.parse(data) as Sample;
     sample.set(next);
-    if (status.value !== null && status.value.revision !== next.revision) void loadStatus();
+    if (status.value?.revision !== next.revision) void loadStatus();
     addSample(next);
   } else if (type === 'change') {
     const change = JSON.parse(data) as Change;
