@@ -1,6 +1,6 @@
 /** The types of the framework as this folder uses them, and what every call gets: a description and a deadline. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Socket } from 'node:net';
 import type {
   FastifyBaseLogger,
   FastifyInstance,
@@ -63,12 +63,25 @@ declare module 'fastify' {
   }
 }
 
-let lastTurn = Promise.resolve();
+/** Calls that wait for their turn. Those whose callers have left go with each turn: so the places of answers bound the others. */
+let waiting: { socket: Socket; begin: () => void; leave: (reason: Error) => void }[] = [];
 
-/** Each call begins in a turn of the event loop of its own: a worker that asks for a bucket waits for one of them, not for all that have come. */
-function ownTurn(): Promise<void> {
-  lastTurn = lastTurn.then(() => nextTurn());
-  return lastTurn;
+/**
+ * Each call begins in a turn of the event loop of its own: a worker that asks for a bucket waits for one of them, not for all that have come.
+ * Throws HttpProblem where the caller has left meanwhile.
+ */
+function ownTurn({ socket }: IncomingMessage): Promise<void> {
+  return new Promise((begin, leave) => {
+    if (waiting.push({ socket, begin, leave }) === 1) setImmediate(takeTurn);
+  });
+}
+
+function takeTurn(): void {
+  for (const { socket, leave } of waiting)
+    if (socket.destroyed) leave(new HttpProblem(400, 'the caller has left; nothing was done'));
+  waiting = waiting.filter(({ socket }) => !socket.destroyed);
+  waiting.shift()?.begin();
+  if (waiting.length > 0) setImmediate(takeTurn);
 }
 
 const TOO_LATE = 'the answer took too long; whether the call took effect is not known';
@@ -88,7 +101,7 @@ export function limitHandler(
   const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
     const work = (async (): Promise<unknown> => {
-      if (!PROBES.has(route.url)) await ownTurn();
+      if (!PROBES.has(route.url)) await ownTurn(request.raw);
       return handler.call(this, request, reply);
     })();
     work.then(

@@ -79,14 +79,19 @@ export class EventStreams {
   }
 
   /**
-   * open makes the answer a stream, which the caller writes to. Throws HttpProblem 503 where there are too many.
+   * open makes the answer a stream, which the caller writes to. Throws HttpProblem 503 where there are too many,
+   * or nobody can read it.
    * @param onClosed called once, when the reader has gone or was cut
    */
   open(reply: FastifyReply, onClosed: () => void = () => undefined): EventStream {
     if (this.#closed) throw new HttpProblem(503, 'the admin port closes');
+    const { raw } = reply;
+    // Neither would have its `close` heard, and its place would never be given back.
+    if (raw.req.socket.destroyed || raw.socket === null)
+      throw new HttpProblem(503, 'the reader has left, or has not read an earlier answer');
     const max = reply.request.access === 'write' ? this.#max : this.#max * READER_SHARE;
     if (this.#open.size >= max) throw new HttpProblem(503, `${this.#open.size} others read this already`);
-    const { raw } = reply.hijack();
+    reply.hijack();
     const stream = new EventStream(raw);
     this.#open.add(stream);
     this.#heartbeat ??= setInterval(() => this.send(HEARTBEAT), HEARTBEAT_MS).unref();

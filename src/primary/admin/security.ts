@@ -46,7 +46,9 @@ export class AccessGuard {
     this.#readTokenHash = hashOf(readToken);
     this.#publicMetrics = publicMetrics;
     this.#hosts = new Set(hosts.map((each) => each.toLowerCase()));
-    this.#names = new Set([...this.#hosts, nameOf(host) ?? '']);
+    const name = nameOf(host);
+    // It has none where it is a v6 address.
+    this.#names = name === null ? this.#hosts : new Set([...this.#hosts, name]);
   }
 
   /**

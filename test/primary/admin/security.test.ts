@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { makeLogger } from '../../../src/infra/logging/logger.ts';
 import { AccessGuard, isKnownAuthority } from '../../../src/primary/admin/security.ts';
 import { exchangeRaw } from '../../support/raw-http.ts';
+import { adminSettings } from '../../support/settings.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const TOKEN = 'tök3n/+=';
@@ -282,9 +283,8 @@ test('no Host or two get 400, and an absolute target is checked by its authority
 });
 
 test('the name of admin.address is a known Host, but a page at another port of it may not write', () => {
-  const settings = { token: null, readToken: null, publicMetrics: false, hosts: [], host: 'front.example' };
-  const guard = new AccessGuard(settings, silent);
-  const check = (method: string, host: string, origin?: string) => {
+  const check = (method: string, host: string, origin?: string, address = 'front.example') => {
+    const guard = new AccessGuard(adminSettings({ host: address }), silent);
     const from = { headers: { host, origin }, headersDistinct: { host: [host] }, httpVersion: '1.1' };
     const request = { ...from, socket: {}, method, url: clients } as unknown as IncomingMessage;
     return guard.check(request, clients, method !== 'GET');
@@ -293,4 +293,6 @@ test('the name of admin.address is a known Host, but a page at another port of i
   assert.equal(check('POST', 'front.example:9900', 'http://front.example:9900'), 'write');
   assert.throws(() => check('POST', 'front.example:9900', 'http://front.example:8080'), { status: 403 });
   assert.throws(() => check('GET', 'other.example:9900'), { status: 403 });
+  for (const address of ['::', '127.0.0.1', 'front.example'])
+    assert.throws(() => check('GET', '.', undefined, address), { status: 403 }, address);
 });

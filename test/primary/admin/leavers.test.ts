@@ -1,0 +1,69 @@
+/** Callers of the admin port who leave before they are answered. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { connectRaw } from '../../support/raw-http.ts';
+import { waitFor } from '../../support/wait.ts';
+import { type Admin, startAdmin } from './harness.ts';
+
+const requestOf = (path: string) => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
+
+/** Busy, for so long, with each GET of this path. */
+function slowStatus(t: TestContext, { parts }: Admin, busyMs: number) {
+  const status = parts.board.status.bind(parts.board);
+  return t.mock.method(parts.board, 'status', () => {
+    const untilMs = performance.now() + busyMs;
+    while (performance.now() < untilMs);
+    return status();
+  });
+}
+
+for (const path of ['/api/v1/events', '/api/v1/requests'])
+  test(`readers of ${path} who leave before their turn are not counted`, async (t) => {
+    const admin = await startAdmin(t);
+    const status = slowStatus(t, admin, 30);
+    const leavers = await Promise.all(Array.from({ length: 60 }, () => connectRaw({ port: admin.port })));
+    const waiting = Array.from({ length: 5 }, () => admin.call({ path: '/api/v1/status' }));
+    await waitFor('a turn', () => status.mock.callCount() > 0);
+    for (const leaver of leavers) {
+      // The second one of a connection has no `close` of its own.
+      leaver.write(requestOf(path).repeat(2));
+      leaver.reset();
+    }
+    await Promise.all(waiting);
+    const reader = await connectRaw({ port: admin.port });
+    t.after(() => reader.close());
+    reader.write(requestOf(path));
+    await reader.waitForBytes('HTTP/1.1 200 ');
+  });
+
+test('a connection takes the place of one reader', async (t) => {
+  const admin = await startAdmin(t);
+  const open = async (count: number) => {
+    const client = await connectRaw({ port: admin.port });
+    t.after(() => client.close());
+    client.write(requestOf('/api/v1/requests').repeat(count));
+    await client.waitForBytes('HTTP/1.1 200 ');
+  };
+  for (const count of [8, 1, 1, 1]) await open(count);
+  assert.equal((await admin.call({ path: '/api/v1/status' })).status, 200);
+});
+
+test('calls whose callers have left take no turn, and do nothing', async (t) => {
+  const admin = await startAdmin(t);
+  const status = slowStatus(t, admin, 30);
+  const leavers = await Promise.all(Array.from({ length: 20 }, () => connectRaw({ port: admin.port })));
+  const first = admin.call({ path: '/api/v1/status' });
+  await waitFor('a turn', () => status.mock.callCount() > 0);
+  for (const leaver of leavers) {
+    leaver.write(requestOf('/api/v1/status').repeat(7));
+    leaver.write(requestOf('/api/v1/pools/app/backends/one/drain').replace('GET', 'POST'));
+    leaver.reset();
+  }
+  assert.equal((await first).status, 200);
+  assert.equal((await admin.call({ path: '/api/v1/status' })).status, 200);
+  assert.ok(status.mock.callCount() < 20, `${status.mock.callCount()} were served`);
+  assert.deepEqual(
+    admin.parts.events.entries.filter(({ kind }) => kind === 'admin'),
+    [],
+  );
+});
