@@ -51,8 +51,8 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
 - **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
 - **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second.
 - **Bounds.** Wait for each answer: a connection with more than eight unanswered requests is closed. Where many answers are under way, a client that does not read its own loses its connection, and a call gets 503
-  with \`Retry-After\`. Calls with each token, scrapes, and the files of the dashboard are counted apart; \`/livez\` and \`/readyz\` are always answered.
-- **Records.** Sluice logs each write and each refused caller (one line per address, status and second), and \`GET /api/v1/events\` tells of writes as they happen, with what they changed; \`sluice_admin_requests_total{route,code}\` counts all answers.
+  with \`Retry-After\`. At 512 connections an idle one, or one that does not read its answer, makes room for the next. Calls with each token, scrapes, and the files of the dashboard are counted apart; \`/livez\` and \`/readyz\` are always answered.
+- **Records.** Sluice logs each write and each refused caller (one line per address (IPv6: per /64), status and second, 100 a second at most), and \`GET /api/v1/events\` tells of writes as they happen, with what they changed; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
 /** adminApiPage starts an admin port on a free loopback port, asks it for its description, and returns the page. */

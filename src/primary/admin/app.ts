@@ -61,6 +61,10 @@ declare module 'fastify' {
     /** Changes nothing, although its method is one of a write: it leaves no line and no event, and admin.readToken may call it. */
     isRead?: boolean;
   }
+  interface FastifyRequest {
+    /** Its handler has begun and not ended, whether or not its caller still waits. */
+    atWork: boolean;
+  }
 }
 
 /** Calls that wait for their turn. Those whose callers have left go with each turn: so the places of answers bound the others. */
@@ -101,8 +105,13 @@ export function limitHandler(
   const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
     const work = (async (): Promise<unknown> => {
-      if (!PROBES.has(route.url)) await ownTurn(request.raw);
-      return handler.call(this, request, reply);
+      request.atWork = true;
+      try {
+        if (!PROBES.has(route.url)) await ownTurn(request.raw);
+        return await handler.call(this, request, reply);
+      } finally {
+        request.atWork = false;
+      }
     })();
     work.then(
       () => onHandled(request, null),

@@ -54,7 +54,7 @@ const clientView = z.strictObject({
 const seenView = clientView.extend({
   lastSeenAt: z.iso.datetime().nullable().optional().meta({
     description:
-      'The second of its last request to this machine. null: none since the workers that serve now began. Left out where a worker of this machine did not answer in time and no other has seen it',
+      'The second of its last request to this machine. null: none since the workers that serve now began. Left out where a worker of this machine did not answer in time and no other has seen it, or where more than 1,000 other clients are being asked for already',
   }),
 });
 

@@ -1,6 +1,6 @@
 /** Where the admin port listens, how many connections it keeps, and requests of each, and how it closes. */
 import { lookup } from 'node:dns/promises';
-import type { RequestListener, Server, ServerOptions } from 'node:http';
+import type { RequestListener, Server, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { AdminSettings } from '../../contract/settings.ts';
 import { bindEverywhere, boundUrl, listenFailure } from '../../infra/listeners.ts';
@@ -10,6 +10,8 @@ import type { AdminApp } from './app.ts';
 
 /** More than any set of scrapers, probes and people needs. */
 const MAX_CONNECTIONS = 512;
+/** Of them, for clients that are about to send a request: who reads nothing on all the others cannot keep these out. */
+const IDLE_SHARE = 1 / 8;
 /** Silence of a connection with a call under way, such as a client that does not read. Above every handler's deadline. */
 const IDLE_MS = 90_000;
 /** Of one connection. Browsers, scrapers, probes and the command line wait for each answer before they send the next request. */
@@ -33,14 +35,20 @@ export async function listen(app: AdminApp, { host, port }: AdminSettings): Prom
 }
 
 /**
- * makeServer makes the server of the framework. At the cap, the connection that has been idle longest makes room for the new one. A
- * connection with too many unanswered requests is cut: what it has sent before is parsed at once, and would be answered at once.
+ * makeServer makes the server of the framework. At the cap, the connection that has been idle longest makes room for the new one; where few
+ * are idle, the one that has left its answer unread longest. A connection with too many unanswered requests is cut: what it has sent before is
+ * parsed at once, and would be answered at once.
  * @param answer the framework's listener
  */
-export function makeServer(options: ServerOptions, answer: RequestListener): Server {
+export function makeServer(
+  options: ServerOptions,
+  answer: RequestListener,
+  maxConnections = MAX_CONNECTIONS,
+): Server {
   const server = http.createServer(options);
   server.setTimeout(IDLE_MS);
-  const unanswered = new WeakMap<Socket, number>();
+  /** Connections with requests under way, those for the longest time first, and their answers in order. */
+  const busy = new Map<Socket, ServerResponse[]>();
   /** Connections without a request under way, the longest idle first. */
   const idle = new Set<Socket>();
   let openCount = 0;
@@ -50,29 +58,38 @@ export function makeServer(options: ServerOptions, answer: RequestListener): Ser
     socket.once('close', () => {
       openCount--;
       idle.delete(socket);
+      busy.delete(socket);
     });
-    if (openCount <= MAX_CONNECTIONS) return;
-    // It is the new connection itself where all others have a request under way.
+    if (openCount <= maxConnections) return;
     const [oldest = socket] = idle;
-    idle.delete(oldest);
-    oldest.destroy();
+    const cut = idle.size > maxConnections * IDLE_SHARE ? oldest : (firstUnread(busy) ?? oldest);
+    idle.delete(cut);
+    busy.delete(cut);
+    cut.destroy();
   });
   server.on('request', (request, response) => {
     const { socket } = request;
-    const count = unanswered.get(socket) ?? 0;
-    if (count >= MAX_UNANSWERED) socket.destroy();
+    const answers = busy.get(socket) ?? [];
+    if (answers.length >= MAX_UNANSWERED) socket.destroy();
     // Also what is parsed of the same bytes behind it.
     if (socket.destroyed) return;
-    unanswered.set(socket, count + 1);
+    answers.push(response);
+    busy.set(socket, answers);
     idle.delete(socket);
     response.once('close', () => {
-      const left = (unanswered.get(socket) ?? 1) - 1;
-      unanswered.set(socket, left);
-      if (left === 0 && !socket.destroyed) idle.add(socket);
+      answers.shift();
+      if (answers.length > 0) return;
+      busy.delete(socket);
+      if (!socket.destroyed) idle.add(socket);
     });
     answer(request, response);
   });
   return server;
+}
+
+function firstUnread(busy: ReadonlyMap<Socket, ServerResponse[]>): Socket | undefined {
+  for (const [socket, [first]] of busy) if (first?.writableEnded) return socket;
+  return undefined;
 }
 
 /** closeWithin stops accepting, lets calls under way finish for closeMs, then cuts them. */

@@ -1,9 +1,9 @@
 /**
- * Bounds the answers under way, over all connections. Each kind of caller has places of its own, so that whoever has no token cannot keep
+ * Bounds the answers under way, over all connections, and the work for them. Each kind of caller has places of its own, so that whoever has no token cannot keep
  * out those who have one, nor those who may only read those who may write, and Prometheus waits for none of them. /livez and /readyz need no
  * place: their answers are short and made at once.
  */
-import type { ServerResponse } from 'node:http';
+import type { FastifyReply } from 'fastify';
 import { PROBES } from './app.ts';
 import { isDashboardFile } from './dashboard.ts';
 import { HttpProblem } from './problems.ts';
@@ -29,7 +29,7 @@ export function callerOf(path: string, access: Access): Caller | null {
 /** Places is made once per admin port. */
 export class Places {
   /** By kind of caller, the longest under way first. */
-  readonly #answers: Record<Caller, Set<ServerResponse>> = {
+  readonly #answers: Record<Caller, Set<FastifyReply>> = {
     open: new Set(),
     scraper: new Set(),
     read: new Set(),
@@ -37,19 +37,23 @@ export class Places {
   };
 
   /**
-   * take gives an answer a place until it has left. Where all are taken, a client that does not read its answer loses its connection;
-   * throws HttpProblem 503 where all answers are still being made.
+   * take gives an answer a place until it has left and its handler has ended. Where all are taken, a client that does not read its answer
+   * loses its connection; throws HttpProblem 503 where all answers are still being made.
    */
-  take(caller: Caller, response: ServerResponse): void {
+  take(caller: Caller, reply: FastifyReply): void {
     const answers = this.#answers[caller];
+    for (const each of answers) if (isOver(each)) answers.delete(each);
     if (answers.size >= MAX_ANSWERS[caller]) {
-      // Of several answers of a connection that is closed, only the first one says so.
-      const unread = [...answers].find(({ writableEnded, req }) => writableEnded || req.socket.destroyed);
+      const unread = [...answers].find(({ request, raw }) => raw.writableEnded && !request.atWork);
       if (unread === undefined) throw new HttpProblem(503, 'too many calls are under way');
-      unread.req.socket.destroy();
+      unread.raw.req.socket.destroy();
       answers.delete(unread);
     }
-    answers.add(response);
-    response.once('close', () => answers.delete(response));
+    answers.add(reply);
   }
+}
+
+/** Of several answers of a connection that is closed, only the first one may say so. */
+function isOver({ request, raw }: FastifyReply): boolean {
+  return !request.atWork && (raw.closed || raw.req.socket.destroyed);
 }

@@ -7,6 +7,7 @@ import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { AdminApp } from './app.ts';
 import type { AdminParts } from './parts.ts';
 import { toProblem } from './problems.ts';
+import { sourceOf } from './wrong-tokens.ts';
 
 /** AdminChange is what a write has changed, for the event log. */
 interface AdminChange {
@@ -32,13 +33,13 @@ export function recordAnswers(
   { gauges, logger }: Pick<AdminParts, 'gauges' | 'logger'>,
 ): void {
   app.decorateRequest('change', null);
-  // Of an address and status one line per second: whoever has no token could otherwise crowd out other lines.
+  // Of a source and status one line per second, and 100 in all: whoever has no token could otherwise crowd out other lines.
   const refusals = new FaultLog(systemClock, (facts) => logger.warn(facts, 'admin call refused'));
   app.addHook('onResponse', async (request, { statusCode: status }) => {
     const { method, id, ip, routeOptions } = request;
     gauges.countAdminRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
     const facts = { requestId: id, peer: ip, method, path: pathOf(request), status };
-    if (status === 401 || status === 403) refusals.note(`${ip} ${status}`, facts);
+    if (status === 401 || status === 403) refusals.note(`${sourceOf(ip)} ${status}`, facts);
     // Of those with wrong tokens the first is logged, by security.ts.
     else if (status !== 429 && isWrite(request)) logger.info(facts, 'admin write');
   });

@@ -137,11 +137,12 @@ function watchRoutes(
     const path = pathOf(request);
     request.access = guard.check(request.raw, path, isWrite(request));
     const caller = callerOf(path, request.access);
-    if (caller !== null) places.take(caller, reply.raw);
+    if (caller !== null) places.take(caller, reply);
     if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
   });
   app.decorateRequest('access', 'read');
+  app.decorateRequest('atWork', false);
   acceptJsonOnly(app);
   app.setErrorHandler((error, request, reply) => {
     const problem = toProblem(error);

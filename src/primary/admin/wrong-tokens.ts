@@ -41,7 +41,7 @@ export class WrongTokens {
   /** add counts one. @param peer address of the connection, never one that a field names */
   add(peer: string): Verdict {
     const now = this.#clock.monotonicMs();
-    const key = groupOf(canonicalAddress(peer) ?? '127.0.0.1', 32, 64);
+    const key = sourceOf(peer);
     const known = this.#records.get(key);
     const record = known === undefined || isOver(known, now) ? fresh(now) : known;
     // Deleted first, so that it moves to the end.
@@ -65,8 +65,13 @@ export class WrongTokens {
 
   /** forget is called for a right token: whoever has it does not guess. */
   forget(peer: string): void {
-    if (this.#records.size > 0) this.#records.delete(groupOf(canonicalAddress(peer) ?? '127.0.0.1', 32, 64));
+    if (this.#records.size > 0) this.#records.delete(sourceOf(peer));
   }
+}
+
+/** sourceOf is whom a refused caller counts as: its address, or the /64 that its IPv6 address is in. */
+export function sourceOf(peer: string): string {
+  return groupOf(canonicalAddress(peer) ?? '127.0.0.1', 32, 64);
 }
 
 function fresh(now: number): Record {

@@ -91,15 +91,19 @@ test('calls begin in turns of their own, so that others wait for one of them at 
   assert.equal(new Set(begun).size, 6, begun.join());
 });
 
-test('the history of a second is made once for all who ask, and in eight lengths at most', async (t) => {
-  const { call, parts } = await startAdmin(t);
+test('the history of a second is made once for all who ask, and in eight lengths of each access at most', async (t) => {
+  const { call, parts } = await startAdmin(t, { settings: { token: 'writer', readToken: 'reader' } });
   const listeners = new Set<() => void>();
   t.mock.method(parts.board, 'onSample', (listener: () => void) => {
     listeners.add(listener);
     return () => listeners.delete(listener);
   });
   const made = t.mock.method(parts.board, 'history');
-  const get = (seconds: number) => call({ path: `/api/v1/history?seconds=${seconds}` });
+  const get = (seconds: number, token = 'reader') =>
+    call({
+      path: `/api/v1/history?seconds=${seconds}`,
+      headers: { authorization: `Bearer ${token}` },
+    });
   const first = await get(60);
   assert.equal(first.headers['content-type'], 'application/json; charset=utf-8');
   assert.deepEqual((await get(60)).json, first.json);
@@ -108,6 +112,8 @@ test('the history of a second is made once for all who ask, and in eight lengths
   assertProblem(await get(8), 503);
   assert.equal((await get(60)).status, 200);
   assert.equal(made.mock.callCount(), 8);
+  assert.equal((await get(8, 'writer')).status, 200, 'a reader takes none of who may write');
+  assert.equal((await get(3_600)).status, 200, 'the whole hour is always there');
   for (const sampled of listeners) sampled();
   assert.equal(listeners.size, 0, 'nobody listens while nothing is kept');
   assert.equal((await get(8)).status, 200);

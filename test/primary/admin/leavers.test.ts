@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { connectRaw } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';
-import { type Admin, startAdmin } from './harness.ts';
+import { type Admin, assertProblem, startAdmin } from './harness.ts';
 
 const requestOf = (path: string) => `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
 
@@ -66,4 +66,24 @@ test('calls whose callers have left take no turn, and do nothing', async (t) => 
     admin.parts.events.entries.filter(({ kind }) => kind === 'admin'),
     [],
   );
+});
+
+test('a handler keeps its place until it has ended, also where its caller has left', async (t) => {
+  const { call, parts, port } = await startAdmin(t);
+  const gate = Promise.withResolvers<string>();
+  let begun = 0;
+  parts.metrics = () => {
+    begun++;
+    return gate.promise;
+  };
+  for (let count = 1; count <= 16; count++) {
+    const leaver = await connectRaw({ port });
+    leaver.write(requestOf('/metrics'));
+    await waitFor('the scrape', () => begun === count);
+    leaver.reset();
+  }
+  assertProblem(await call({ path: '/metrics' }), 503);
+  assert.equal(begun, 16);
+  gate.resolve('up 1\n');
+  assert.equal((await call({ path: '/metrics' })).status, 200, 'the places are free again');
 });

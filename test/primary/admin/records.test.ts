@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { test } from 'node:test';
+import fastify from 'fastify';
 import { LbError } from '../../../src/contract/errors.ts';
+import type { AdminApp } from '../../../src/primary/admin/app.ts';
+import { recordAnswers } from '../../../src/primary/admin/records.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startAdmin } from './harness.ts';
 
@@ -74,4 +77,18 @@ test('a write is told although its caller has left before the answer', async (t)
   await waitFor('the event', () =>
     parts.events.entries.some(({ text }) => text === 'client acme was created'),
   );
+});
+
+test('the refused callers of one /64 leave one line per second, and hide nobody else', async (t) => {
+  const app = fastify();
+  t.after(() => app.close());
+  const lines: { peer: string }[] = [];
+  const logger = { warn: (facts: { peer: string }) => lines.push(facts) };
+  const parts = { logger, gauges: { countAdminRequest: () => undefined } };
+  recordAnswers(app as unknown as AdminApp, parts as never);
+  app.get('/', async (_, reply) => reply.code(401).send());
+  for (let i = 1; i <= 120; i++) await app.inject({ url: '/', remoteAddress: `2001:db8::${i}` });
+  await app.inject({ url: '/', remoteAddress: '192.0.2.1' });
+  assert.ok(lines.some(({ peer }) => peer === '192.0.2.1'));
+  assert.ok(lines.length < 10, `${lines.length} lines`);
 });
