@@ -11,6 +11,7 @@ import { waitFor } from '../support/wait.ts';
 import { askJson, metricOf, poolOf, startNamed, workersOf } from './support.ts';
 
 const WORKERS = 2;
+const EACH_WORKER = Array.from({ length: WORKERS }, (_, worker) => worker);
 /** `redis.timeout`: more than the default, because the tests, their load and their wire share the machine with Redis. */
 const TIMEOUT_MS = 50;
 /** The bound of B32. */
@@ -91,19 +92,26 @@ class Chaos {
     return this.#entries;
   }
 
-  /** away waits until every worker has logged, since entry `from`, that the store is away. */
+  /** away waits until every worker has logged, since entry `from`, that the store is away, or has not taken it back from before. */
   async away(from: number): Promise<void> {
-    await this.#said(AWAY, from, { timeoutMs: 4 * RECOVERY_MS });
+    const isAway = (worker: number): boolean =>
+      this.#isAway(worker) ||
+      this.entries.slice(from).some((entry) => entry.worker === worker && entry.msg === AWAY);
+    await waitFor(`every worker to log: ${AWAY}`, () => EACH_WORKER.every(isAway), {
+      timeoutMs: 4 * RECOVERY_MS,
+    });
   }
 
   /** back waits until every worker has logged last that the store is back. */
   async back(): Promise<void> {
-    const isBack = (worker: number): boolean => this.#linesOf(worker, [AWAY, BACK]).at(-1) !== AWAY;
-    await waitFor(
-      'every worker to use the store again',
-      () => Array.from({ length: WORKERS }, (_, worker) => worker).every(isBack),
-      { timeoutMs: RECOVERY_MS },
-    );
+    const isBack = (worker: number): boolean => !this.#isAway(worker);
+    await waitFor('every worker to use the store again', () => EACH_WORKER.every(isBack), {
+      timeoutMs: RECOVERY_MS,
+    });
+  }
+
+  #isAway(worker: number): boolean {
+    return this.#linesOf(worker, [AWAY, BACK]).at(-1) === AWAY;
   }
 
   decisions(source: string): Promise<number> {
@@ -203,12 +211,6 @@ class Chaos {
     return this.entries
       .slice(from)
       .flatMap(({ limiterMs }) => (typeof limiterMs === 'number' ? [limiterMs] : []));
-  }
-
-  async #said(msg: string, from: number, options: { timeoutMs: number }): Promise<void> {
-    const workers = () =>
-      new Set(this.entries.slice(from).flatMap((entry) => (entry.msg === msg ? [entry.worker] : [])));
-    await waitFor(`every worker to log: ${msg}`, () => workers().size === WORKERS, options);
   }
 
   async #metric(name: string, labels: Record<string, string> = {}): Promise<number> {
