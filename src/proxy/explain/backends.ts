@@ -28,8 +28,8 @@ export function explainBackends({ name: pool, byBackend, queue }: PlannedPool): 
   if (lacking === 'no_backend') steps.push(`No backend of pool ${pool} takes requests.`);
   else if (lacking === 'queue_full')
     steps.push(`The backends of pool ${pool} are full, and so is its queue in this worker.`);
-  else if (waits) steps.push(`It goes to pool ${pool} and waits for room, because these are full: ${names}.`);
-  else steps.push(`It goes to pool ${pool}, to one of: ${names}.`);
+  else if (waits) steps.push(`Pool ${pool} would let it wait for room, because these are full: ${names}.`);
+  else steps.push(`Pool ${pool} would give it to one of: ${names}.`);
   return { items, lacking, steps };
 }
 

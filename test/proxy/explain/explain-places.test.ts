@@ -50,7 +50,7 @@ test('backends that are down, drained, in a panic, backups or full are told apar
   standing('a', 'out');
   assert.deepEqual([seen().tried, seen().shown[0]?.why], ['b', 'it is down or ejected']);
   proxy.backend('b').enter();
-  assert.equal(seen().last, 'It goes to pool app and waits for room, because these are full: b.');
+  assert.equal(seen().last, 'Pool app would let it wait for room, because these are full: b.');
   const { queue } = proxy.plan().router.find('', '/', 'GET')?.pool ?? assert.fail('no pool');
   const waiting = Array.from({ length: 5 }, () => ({ isChoosy: false, tryQueued: () => false }));
   for (const each of waiting) queue.add(each);
