@@ -1,9 +1,9 @@
 /** The types of the framework as this folder uses them, and what every call gets: a description and a deadline. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type {
   FastifyBaseLogger,
   FastifyInstance,
+  FastifyReply,
   FastifyRequest,
   RawServerDefault,
   RouteOptions,
@@ -67,27 +67,35 @@ declare module 'fastify' {
   }
 }
 
-/** Calls that wait for their turn. Those whose callers have left go with each turn: so the places of answers bound the others. */
-let waiting: { socket: Socket; begin: () => void; leave: (reason: Error) => void }[] = [];
+/** Calls that wait for their turn. Those that are over go with each turn: so the places of answers bound the others. */
+let waiting: { reply: FastifyReply; begin: () => void; leave: (reason: Error) => void }[] = [];
 
 /**
  * Each call begins in a turn of the event loop of its own: a worker that asks for a bucket waits for one of them, not for all that have come.
- * Throws HttpProblem where the caller has left meanwhile.
+ * Throws HttpProblem where the caller has left meanwhile, or was answered that it takes too long.
  */
-function ownTurn({ socket }: IncomingMessage): Promise<void> {
+function ownTurn(reply: FastifyReply): Promise<void> {
   return new Promise((begin, leave) => {
-    if (waiting.push({ socket, begin, leave }) === 1) setImmediate(takeTurn);
+    if (waiting.push({ reply, begin, leave }) === 1) setImmediate(takeTurn);
   });
 }
 
 function takeTurn(): void {
-  for (const { socket, leave } of waiting)
-    if (socket.destroyed) leave(new HttpProblem(400, 'the caller has left; nothing was done'));
-  waiting = waiting.filter(({ socket }) => !socket.destroyed);
-  waiting.shift()?.begin();
+  for (const { reply, leave } of waiting)
+    if (isOver(reply)) leave(new HttpProblem(400, 'the caller no longer waits; nothing was done'));
+  waiting = waiting.filter(({ reply }) => !isOver(reply));
+  // Whoever may only read cannot keep out those who may write.
+  const next = waiting.find(({ reply }) => reply.request.access === 'write') ?? waiting[0];
+  waiting = waiting.filter((each) => each !== next);
+  next?.begin();
   if (waiting.length > 0) setImmediate(takeTurn);
 }
 
+function isOver({ sent, request }: FastifyReply): boolean {
+  return sent || request.socket.destroyed;
+}
+
+const NO_TURN = 'too many other calls are under way; nothing was done';
 const TOO_LATE = 'the answer took too long; whether the call took effect is not known';
 
 /**
@@ -104,10 +112,12 @@ export function limitHandler(
   const { handler } = route;
   const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
+    let late = NO_TURN;
     const work = (async (): Promise<unknown> => {
       request.atWork = true;
       try {
-        if (!PROBES.has(route.url)) await ownTurn(request.raw);
+        if (!PROBES.has(route.url)) await ownTurn(reply);
+        late = TOO_LATE;
         return await handler.call(this, request, reply);
       } finally {
         request.atWork = false;
@@ -122,6 +132,6 @@ export function limitHandler(
         if (reply.sent) request.log.warn({ err }, 'an admin call failed after its deadline');
       },
     );
-    return withDeadline(work, timeoutMs, () => new HttpProblem(503, TOO_LATE));
+    return withDeadline(work, timeoutMs, () => new HttpProblem(503, late));
   };
 }

@@ -91,11 +91,11 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
   app.get(
     '/api/v1/audit',
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
-    async ({ access, query: { kind, actor, subject, ...page } }) => {
+    async ({ access, socket, query: { kind, actor, subject, ...page } }) => {
       const query = placedPage(page);
       await audit.whenWritten('events');
       const filter = { ...query, kind, actor, subject };
-      return pageBody(await turns.run(access, () => audit.events.page(filter)).catch(refuse));
+      return pageBody(await turns.run({ access, socket }, () => audit.events.page(filter)).catch(refuse));
     },
   );
   app.get(
@@ -104,12 +104,12 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
       querystring: requestsQuery,
       response: { 200: listOf(requestView) },
     }),
-    async ({ access, query: { client, route, status, ...page } }) => {
+    async ({ access, socket, query: { client, route, status, ...page } }) => {
       const query = placedPage(page);
       await audit.whenWritten('requests');
       const range = status === undefined ? undefined : statusRange(status);
       const filter = { ...query, client, route, status: range };
-      return pageBody(await turns.run(access, () => audit.requests.page(filter)).catch(refuse));
+      return pageBody(await turns.run({ access, socket }, () => audit.requests.page(filter)).catch(refuse));
     },
   );
 }

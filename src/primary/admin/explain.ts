@@ -64,8 +64,8 @@ export function registerExplain(app: AdminApp, parts: AdminParts): void {
       config: { isRead: true },
       ...call('explain', SUMMARY, [], { body: explainBody, response: { 200: explanationView } }),
     },
-    async ({ body, access }) =>
-      turns.run(access, async () => {
+    async ({ body, access, socket }) =>
+      turns.run({ access, socket }, async () => {
         const { worker, explanation } = await parts.explainer.explain(queryOf(body)).catch(refuse);
         return { worker, ...(await viewOf(explanation, parts)) };
       }),

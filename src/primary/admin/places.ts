@@ -1,7 +1,7 @@
 /**
  * Bounds the answers under way, over all connections, and the work for them. Each kind of caller has places of its own, so that whoever has no token cannot keep
- * out those who have one, nor those who may only read those who may write, and Prometheus waits for none of them. /livez and /readyz need no
- * place: their answers are short and made at once.
+ * out those who have one, nor those who may only read those who may write, nor any of them Prometheus (but with
+ * `publicMetrics` all scrape as one). /livez and /readyz need no place: their answers are short and made at once.
  */
 import type { FastifyReply } from 'fastify';
 import { PROBES } from './app.ts';

@@ -1,4 +1,5 @@
 /** Lets a few calls of one kind work at a time. */
+import type { Socket } from 'node:net';
 import { atMost } from '../../infra/with-deadline.ts';
 import { HttpProblem } from './problems.ts';
 import type { Access } from './security.ts';
@@ -14,6 +15,11 @@ export interface TurnsOptions {
   busy: string;
 }
 
+interface TurnCaller {
+  access: Access;
+  socket: Pick<Socket, 'destroyed'>;
+}
+
 /** Turns is made once per kind. Callers who may write go first: those who may only read cannot keep them out. */
 export class Turns {
   readonly #options: TurnsOptions;
@@ -26,11 +32,12 @@ export class Turns {
     this.#free = options.places;
   }
 
-  /** run does the work in its turn and settles like it. Throws HttpProblem 503 where too many wait, or its turn does not come in time. */
-  async run<T>(access: Access, work: () => Promise<T>): Promise<T> {
+  /** run does the work in its turn and settles like it. Throws HttpProblem 503 where too many wait, or its turn does not come in time, and 400 where the caller has left. */
+  async run<T>({ access, socket }: TurnCaller, work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
     else await this.#turn(access);
     try {
+      if (socket.destroyed) throw new HttpProblem(400, 'the caller has left; nothing was done');
       return await work();
     } finally {
       const next = this.#waiting.write.shift() ?? this.#waiting.read.shift();

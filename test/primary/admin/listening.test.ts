@@ -49,7 +49,7 @@ test('where all connections leave their answers unread, the one that has done so
   await first.waitForClose();
   assert.ok(first.received.length < LARGE.length);
   await waitFor('the last answer', () => last.received.length > LARGE.length);
-  assert.equal(waiting.closed, false, 'its answer is still being made');
+  assert.equal(waiting.ended || waiting.closed, false, 'its answer is still being made');
 });
 
 test('where enough connections are idle, the one that is so longest makes room', async (t) => {
@@ -62,7 +62,7 @@ test('where enough connections are idle, the one that is so longest makes room',
   }
   assert.equal((await (await connect('/')).readResponse()).status, 200);
   await polite[0]!.waitForClose();
-  assert.equal(polite[1]!.closed, false);
+  assert.equal(polite[1]!.ended || polite[1]!.closed, false);
   deaf.socket.resume();
   await waitFor('the whole answer', () => deaf.received.length > LARGE.length);
 });

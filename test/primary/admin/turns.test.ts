@@ -6,6 +6,7 @@ import { Turns } from '../../../src/primary/admin/turns.ts';
 import { waitFor } from '../../support/wait.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
+const caller = (access: Access) => ({ access, socket: { destroyed: false } });
 const OPTIONS = { places: 1, maxWaiting: 2, waitMs: { write: 5_000, read: 5_000 }, busy: 'busy' };
 
 test('who may write goes first; too many are refused, and so is who waits too long', async () => {
@@ -13,7 +14,7 @@ test('who may write goes first; too many are refused, and so is who waits too lo
   const gate = Promise.withResolvers<void>();
   const order: string[] = [];
   const run = (access: Access, name: string, until?: Promise<void>) =>
-    turns.run(access, async () => {
+    turns.run(caller(access), async () => {
       order.push(name);
       await until;
     });
@@ -30,8 +31,25 @@ test('who may write goes first; too many are refused, and so is who waits too lo
 
 test('a failure frees the place', async () => {
   const turns = new Turns(OPTIONS);
-  for (let i = 0; i < 5; i++) await assert.rejects(turns.run('read', () => Promise.reject(new Error('no'))));
-  assert.equal(await turns.run('read', async () => 7), 7);
+  for (let i = 0; i < 5; i++)
+    await assert.rejects(turns.run(caller('read'), () => Promise.reject(new Error('no'))));
+  assert.equal(await turns.run(caller('read'), async () => 7), 7);
+});
+
+test('whoever has left before its turn does no work, and the next one begins', async () => {
+  const turns = new Turns(OPTIONS);
+  const gate = Promise.withResolvers<void>();
+  const leaver = caller('read');
+  const first = turns.run(caller('read'), () => gate.promise);
+  const left = assert.rejects(
+    turns.run(leaver, async () => assert.fail('it worked')),
+    { status: 400 },
+  );
+  const next = turns.run(caller('read'), async () => 7);
+  leaver.socket.destroyed = true;
+  gate.resolve();
+  await Promise.all([first, left]);
+  assert.equal(await next, 7);
 });
 
 test('readers of the audit do not keep out who may write, though each page takes longer than they wait', async (t) => {
