@@ -9,7 +9,7 @@ import { readEvents } from './event-stream.ts';
 import { hidden } from './hidden.ts';
 import { addSample, loadHistory } from './history.ts';
 import { session } from './session.ts';
-import { loadStatus, status } from './status.ts';
+import { followRevision, loadStatus } from './status.ts';
 import { Store } from './store.ts';
 
 export type Link =
@@ -106,7 +106,7 @@ function take({ type, data }: ServerEvent): void {
   if (type === 'sample') {
     const next = JSON.parse(data) as Sample;
     sample.set(next);
-    if (status.value?.revision !== next.revision) void loadStatus();
+    followRevision(next.revision);
     addSample(next);
   } else if (type === 'change') {
     const change = JSON.parse(data) as Change;

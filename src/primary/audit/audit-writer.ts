@@ -179,9 +179,11 @@ export class AuditWriter {
     this.#requestLoop.schedule();
   }
 
-  /** Also where the audit is off: rows of before must not stay for ever. */
+  /** Not where the audit is off: another machine that shares the database may keep its rows for longer. */
   get #mustSweep(): boolean {
-    return this.#isSweepDue && this.#sweeping === null && !this.#isClosing;
+    const { adminChanges, requests } = this.#options.settings();
+    const isOn = adminChanges || requests !== 'off';
+    return isOn && this.#isSweepDue && this.#sweeping === null && !this.#isClosing;
   }
 
   async #writeEvents(): Promise<void> {

@@ -56,6 +56,7 @@ export class PrimaryStore {
   #redis: RedisSettings | null;
   #current: OpenedStore;
   readonly #opened = new Set<OpenedStore>();
+  #toldCount: number | null = null;
 
   private constructor(options: PrimaryStoreOptions) {
     this.#options = options;
@@ -147,8 +148,9 @@ export class PrimaryStore {
   #tellCount(): void {
     const { onStoreWorkers, logger } = this.#options;
     const count = this.#current.heartbeat?.storeWorkers ?? null;
-    if (count !== null)
+    if (count !== null && count !== this.#toldCount)
       logger.info({ workers: count }, 'the number of workers that share the store has changed');
+    this.#toldCount = count;
     onStoreWorkers(count);
   }
 }
