@@ -125,10 +125,15 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   await waitFor('a recorded series', async () => ((await query(recorded))[0] ?? 0) > 0);
   // Prometheus asks for OpenMetrics, which has exemplars: one of them is a request that was made.
   const path = 'query_exemplars?query=sluice_request_duration_seconds_bucket&start=0&end=9999999999';
-  const found = (await get(path)) as { seriesLabels: { route: string }; exemplars: Found[] }[];
+  // A trace becomes one once the collector has it, and the next scrape brings it.
+  const found = await waitFor('exemplars', async () => {
+    const series = (await get(path)) as { seriesLabels: { route: string }; exemplars: Found[] }[];
+    return series.length > 0 && series;
+  });
   const exemplars = found.flatMap((series) => series.exemplars);
   const traceIds = sluice.jsonLines(({ route }) => route === 'default').map(({ traceId }) => traceId);
-  assert.ok(exemplars.length > 0 && found.every(({ seriesLabels }) => seriesLabels.route === 'default'));
+  assert.ok(exemplars.length > 0);
+  assert.ok(found.every(({ seriesLabels }) => seriesLabels.route === 'default'));
   for (const { labels, value } of exemplars) {
     assert.ok(traceIds.includes(labels.trace_id), labels.trace_id);
     assert.ok(Number(value) > 0);
