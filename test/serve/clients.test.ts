@@ -1,6 +1,6 @@
 /** Clients of the embedded database: what the first requests after a start, and after a write of the admin API, are told. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { freePort } from '../support/free-port.ts';
 import { spawnSluice, startSluice } from '../support/sluice.ts';
@@ -8,6 +8,21 @@ import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const POLICY = { policies: { default: { capacity: 100, refillPerSecond: 0.001 } } };
+
+/** Two workers that take a caller's address from X-Forwarded-For, with a limit for each. */
+async function startLimited(t: TestContext, options: { folder?: string; data?: 'made' } = {}) {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = {
+    workers: 2,
+    trustedProxies: ['127.0.0.0/8'],
+    pools: poolOf([backend]),
+    rateLimit: POLICY,
+  };
+  const sluice = await startSluice({ ...options, config });
+  t.after(() => sluice.stop());
+  return sluice;
+}
 
 test('from the first connection of a start on, no worker admits a client that is blocked', async (t) => {
   const backend = await startNamed('a');
@@ -41,16 +56,7 @@ test('from the first connection of a start on, no worker admits a client that is
 });
 
 test('the request behind a write of a client, in a new database too, is judged by what was written, on every worker', async (t) => {
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const config = {
-    workers: 2,
-    trustedProxies: ['127.0.0.0/8'],
-    pools: poolOf([backend]),
-    rateLimit: POLICY,
-  };
-  const sluice = await startSluice({ config });
-  t.after(() => sluice.stop());
+  const sluice = await startLimited(t);
   const write = async (method: string, name: string, body?: object) => {
     const { status } = await askJson(`${sluice.adminUrl}/api/v1/clients/${name}`, { method, body });
     return status;
@@ -87,16 +93,7 @@ test('the request behind a write of a client, in a new database too, is judged b
 });
 
 test('when a client was last seen is known of all workers together, by its address and by its key; a change keeps it', async (t) => {
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const config = {
-    workers: 2,
-    trustedProxies: ['127.0.0.0/8'],
-    pools: poolOf([backend]),
-    rateLimit: POLICY,
-  };
-  const sluice = await startSluice({ folder: tempFolder(t), config, data: 'made' });
-  t.after(() => sluice.stop());
+  const sluice = await startLimited(t, { folder: tempFolder(t), data: 'made' });
   const base = `${sluice.adminUrl}/api/v1/clients`;
   const addresses = Array.from({ length: 8 }, (_, i) => `203.0.113.${i}`);
   for (const name of [...addresses, 'keyed', 'silent'])
