@@ -75,14 +75,12 @@ for (const way of [...WAYS, ...TLS_WAYS]) {
     peer.pause();
     assert.equal(wire.writeText(LARGE), false);
     assert.equal(wire.writeText(LARGE), false);
-    // The first write is complete and the second is not.
-    await waitFor('the first', () => {
-      if (wire.takenBytes >= LARGE_BYTES) return true;
-      peer.resume();
-      peer.once('data', () => peer.pause());
-      return false;
-    });
-    peer.pause();
+    // The peer reads until the first write is complete, and the second is not.
+    const stopReading = (): unknown =>
+      wire.takenBytes >= LARGE_BYTES && peer.off('data', stopReading).pause();
+    peer.on('data', stopReading).resume();
+    await waitFor('the first', () => peer.isPaused());
+    assert.ok(wire.takenBytes < 2 * LARGE_BYTES, `the second is complete too: ${wire.takenBytes} bytes`);
     assert.equal(wire.writeText(LARGE), false);
     owner.call(() => wire.end());
     peer.resume();
