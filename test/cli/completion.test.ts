@@ -1,16 +1,13 @@
 /** Completion in real shells: the script is sourced, a line is typed, TAB is pressed by the shell's own means. */
 import assert from 'node:assert/strict';
-import { dirname } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { runToEnd } from '../support/child.ts';
 import { runSluice } from '../support/run-sluice.ts';
+import { sluiceCommand } from '../support/sluice-command.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { startTerminal } from '../support/terminal.ts';
 import { hasTool } from '../support/tools.ts';
-
-const SLUICE = fileURLToPath(new URL('../../bin/sluice', import.meta.url));
 
 /** The candidates of `sluice complete`, without their descriptions. */
 async function candidates(t: TestContext, ...words: string[]): Promise<string[]> {
@@ -66,15 +63,16 @@ test('names of pools, backends and clients come from a running Sluice, and nothi
 test('bash completes words, also those with a colon', async (t) => {
   if (!hasTool(t, 'bash')) return;
   const { url } = await startAdmin(t);
-  const script = `source <("$0" completion bash)
+  const script = `source <(sluice completion bash)
     for COMP_LINE; do
       COMP_POINT=\${#COMP_LINE}
       _sluice
       echo "\${COMPREPLY[@]}"
     done`;
   const lines = ['config sh', `enable --admin ${url} app [::1]:80`, 'clients set a --mode=bl'];
-  const typed = lines.map((words) => `${SLUICE} ${words}`);
-  const { stdout, stderr } = await runToEnd('bash', ['-c', script, SLUICE, ...typed]);
+  const typed = lines.map((words) => `sluice ${words}`);
+  const options = { env: sluiceCommand(t) };
+  const { stdout, stderr } = await runToEnd('bash', ['-c', script, 'bash', ...typed], options);
   assert.deepEqual([stdout, stderr], [['show', '8082', 'blocked'], []]);
 });
 
@@ -84,9 +82,9 @@ test('fish completes words with their descriptions', async (t) => {
   const { url } = await startAdmin(t);
   const folder = tempFolder(t, 'sluice-fish-');
   const press = async (words: string): Promise<string[]> => {
-    const script = `${SLUICE} completion fish | source; complete -C "sluice ${words}"`;
-    // Fish keeps files below its home, and finds the command on the PATH.
-    const env = { HOME: folder, PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
+    const script = `sluice completion fish | source; complete -C "sluice ${words}"`;
+    // Fish keeps files below its home.
+    const env = { ...sluiceCommand(t), HOME: folder };
     const { code, stdout, stderr } = await runToEnd('fish', ['--no-config', '-c', script], { env });
     assert.deepEqual([code, stderr], [0, []]);
     return stdout;
@@ -100,7 +98,7 @@ test('fish completes words with their descriptions', async (t) => {
 test('zsh completes words in a terminal', async (t) => {
   if (!hasTool(t, 'zsh')) return;
   const { url } = await startAdmin(t);
-  const env = { PATH: `${dirname(SLUICE)}:${process.env.PATH}` };
+  const env = sluiceCommand(t);
   const terminal = startTerminal(t, "env PS1='next> ' zsh -f -i", { columns: 200, env });
   await terminal.sees('next> ');
   terminal.type(

@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { runToEnd } from '../support/child.ts';
 import { docCommands } from '../support/doc-example.ts';
+import { runSluice } from '../support/run-sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { hasTool } from '../support/tools.ts';
 
@@ -186,8 +187,8 @@ test('the containers have no rights, no writable file system, and the secrets of
 
 test('the configuration of the ConfigMap passes sluice check, and has the ports and workers of the container', async (t) => {
   const { settings, path, env } = settingsOf(t);
-  const checked = await runToEnd(join(ROOT, 'bin/sluice'), ['check', '--config', path], { env });
-  assert.deepEqual([checked.code, checked.stdout.at(-1)], [0, 'ok'], checked.stdout.join('\n'));
+  const { code, out } = await runSluice(t, ['check', '--config', path], { env });
+  assert.deepEqual([code, out.split('\n').at(-1)], [0, 'ok'], out);
   const portOf = (name: string) => sluice.ports?.find((port) => port.name === name)?.containerPort;
   assert.match(configText, new RegExp(`^ +- address: ":${portOf('http')}"$`, 'm'));
   assert.match(configText, new RegExp(`^ +address: ":${portOf('admin')}"$`, 'm'));
