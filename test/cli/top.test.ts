@@ -184,6 +184,17 @@ test('in a terminal top shows a screen, follows keys and the size, and leaves th
   await waitFor('the viewer to be gone', () => port.viewers.size === 0);
 });
 
+test('a terminal that tells no size is one of 80 × 24', async (t) => {
+  const port = await startPort(t);
+  const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;
+  const terminal = startTerminal(t, command, { columns: 0, rows: 0, cwd: ROOT });
+  await terminal.sees('1,000');
+  for (let tab = 1; tab <= 5; tab++) terminal.type('\t');
+  await terminal.sees('(1–21 of ');
+  terminal.type('q');
+  assert.equal(await terminal.exited, 0, terminal.plain());
+});
+
 test('q ends top at once, also while the port owes it an answer', async (t) => {
   const port = await startPort(t, true);
   const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;

@@ -105,6 +105,9 @@ class TopScreen {
   }
 
   draw(): void {
+    // A terminal that tells no size has 0 columns, at which log-update would wrap.
+    process.stdout.columns ||= 80;
+    process.stdout.rows ||= 24;
     const { columns } = process.stdout;
     const body = this.#body(columns);
     const last = Math.max(0, body.length - this.#height);
