@@ -24,7 +24,7 @@ interface InitOptions {
 /** addInit gives the command `init` its options and its action; for cli.ts. */
 export function addInit(command: Command): void {
   command
-    .argument('[file]', `where to write it (default: that of --config, then ${DEFAULT_FILE})`)
+    .argument('[file]', `where to write it (default: that of --config, $CONFIG_PATH, then ${DEFAULT_FILE})`)
     .option('--backend <url...>', 'where requests go; several share them')
     .option('--listen <address>', 'where to accept requests (default: :8080, with --tls :443)')
     .option('--limit <n/s>', 'limit of each client: a burst of n requests, then s per second')
@@ -37,7 +37,7 @@ export function addInit(command: Command): void {
       if (given !== undefined && config !== undefined)
         return refuse('sluice: where to write it was given twice: as FILE, and by --config');
       const isAsking = options.backend === undefined && process.stdin.isTTY && process.stdout.isTTY;
-      const file = given ?? config ?? DEFAULT_FILE;
+      const file = given ?? config ?? (process.env.CONFIG_PATH || DEFAULT_FILE);
       const refusal = write(file, isAsking ? await ask(options) : options);
       if (refusal.length > 0) refuse(...refusal);
     });

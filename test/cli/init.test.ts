@@ -69,11 +69,18 @@ test('a file that is there is never written over', async (t) => {
   assert.equal(readFileSync(path, 'utf8'), 'mine');
 });
 
-test('init writes the file of --config, and nothing where another one is given too', async (t) => {
+test('init writes the file of --config, else of CONFIG_PATH, and nothing where another one is given too', async (t) => {
   const path = join(tempFolder(t, 'sluice-init-'), 'edge.yaml');
-  const words = ['--config', path, '--backend', 'http://127.0.0.1:1'];
-  const run = await runSluice(t, ['init', ...words]);
-  assert.deepEqual([run.code, run.out.split('\n')[0]], [0, `wrote ${path}`]);
+  const backend = ['--backend', 'http://127.0.0.1:1'];
+  const words = ['--config', path, ...backend];
+  const env = { CONFIG_PATH: join(tempFolder(t, 'sluice-init-'), 'env.yaml') };
+  for (const [given, written] of [
+    [words, path],
+    [backend, env.CONFIG_PATH],
+  ] as const) {
+    const run = await runSluice(t, ['init', ...given], { env });
+    assert.deepEqual([run.code, run.out.split('\n')[0]], [0, `wrote ${written}`], run.err);
+  }
   const other = join(tempFolder(t, 'sluice-init-'), 'other.yaml');
   const twice = await runSluice(t, ['init', other, ...words]);
   assert.deepEqual([twice.code, existsSync(other)], [2, false]);
