@@ -2,7 +2,7 @@
 import type { Clock } from '../../contract/clock.ts';
 
 const PERIOD_MS = 1_000;
-/** Kinds of one second; further ones are left out. */
+/** Kinds of one second. Faults of further ones are left out, and counted in the next line. */
 const MAX_KINDS = 100;
 
 /** FaultLog logs faults of one sort, each kind once per second at most. */
@@ -10,9 +10,10 @@ export class FaultLog {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #write: (facts: object) => void;
   readonly #kinds = new Set<string>();
+  #leftOut = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
 
-  /** @param write writes the line */
+  /** @param write writes the line; `leftOut` in the facts: how many faults of other kinds had none since the line before */
   constructor(clock: Pick<Clock, 'monotonicMs'>, write: (facts: object) => void) {
     this.#clock = clock;
     this.#write = write;
@@ -25,8 +26,13 @@ export class FaultLog {
       this.#sinceMs = nowMs;
       this.#kinds.clear();
     }
-    if (this.#kinds.has(kind) || this.#kinds.size >= MAX_KINDS) return;
+    if (this.#kinds.has(kind)) return;
+    if (this.#kinds.size >= MAX_KINDS) {
+      this.#leftOut++;
+      return;
+    }
     this.#kinds.add(kind);
-    this.#write(facts);
+    this.#write(this.#leftOut === 0 ? facts : { ...facts, leftOut: this.#leftOut });
+    this.#leftOut = 0;
   }
 }
