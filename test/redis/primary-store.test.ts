@@ -78,3 +78,17 @@ test('B37: who stops while a reload prepares or leaves a store signs off there, 
   await store.close();
   assert.deepEqual(await announced(), []);
 });
+
+test('B37: who stops waits for a store that a reload is leaving', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const { store } = await openStore(t, server);
+  const change = await store.prepare(null);
+  const finish = change?.commit([]);
+  let isLeft = false;
+  void finish?.().then(() => {
+    isLeft = true;
+  });
+  await store.close();
+  assert.ok(isLeft, 'it may not have signed off');
+});

@@ -45,6 +45,8 @@ interface OpenedStore {
   heartbeat: InstanceHeartbeat | null;
   /** Resolves after the first beat. */
   announced: Promise<void> | null;
+  /** Of #close. */
+  closed?: Promise<void>;
 }
 
 /**
@@ -139,10 +141,9 @@ export class PrimaryStore {
     return opened;
   }
 
-  async #close(opened: OpenedStore): Promise<void> {
-    this.#opened.delete(opened);
-    await opened.heartbeat?.close();
-    await opened.connection?.close();
+  #close(opened: OpenedStore): Promise<void> {
+    opened.closed ??= signOff(opened).then(() => void this.#opened.delete(opened));
+    return opened.closed;
   }
 
   #tellCount(): void {
@@ -153,6 +154,11 @@ export class PrimaryStore {
     this.#toldCount = count;
     onStoreWorkers(count);
   }
+}
+
+async function signOff({ heartbeat, connection }: OpenedStore): Promise<void> {
+  await heartbeat?.close();
+  await connection?.close();
 }
 
 function inMemory({ memory }: PrimaryStoreOptions): OpenedStore {
