@@ -12,27 +12,21 @@ export const PATIENT = { timeouts: { headers: '120s' } };
 /** connectToAll opens connections until every worker has some; the kernel chooses the worker. The caller closes them. */
 export async function connectToAll(instances: readonly SluiceProcess[]): Promise<RawClient[]> {
   const clients: RawClient[] = [];
-  await waitFor(
-    'connections at every worker',
-    async () => {
-      const more = clients.length === 0 ? CONNECTIONS : 8;
-      for (let i = 0; i < more; i++) {
-        clients.push(await connectRaw(instances[i % instances.length]!.proxyUrl));
-      }
-      return waitFor(
-        'reports',
-        async () => {
-          const workers = (
-            await Promise.all(instances.map((instance) => workersOf(instance.adminUrl)))
-          ).flat();
-          const sum = workers.reduce((total, worker) => total + worker.connections, 0);
-          return sum === clients.length && workers.every((worker) => worker.connections > 0);
-        },
-        { timeoutMs: 3_000, everyMs: 100 },
-      ).catch(() => false);
-    },
-    { timeoutMs: 30_000 },
-  );
+  await waitFor('connections at every worker', async () => {
+    const more = clients.length === 0 ? CONNECTIONS : 8;
+    for (let i = 0; i < more; i++) {
+      clients.push(await connectRaw(instances[i % instances.length]!.proxyUrl));
+    }
+    return waitFor(
+      'reports',
+      async () => {
+        const workers = (await Promise.all(instances.map((instance) => workersOf(instance.adminUrl)))).flat();
+        const sum = workers.reduce((total, worker) => total + worker.connections, 0);
+        return sum === clients.length && workers.every((worker) => worker.connections > 0);
+      },
+      { timeoutMs: 3_000, everyMs: 100 },
+    ).catch(() => false);
+  });
   return clients;
 }
 

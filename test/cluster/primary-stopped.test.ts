@@ -53,7 +53,7 @@ test('a worker that drains does not wait for a primary that has not read for sec
   const stoppedAtMs = performance.now();
   await waitFor('reports to fill the pipe', () => performance.now() - stoppedAtMs > 6_000);
   process.kill(leaving, 'SIGTERM');
-  await waitFor('the end of the worker', () => !sluice.workerPids().includes(leaving), { timeoutMs: 10_000 });
+  await waitFor('the end of the worker', () => !sluice.workerPids().includes(leaving));
   sluice.signal('SIGCONT');
   await waitFor('another one in its place', () => sluice.workerPids().length === 2);
 });

@@ -36,7 +36,7 @@ test('the first steps lead through the demo', async (t) => {
   await copyMadeDatabase(folder);
   const sluice = spawnSluice(['serve'], { folder });
   t.after(() => sluice.stop());
-  await sluice.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  await sluice.waitForLine('"msg":"ready"');
   // Any of the three may be the first.
   const steps = consoleSteps(textOf('README.md').replace('X-Backend: 8082', 'X-Backend: 808…'));
   assert.equal(steps.length, 1);

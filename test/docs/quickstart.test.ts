@@ -60,7 +60,7 @@ test('the quickstart leads from a checkout to a service with limits', async (t) 
   );
   t.after(() => shell.kill());
   const log = join(folder, 'sluice.log');
-  await waitFor('ready', () => readFileSync(log, 'utf8').includes('"msg":"ready"'), { timeoutMs: 30_000 });
+  await waitFor('ready', () => readFileSync(log, 'utf8').includes('"msg":"ready"'));
   const [dashboard = ''] = page.match(/http:[^>\s]+:9900\//) ?? [];
   const shown = await fetch(hereOf(dashboard, ports));
   assert.match(await shown.text(), /<title>Sluice/, `${dashboard} of the page: ${shown.status}`);

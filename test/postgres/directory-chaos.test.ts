@@ -92,7 +92,7 @@ test(`after all faults every worker has the contents of the database (SEED=${SEE
   }
   await breakAll();
   const expected = await stored(other);
-  await waitFor('the feed to recover', () => !feed.degraded, { timeoutMs: 20_000 });
+  await waitFor('the feed to recover', () => !feed.degraded);
   for (const { directory } of workers) {
     await waitFor(
       'a worker to know what the database holds',

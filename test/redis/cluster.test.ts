@@ -106,7 +106,6 @@ test('B32: while one node of a Cluster is frozen, buckets on the others are alwa
   await waitFor(
     'the thawed node to decide again',
     async () => sourcesOf(await takeEach(worker, on)).has('store') && !worker.limiter.breakerOpen,
-    { timeoutMs: 15_000 },
   );
   const lines = worker.log.map(({ level }) => level).join(' ');
   assert.match(lines, /^warn info( warn info)*$/, 'one line per change of the breaker');

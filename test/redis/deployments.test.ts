@@ -186,9 +186,7 @@ test('B32: a failover by Sentinel under load refuses and delays no request, and 
     await waitFor('leases', () => traffic.counts.lease > 500);
     sentinel.master.signal('SIGKILL');
     await waitFor('decisions without the store', () => traffic.answeredWhileOpen > 500);
-    await waitFor('the promotion', async () => /role:master/.test(await replica.info('replication')), {
-      timeoutMs: 20_000,
-    });
+    await waitFor('the promotion', async () => /role:master/.test(await replica.info('replication')));
     await recovered(fleet);
     const before = traffic.counts.store;
     await waitFor('the new master to decide the traffic', () => traffic.counts.store > before + 100);

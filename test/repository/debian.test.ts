@@ -123,7 +123,7 @@ test('dpkg installs it without starting anything, it serves as its own user, and
   const start = 'cd /var/lib/sluice && exec sluice serve --config /etc/sluice/sluice.yaml';
   const child = spawnChild(...jail.command(['sh', '-c', start], Number(user)), { env: { PATH: USUAL_PATH } });
   t.after(() => child.kill());
-  const { addresses } = JSON.parse(await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 })) as {
+  const { addresses } = JSON.parse(await child.waitForLine('"msg":"ready"')) as {
     addresses: string[];
   };
   assert.equal((await ask(addresses[0] ?? '')).text, 'a');

@@ -172,7 +172,7 @@ interface Ready {
 }
 
 async function readyLineOf(child: Child): Promise<Ready> {
-  return JSON.parse(await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 })) as Ready;
+  return JSON.parse(await child.waitForLine('"msg":"ready"')) as Ready;
 }
 
 test('the migration, two balancers behind one address and the health check run as compose runs them', async (t) => {

@@ -105,7 +105,7 @@ test('npm pack makes a package that npm installs in an empty folder, with Node.j
   );
   const child = spawnChild('sh', ['-c', `exec ${serve}`], { cwd: place, env: ENV });
   t.after(() => child.kill());
-  const { addresses } = JSON.parse(await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 })) as {
+  const { addresses } = JSON.parse(await child.waitForLine('"msg":"ready"')) as {
     addresses: string[];
   };
   assert.equal((await ask(addresses[0] ?? '')).text, 'a');

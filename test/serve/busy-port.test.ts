@@ -17,14 +17,14 @@ test('serve on a busy port fails after 10 s, and starts if the port becomes free
   await copyMadeDatabase(folder);
   const refused = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
   t.after(() => refused.kill());
-  await refused.waitForLine(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`, { timeoutMs: 30_000 });
+  await refused.waitForLine(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`);
   assert.deepEqual(await refused.exited, { code: 1, signal: null });
   assert.equal((await ask(first.proxyUrl)).text, 'a');
   const second = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
   t.after(() => second.kill());
-  await second.waitForLine(/trying for 10 s/, { timeoutMs: 30_000 });
+  await second.waitForLine(/trying for 10 s/);
   await first.stop();
-  await second.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  await second.waitForLine('"msg":"ready"');
   assert.equal((await ask(`http://127.0.0.1:${port}`)).text, 'a');
   assert.deepEqual(await second.stop(), { code: 0, signal: null });
 });

@@ -23,7 +23,7 @@ function launch(t: TestContext, command: string, wordsFor: (config: string) => s
 }
 
 async function endsWithIts(child: Child): Promise<void> {
-  await child.waitForLine('"ready"', { timeoutMs: 30_000 });
+  await child.waitForLine('"ready"');
   child.signal('SIGTERM');
   await waitFor('the launcher to end', () => child.exitStatus !== null || child.groupPids().length === 0);
   assert.deepEqual(child.groupPids(), [], 'no process may be left behind');

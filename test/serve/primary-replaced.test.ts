@@ -53,9 +53,7 @@ for (const accept of ['shared', 'reuse_port']) {
       await Promise.all([kept.atLeast(20), fresh.atLeast(5)]);
       assert.equal(before.workerPids().length, 2, 'its workers serve on');
       sluice = await start();
-      await waitFor('the old workers to be gone', () => before.workerPids().length === 0, {
-        timeoutMs: 15_000,
-      });
+      await waitFor('the old workers to be gone', () => before.workerPids().length === 0);
       await Promise.all([kept.atLeast(20), fresh.atLeast(5)]);
     }
     for (const { failures, statuses } of [await kept.stop(), await fresh.stop()]) {
@@ -77,7 +75,7 @@ test('B39: of two primaries that start after one was killed, one takes over and 
   const started = await Promise.allSettled([start(), start()]);
   const serving = started.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
   assert.equal(serving.length, 1);
-  await waitFor('the old workers to be gone', () => first.workerPids().length === 0, { timeoutMs: 15_000 });
+  await waitFor('the old workers to be gone', () => first.workerPids().length === 0);
   await kept.atLeast(20);
   assert.deepEqual((await kept.stop()).failures, {});
   assert.deepEqual(orphanFiles(), []);
@@ -94,7 +92,7 @@ test('B39: with accept: round_robin the next primary listens anew, and open conn
   await kept.atLeast(50);
   const second = await start();
   assert.equal((await ask(url)).status, 200);
-  await waitFor('the old workers to be gone', () => first.workerPids().length === 0, { timeoutMs: 15_000 });
+  await waitFor('the old workers to be gone', () => first.workerPids().length === 0);
   assert.deepEqual((await kept.stop()).failures, {});
   assert.deepEqual(orphanFiles(), []);
   assert.deepEqual(await second.stop(), { code: 0, signal: null });
@@ -108,7 +106,7 @@ test('B39: without a new primary, workers close their listeners after primary.gr
   await waitFor('the workers to await a new primary', () => orphanFiles().length === 4);
   assert.equal((await ask(url)).status, 200);
   const slow = ask(`${url}/slow?ms=3000`);
-  await waitFor('the listeners to be closed', () => isRefused(url), { timeoutMs: 10_000 });
+  await waitFor('the listeners to be closed', () => isRefused(url));
   assert.ok(performance.now() - killedAtMs >= 1_900);
   assert.equal((await slow).status, 200);
   await waitFor('the workers to be gone', () => first.workerPids().length === 0);

@@ -52,14 +52,11 @@ async function startPrometheus(t: TestContext, adminUrl: string) {
   ]);
   t.after(() => child.stop('SIGTERM', 10_000));
   const url = `http://127.0.0.1:${port}`;
-  await waitFor(
-    'Prometheus to be ready',
-    () =>
-      ask(`${url}/-/ready`).then(
-        ({ status }) => status === 200,
-        () => false,
-      ),
-    { timeoutMs: 20_000 },
+  await waitFor('Prometheus to be ready', () =>
+    ask(`${url}/-/ready`).then(
+      ({ status }) => status === 200,
+      () => false,
+    ),
   );
   const get = async (path: string) => JSON.parse((await ask(`${url}/api/v1/${path}`)).text).data;
   /** The values of an instant query. */
@@ -86,15 +83,11 @@ test('a real Prometheus scrapes every series, sees counters grow, and evaluates 
   t.after(() => sluice.stop());
   const { url, get, query } = await startPrometheus(t, sluice.adminUrl);
   await waitFor('the target to be up', async () => (await query('up{job="sluice"}'))[0] === 1);
-  const growth = await waitFor(
-    'the requests to have a rate',
-    async () => {
-      await Promise.all(Array.from({ length: 10 }, () => ask(sluice.proxyUrl)));
-      const [rate = 0] = await query('sum(rate(sluice_requests_total{route="default",code="200"}[10s]))');
-      return rate > 0 && rate;
-    },
-    { timeoutMs: 15_000 },
-  );
+  const growth = await waitFor('the requests to have a rate', async () => {
+    await Promise.all(Array.from({ length: 10 }, () => ask(sluice.proxyUrl)));
+    const [rate = 0] = await query('sum(rate(sluice_requests_total{route="default",code="200"}[10s]))');
+    return rate > 0 && rate;
+  });
   assert.ok(growth < 10_000, `${growth}`);
   const { activeTargets } = (await get('targets')) as { activeTargets: Target[] };
   assert.deepEqual(

@@ -190,7 +190,7 @@ test('B37: a worker and a primary that replace killed ones after a reload serve 
   process.kill(first.pid, 'SIGKILL');
   await load.atLeast(10);
   const second = await start([{ address: `127.0.0.1:${port}` }]);
-  await waitFor('the old workers to be gone', () => first.workerPids().length === 0, { timeoutMs: 15_000 });
+  await waitFor('the old workers to be gone', () => first.workerPids().length === 0);
   await load.atLeast(10);
   const { failures, statuses } = await load.stop();
   assert.deepEqual([failures, Object.keys(statuses)], [{}, ['200']]);

@@ -161,7 +161,7 @@ async function isRefused(t: TestContext): Promise<void> {
   const config = writeConfig(folder, configOf(backend, '127.0.0.1:0', 2));
   const child = spawnSluice(['serve', '--config', config], { folder });
   t.after(() => child.kill());
-  await child.waitForLine('accept: reuse_port needs Node.js 24.19 or later', { timeoutMs: 30_000 });
+  await child.waitForLine('accept: reuse_port needs Node.js 24.19 or later');
   assert.deepEqual(await within(child.exited, 10_000, 'the exit'), { code: 1, signal: null });
 }
 

@@ -30,8 +30,8 @@ for (const [signal, moment] of [
     const config = { pools: poolOf([hung], check), timeouts: { drainGrace: '30s', drain: '30s' } };
     const child = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
     t.after(() => child.kill());
-    if (moment === 'first line') await child.waitForLine('Sluice starts', { timeoutMs: 30_000 });
-    else await waitFor('the first probe', () => hung.requestCount === 1, { timeoutMs: 30_000 });
+    if (moment === 'first line') await child.waitForLine('Sluice starts');
+    else await waitFor('the first probe', () => hung.requestCount === 1);
     child.signal(signal);
     assert.deepEqual(await child.stop(signal, 15_000), { code: 0, signal: null });
     assert.ok(!child.stdout.some((line) => line.includes('"msg":"ready"')), child.describe());
@@ -73,7 +73,7 @@ for (const [store, moment] of [
     const child = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
     t.after(() => child.kill());
     const reached = () => (moment === 'first probe' ? hung.requestCount : deaf.acceptedCount()) > 0;
-    await waitFor(`the ${moment}`, reached, { timeoutMs: 30_000 });
+    await waitFor(`the ${moment}`, reached);
     assert.deepEqual(await child.stop('SIGTERM', 4_000), { code: 0, signal: null });
     assert.ok(!child.stdout.some((line) => line.includes('"msg":"ready"')), child.describe());
   });
@@ -94,7 +94,7 @@ test('signals before the configuration is read do not end the process by mistake
   for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) child.signal(signal);
   writeSync(pipe, stringify(completeConfig({ pools: poolOf([backend]) })));
   closeSync(pipe);
-  await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  await child.waitForLine('"msg":"ready"');
   assert.ok(!child.stderr.some((line) => line.includes('Debugger')), child.describe());
   // SIGHUP reloads, which reads the pipe again.
   const again = await waitFor('the reload to read', () =>

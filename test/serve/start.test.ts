@@ -127,7 +127,7 @@ test('ports in use are named in one line at once; after 10 s the start fails wit
   });
   const child = spawnSluice(['serve', '--config', config], { folder });
   t.after(() => child.kill());
-  await waitFor('the start to be given up', () => child.exitStatus !== null, { timeoutMs: 20_000 });
+  await waitFor('the start to be given up', () => child.exitStatus !== null);
   assert.equal((await child.exited).code, 1);
   const [first, warning, last, ...rest] = child.stdout.map((line) => JSON.parse(line));
   assert.deepEqual(rest, [], 'the start, one line at once, and one at the end');
@@ -154,7 +154,7 @@ test('serve and migrate on the folder of a running embedded database exit 1 with
   for (const command of ['serve', 'migrate']) {
     const child = spawnSluice([command, '--config', first.configPath], { folder });
     t.after(() => child.kill());
-    await waitFor(`${command} to give up`, () => child.exitStatus !== null, { timeoutMs: 20_000 });
+    await waitFor(`${command} to give up`, () => child.exitStatus !== null);
     assert.equal((await child.exited).code, 1, child.describe());
     assert.match([...child.stdout, ...child.stderr].join('\n'), new RegExp(`${first.pid}`), child.describe());
   }

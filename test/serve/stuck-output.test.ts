@@ -40,9 +40,7 @@ async function start(t: TestContext, output?: string): Promise<Started> {
   const child = spawnSluice(words, { folder, ...(output !== undefined && { output }) });
   t.after(() => child.kill());
   const adminUrl = `http://127.0.0.1:${adminPort}`;
-  await waitFor('Sluice to be ready', async () => (await ask(`${adminUrl}/readyz`)).status === 200, {
-    timeoutMs: 30_000,
-  });
+  await waitFor('Sluice to be ready', async () => (await ask(`${adminUrl}/readyz`)).status === 200);
   return { child, folder, config, proxyUrl: `http://127.0.0.1:${proxyPort}`, adminUrl };
 }
 
@@ -157,9 +155,7 @@ test('an unread socket stops nothing, not even the exit', async (t) => {
   sluice.child.stall(true);
   await flood(t, sluice);
   sluice.child.signal('SIGTERM');
-  await waitFor('every process to be gone', () => sluice.child.groupPids().length === 0, {
-    timeoutMs: 10_000,
-  });
+  await waitFor('every process to be gone', () => sluice.child.groupPids().length === 0);
   sluice.child.stall(false);
   assert.deepEqual(await sluice.child.exited, { code: 0, signal: null });
 });

@@ -50,7 +50,7 @@ test('sockets that systemd has bound are taken for the addresses of `listen`, an
     const args = ['-c', script, process.execPath, CLI, 'serve', '--config', path];
     const sluice = spawnChild('/bin/sh', args, { cwd: folder, fds: [tcp.fd, unix.fd, other.fd] });
     t.after(() => sluice.kill());
-    await sluice.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+    await sluice.waitForLine('"msg":"ready"');
     return sluice;
   };
   const first = await start();

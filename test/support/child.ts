@@ -74,7 +74,7 @@ export class Child {
   /** waitForLine returns the first line, old or new, that matches. It rejects at once when the process has exited. */
   async waitForLine(
     match: string | RegExp | ((line: string) => boolean),
-    { from = 'stdout', timeoutMs = 10_000 }: { from?: 'stdout' | 'stderr'; timeoutMs?: number } = {},
+    { from = 'stdout', timeoutMs = 30_000 }: { from?: 'stdout' | 'stderr'; timeoutMs?: number } = {},
   ): Promise<string> {
     const fits =
       typeof match === 'function'
@@ -124,7 +124,7 @@ export class Child {
    * stop sends `signal`, waits until the whole group has exited, and returns how the process ended. At the deadline it kills
    * what is left and rejects. It may be called again, also after the exit.
    */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 10_000): Promise<ExitStatus> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 20_000): Promise<ExitStatus> {
     if (this.pid === 0) return { code: null, signal: null };
     this.signal(signal);
     try {

@@ -152,7 +152,7 @@ export class FrameClient {
   }
 
   /** wait waits for a frame, and returns the first one that fits. */
-  wait(what: string, fits: (frame: Frame) => boolean, timeoutMs = 5_000): Promise<Frame> {
+  wait(what: string, fits: (frame: Frame) => boolean, timeoutMs = 15_000): Promise<Frame> {
     return waitFor(what, () => this.#read().find(fits), { timeoutMs, everyMs: 2 }).catch((error: Error) => {
       throw new Error(
         `${error.message}; closed: ${this.closed}; got ${JSON.stringify(this.frames.map(shown))}`,
@@ -185,7 +185,7 @@ export class FrameClient {
   }
 
   /** goaway waits for a GOAWAY. @returns its code */
-  async goaway(timeoutMs = 5_000): Promise<number> {
+  async goaway(timeoutMs = 15_000): Promise<number> {
     const { payload } = await this.wait('a GOAWAY', ({ type }) => type === TYPES.goaway, timeoutMs);
     return payload.readUInt32BE(4);
   }

@@ -79,7 +79,7 @@ export class RawClient {
   }
 
   /** readResponse returns the next final answer. @param method of the request: an answer to HEAD has no body */
-  async readResponse({ method = 'GET', timeoutMs = 5_000 } = {}): Promise<RawResponse> {
+  async readResponse({ method = 'GET', timeoutMs = 15_000 } = {}): Promise<RawResponse> {
     const found = await waitFor(
       'a whole HTTP response',
       () => takeResponse(this.received, method, this.ended || this.closed),
@@ -95,7 +95,7 @@ export class RawClient {
   }
 
   /** waitForBytes waits until `received` holds the text (latin1). */
-  async waitForBytes(text: string, timeoutMs = 5_000): Promise<void> {
+  async waitForBytes(text: string, timeoutMs = 15_000): Promise<void> {
     await waitFor(`to receive ${JSON.stringify(text)}`, () => this.received.includes(text, 0, 'latin1'), {
       timeoutMs,
       everyMs: 2,
@@ -103,7 +103,7 @@ export class RawClient {
   }
 
   /** waitForClose waits until the other side has ended or reset the connection. It returns the bytes not yet taken. */
-  async waitForClose(timeoutMs = 5_000): Promise<Buffer> {
+  async waitForClose(timeoutMs = 15_000): Promise<Buffer> {
     await waitFor('the connection to be closed by the other side', () => this.ended || this.closed, {
       timeoutMs,
       everyMs: 2,
@@ -131,7 +131,7 @@ export async function writeUntilStuck(socket: Socket, piece: Buffer): Promise<nu
 export async function connectRaw(target: RawTarget, { allowHalfOpen = true } = {}): Promise<RawClient> {
   const socket = createConnection({ ...addressOf(target), allowHalfOpen });
   const client = new RawClient(socket);
-  await within(once(socket, 'connect'), 5_000, `a connection to ${JSON.stringify(target)}`);
+  await within(once(socket, 'connect'), 15_000, `a connection to ${JSON.stringify(target)}`);
   return client;
 }
 

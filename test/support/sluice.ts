@@ -166,7 +166,7 @@ function processOf(
       writeConfig(folder, config);
     },
     signal: (signal) => child.signal(signal),
-    async stop(signal = 'SIGTERM', timeoutMs = 10_000) {
+    async stop(signal = 'SIGTERM', timeoutMs = 20_000) {
       try {
         return await child.stop(signal, timeoutMs);
       } finally {

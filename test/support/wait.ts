@@ -1,7 +1,7 @@
 /** Waits for conditions. Tests must not wait in any other way. */
 
 export interface WaitOptions {
-  /** Default: 15,000, because a busy machine may be late by seconds. */
+  /** Default: 30,000, because a busy machine may be late by seconds, and some ends take the product 12 s. */
   timeoutMs?: number;
   /** Pause between two probes; default: 10, and in long waits more, up to 50: probes take CPU time from what is waited for. */
   everyMs?: number;
@@ -14,7 +14,7 @@ export interface WaitOptions {
 export async function waitFor<T>(
   description: string,
   probe: () => T | Promise<T>,
-  { timeoutMs = 15_000, everyMs }: WaitOptions = {},
+  { timeoutMs = 30_000, everyMs }: WaitOptions = {},
 ): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
   const startMs = performance.now();
   const deadlineMs = startMs + timeoutMs;

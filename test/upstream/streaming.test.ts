@@ -123,7 +123,7 @@ test('a stream that fills its buffer gets a larger one, within a budget', async 
   }
   const sinks = Array.from({ length: 40 }, () => send(pool, get(), new MeasuringSink()));
   for (const sink of sinks) {
-    await waitFor('all bodies', () => sink.over, { timeoutMs: 20_000 });
+    await waitFor('all bodies', () => sink.over);
     assert.ok(sink.body.equals(body));
   }
   assert.ok(largest > FIRST_BUFFER_BYTES);
@@ -353,9 +353,7 @@ test('a slow client on a real socket gets its own bytes when buffers are given b
       socket.pause();
       setTimeout(() => socket.resume(), size % 3);
     });
-    await waitFor('a slow client to have all', () => size === body.length || socket.destroyed, {
-      timeoutMs: 20_000,
-    });
+    await waitFor('a slow client to have all', () => size === body.length || socket.destroyed);
     socket.destroy();
     return firstMismatch(Buffer.concat(parts), body);
   });

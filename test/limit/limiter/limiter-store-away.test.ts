@@ -103,7 +103,7 @@ test('the limiter probes Redis once a second, so that an outage is noticed witho
   assert.equal(limiter.breakerOpen, true);
   store.available = true;
   store.answer = () => Promise.reject(new Error('OOM'));
-  await waitFor('five failures in a row', () => limiter.breakerOpen, { timeoutMs: 10_000 });
+  await waitFor('five failures in a row', () => limiter.breakerOpen);
   store.answer = memoryStore().answer;
   await waitFor('the breaker to close', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
   await limiter.close();

@@ -17,7 +17,7 @@ test('a certificate per name is fetched, kept in files for the owner alone, and 
   const storage = join(tempFolder(t), 'acme');
   const names = ['one.example', 'two.example'];
   const { manager } = startManager(t, authority, { tellWorkers, storage, names });
-  await waitFor('two certificates', () => manager.certificates.length === 2, { timeoutMs: 30_000 });
+  await waitFor('two certificates', () => manager.certificates.length === 2);
   assert.equal(challenges.size, 0, 'no challenge stays open');
   const root = new X509Certificate(await authority.root());
   for (const { name, pem, chainPem } of manager.certificates) {
@@ -53,7 +53,7 @@ test('a certificate is renewed when a third of its lifetime is left, with the sa
   const authority = await startAuthority(t, { httpPort: port, validitySec: 12 });
   const storage = tempFolder(t);
   const { manager, changes } = startManager(t, authority, { tellWorkers, storage });
-  await waitFor('the renewal', () => changes.length >= 2, { timeoutMs: 25_000 });
+  await waitFor('the renewal', () => changes.length >= 2);
   const [first, second] = changes.map(([certificate]) => certificate);
   assert.ok(first && second && manager.certificates.length === 1);
   const renewedAfterMs = second.notBeforeMs - first.notBeforeMs;
@@ -157,7 +157,7 @@ test('an authority that is wrong, slow or away costs a bounded time, and not the
   const authority = await startAuthority(t, { httpPort: port });
   const storage = tempFolder(t);
   const first = startManager(t, authority, { tellWorkers, storage });
-  await waitFor('the first certificate', () => first.manager.certificates[0], { timeoutMs: 20_000 });
+  await waitFor('the first certificate', () => first.manager.certificates[0]);
   const [held] = first.manager.certificates;
   await first.manager.close();
   OTHER_CERTIFICATE = held?.chainPem ?? '';
@@ -178,7 +178,7 @@ test('an authority that is wrong, slow or away costs a bounded time, and not the
       times,
     });
     assert.equal(manager.dueCount, 1);
-    await waitFor(`a failed order: the authority ${what}`, () => orders.length > 0, { timeoutMs: 10_000 });
+    await waitFor(`a failed order: the authority ${what}`, () => orders.length > 0);
     assert.deepEqual(orders, ['failed'], what);
     const [line] = lines.filter(({ msg }) => msg === 'no certificate was obtained');
     assert.match(JSON.stringify(line), said, what);
@@ -203,7 +203,7 @@ test('an order is not looked at more often than the authority asks', async (t) =
     return { headers: { 'retry-after': '2' }, body: pendingIn(body) };
   };
   const { manager } = startManager(t, authority, { tellWorkers, storage: tempFolder(t) });
-  await waitFor('the certificate', () => manager.certificates[0], { timeoutMs: 20_000 });
+  await waitFor('the certificate', () => manager.certificates[0]);
   const pauses = looksMs.slice(1).map((atMs, i) => atMs - (looksMs[i] ?? 0));
   assert.ok(pauses.length === 2 && pauses.every((ms) => ms >= 1_900), pauses.join());
 });
@@ -273,6 +273,6 @@ test('four orders are under way at once, and those that this process gives up ar
 
   authority.intercept = () => null;
   const again = startManager(t, authority, { tellWorkers, storage, names });
-  await waitFor('all certificates', () => again.manager.certificates.length === 6, { timeoutMs: 30_000 });
+  await waitFor('all certificates', () => again.manager.certificates.length === 6);
   await waitFor('nothing to be due', () => again.manager.dueCount === 0);
 });

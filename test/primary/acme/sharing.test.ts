@@ -54,7 +54,7 @@ test('any machine answers the challenge of the one that orders, and takes over t
     return texts.filter((text) => text.includes('all(tokens)')).length >= 2;
   });
   askedTwice.resolve();
-  await waitFor('the certificate', () => ordering.manager.certificates[0], { timeoutMs: 20_000 });
+  await waitFor('the certificate', () => ordering.manager.certificates[0]);
   assert.deepEqual(ordering.orders, ['ok'], 'the authority was not called before the other machine knew');
   await waitFor('the challenges to be closed', () => here.challenges.size + there.challenges.size === 0);
   const late = machine(here, ['one.example']);
@@ -139,9 +139,7 @@ test('of machines that want a certificate at once, one orders it, under the acco
   const first = await waitFor('all machines to have a certificate', () => allHave(pems()[0]) && pems()[0]);
   assert.equal(ordersOf(authority), 1);
   // The renewal.
-  await waitFor('all machines to have another one', () => pems()[0] !== first && allHave(pems()[0]), {
-    timeoutMs: 20_000,
-  });
+  await waitFor('all machines to have another one', () => pems()[0] !== first && allHave(pems()[0]));
   assert.equal(ordersOf(authority), 2);
   const [row] = await database.read(
     'select failures, key_pem from acme_certificates join acme_accounts using (directory)',

@@ -38,9 +38,7 @@ test('once a worker has served, a replacement that cannot listen counts as a dea
   await supervisor.start();
   setMode('listen-failed:EACCES');
   process.kill(serving()[1]?.pid ?? 0, 'SIGKILL');
-  await waitFor('it is tried again and again', () => logged('worker died').length >= 3, {
-    timeoutMs: 10_000,
-  });
+  await waitFor('it is tried again and again', () => logged('worker died').length >= 3);
   setMode('normal');
-  await waitFor('both serve again', () => serving().length === 2, { timeoutMs: 10_000 });
+  await waitFor('both serve again', () => serving().length === 2);
 });

@@ -32,9 +32,7 @@ test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, an
     socket.on('drain', flood);
     flood();
   }
-  await waitFor('all uploads to be blocked', () => watch.blocked.size === BLOCKED_COUNT, {
-    timeoutMs: 20_000,
-  });
+  await waitFor('all uploads to be blocked', () => watch.blocked.size === BLOCKED_COUNT);
   const eachBytes = (bufferBytes() - before) / BLOCKED_COUNT;
   assert.ok(eachBytes < EACH_BYTES + STREAM_BYTES, `${eachBytes} bytes each`);
   for (const client of clients) client.close();
@@ -55,7 +53,7 @@ test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and
   const before = bufferBytes();
   const start = Promise.withResolvers<void>();
   const running = transfers.map((each) => runPipelined([each], { path }, start.promise));
-  await waitFor('all answers to be paused', () => watch.pausedCount >= STOPPED_COUNT, { timeoutMs: 20_000 });
+  await waitFor('all answers to be paused', () => watch.pausedCount >= STOPPED_COUNT);
   const eachBytes = (bufferBytes() - before) / transfers.length;
   assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
   start.resolve();

@@ -40,18 +40,14 @@ async function startFloodingBackend(t: TestContext, head: string) {
 async function settled(description: string, read: () => number): Promise<number> {
   let last = -1;
   let sinceMs = performance.now();
-  return waitFor(
-    description,
-    () => {
-      const now = read();
-      if (now !== last) {
-        last = now;
-        sinceMs = performance.now();
-      }
-      return performance.now() - sinceMs > 300 ? now : 0;
-    },
-    { timeoutMs: 20_000 },
-  );
+  return waitFor(description, () => {
+    const now = read();
+    if (now !== last) {
+      last = now;
+      sinceMs = performance.now();
+    }
+    return performance.now() - sinceMs > 300 ? now : 0;
+  });
 }
 
 for (const [framing, head] of [

@@ -212,7 +212,7 @@ test('a client whose connection takes nothing is cut after timeouts.writeIdle, w
   for (let i = 0; i < 5; i++) client.send(headers(2 * i + 1, request([], { path: '/large' })));
   await waitFor('the requests', () => backend.requestCount === 5);
   for (let i = 5; i < 10; i++) client.send(headers(2 * i + 1, request()));
-  await waitFor('the lines', () => proxy.lines.length === 10, { timeoutMs: 20_000 });
+  await waitFor('the lines', () => proxy.lines.length === 10);
   const large = proxy.lines.filter(({ path }) => path === '/large');
   assert.deepEqual(new Set(large.map(({ reason }) => reason)), new Set(['write_timeout']));
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
@@ -233,7 +233,7 @@ test('a tunnel that is over goes with its connection, if that takes nothing', as
   assert.equal(await client.status(1), 200);
   client.raw.socket.pause();
   for (let i = 1; i < 5; i++) client.send(headers(2 * i + 1, request([], { path: '/large' })));
-  await waitFor('the answers to be cut', () => proxy.lines.length === 4, { timeoutMs: 20_000 });
+  await waitFor('the answers to be cut', () => proxy.lines.length === 4);
   client.send(data(1, '', { ends: true }));
   await waitFor('the end of the tunnel', () => proxy.handler.tunnels.openCount === 0);
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
@@ -269,9 +269,7 @@ test('bodies that wait in all connections of a worker are bounded together: the 
       stream.write(body);
     }
   }
-  await waitFor('one to be cut', () => proxy.metric('sluice_shed_total', 'overload') > 0, {
-    timeoutMs: 20_000,
-  });
+  await waitFor('one to be cut', () => proxy.metric('sluice_shed_total', 'overload') > 0);
   await waitFor('the end of the oldest', () => sessions[0]?.closed);
   assert.equal(sessions.at(-1)?.closed, false, 'the youngest goes on');
   assert.ok(proxy.server.connectionCount >= 6, 'the others go on');
@@ -322,7 +320,7 @@ test('answers that wait in all connections of a worker are bounded together: tho
       timeoutMs: 60_000,
     });
   }
-  await waitFor('answers to end', () => shed() > 0, { timeoutMs: 20_000 });
+  await waitFor('answers to end', () => shed() > 0);
   assert.ok(clients.length > 12, `after ${clients.length} connections`);
   await waitFor('the resets', () => clients.some((client) => resets(client) > 0));
   assert.equal(slowResets + resets(slow), 0, 'a client that reads slowly keeps its answers');

@@ -156,7 +156,7 @@ test('a client over TLS that takes nothing is cut, and one that is slow is not',
     setTimeout(() => reader.resume(), 20);
   });
   reader.write(GET);
-  await waitFor('all of it', () => bytes > body.length, { timeoutMs: 30_000 });
+  await waitFor('all of it', () => bytes > body.length);
   assert.equal(proxy.lines.at(-1)?.reason, 'ok');
 });
 

@@ -23,7 +23,7 @@ test('messages of every size pass both ways over TLS, and a drain says 1001', as
   ws.on('message', (data: Buffer) => got.push(data));
   const sent = [0, 1, 125, 126, 16_384, 16_385, 65_536, 1_000_000, 3].map((size, i) => bodyOf(i, size));
   for (const message of sent) ws.send(message);
-  await waitFor('all echoes', () => got.length === sent.length, { timeoutMs: 20_000 });
+  await waitFor('all echoes', () => got.length === sent.length);
   assert.ok(got.every((message, i) => message.equals(sent[i]!)));
   const closed = once(ws, 'close');
   await within(proxy.server.drain({ graceMs: 0, drainMs: 20_000 }), 8_000, 'the drain');
@@ -55,7 +55,7 @@ test('over TLS a FIN is passed on both ways, and a client that stops reading get
     return socket === undefined ? 0 : socket.bytesWritten - socket.writableLength;
   });
   client.socket.resume();
-  await waitFor('every byte and the FIN', () => client.ended, { timeoutMs: 20_000 });
+  await waitFor('every byte and the FIN', () => client.ended);
   const at = client.received.indexOf('\r\n\r\n') + 4;
   assert.ok(client.received.subarray(at).equals(payload));
   client.end();
