@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
+import { createRequire } from 'node:module';
 import { Server } from 'node:net';
 import { test } from 'node:test';
 import { systemClock } from '../../../src/contract/clock.ts';
@@ -45,6 +46,19 @@ test('an unknown path gets 404, a known one with another method 405 with Allow',
   const headers = { 'content-type': 'text/plain' };
   assertProblem(await call({ path: '/nowhere', method: 'POST', headers, body: '{' }), 404);
   assertProblem(await call({ path: '/livez', method: 'POST', headers, body: '{' }), 405);
+});
+
+test('no compiler of schemas is loaded but the one of its own', async (t) => {
+  await startAdmin(t);
+  const loaded = Object.keys(createRequire(import.meta.url).cache);
+  assert.ok(
+    loaded.some((path) => path.includes('/fastify/')),
+    'modules of packages are seen',
+  );
+  assert.deepEqual(
+    loaded.filter((path) => /\/(ajv|[\w-]+-compiler)\//.test(path)),
+    [],
+  );
 });
 
 test('HEAD answers like GET without a body', async (t) => {
