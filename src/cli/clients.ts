@@ -116,13 +116,13 @@ function changeOf({ mode, capacity, refillPerSecond, policyLimit, limits }: SetO
   return { mode, capacity: null, refillPerSecond: null, limits: {} };
 }
 
-/** Changes the client, or creates it where there is none. A PUT alone would reset the fields that were not given. */
+/** Changes the client, or creates it where there is none. A PUT would reset what another has given the client meanwhile. */
 async function set(session: Session, client: string, change: object | null): Promise<unknown> {
   try {
     return await session.call('PATCH', pathOf(client), change);
   } catch (error) {
     if (!(error instanceof LbError) || error.status !== NOT_FOUND) throw error;
-    return session.call('PUT', pathOf(client), change);
+    return session.call('POST', CLIENTS, { clientId: client, ...change });
   }
 }
 

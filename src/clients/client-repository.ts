@@ -15,6 +15,9 @@ export interface ClientPage {
   next: string | null;
 }
 
+/** Which version a write may find, decided by its own statement. null: also none; any: whichever; else one of these, in decimal. */
+export type Expected = null | 'any' | readonly string[];
+
 /** Another writer may create or delete the client between the update and the insert; then both are tried again. */
 const PUT_ROUNDS = 5;
 
@@ -54,7 +57,7 @@ export class ClientRepository {
 
   /** Throws client_not_found. */
   async get(clientId: string): Promise<ClientRecord> {
-    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId], 'read');
+    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId], null, 'read');
   }
 
   /** Throws client_exists; bad_request (status 422) for values outside of the table's constraints. */
@@ -62,16 +65,22 @@ export class ClientRepository {
     return this.#one(`${INSERT} ${RETURNING}`, valuesOf(clientId, input));
   }
 
-  /** Creates or replaces. Throws as create, except client_exists. */
-  async put(clientId: string, input: ClientInput): Promise<{ record: ClientRecord; created: boolean }> {
+  /** Creates or replaces. Throws client_changed where it finds another version, else as create, except client_exists. */
+  async put(
+    clientId: string,
+    input: ClientInput,
+    expected: Expected = null,
+  ): Promise<{ record: ClientRecord; created: boolean }> {
     const values = valuesOf(clientId, input);
     // Not "on conflict do update", which holds the insert's locks while it waits for a row that is being deleted.
     for (let round = 0; round < PUT_ROUNDS; round++) {
       const updated = await this.#find(
-        `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5 where client_id = $1 ${RETURNING}`,
-        values,
+        `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5
+         where client_id = $1 ${andVersion(6)} ${RETURNING}`,
+        [...values, versionsOf(expected)],
       );
       if (updated !== null) return { record: updated, created: false };
+      if (expected !== null) throw changed(clientId);
       const created = await this.#find(`${INSERT} on conflict (client_id) do nothing ${RETURNING}`, values);
       if (created !== null) return { record: created, created: true };
     }
@@ -79,15 +88,19 @@ export class ClientRepository {
     throw new LbError('database_unavailable', message);
   }
 
-  /** Absent fields stay; `limits` is replaced as a whole. Throws client_not_found, else as create. */
-  async patch(clientId: string, patch: Partial<ClientInput>): Promise<ClientRecord> {
+  /** Absent fields stay; `limits` is replaced as a whole. Throws client_not_found, else as put. */
+  async patch(
+    clientId: string,
+    patch: Partial<ClientInput>,
+    expected: Expected = null,
+  ): Promise<ClientRecord> {
     return this.#one(
       `update clients set
          mode = coalesce($2, mode),
          capacity = case when $3 then $4 else capacity end,
          refill_per_second = case when $5 then $6 else refill_per_second end,
          limits = coalesce($7, limits)
-       where client_id = $1 ${RETURNING}`,
+       where client_id = $1 ${andVersion(8)} ${RETURNING}`,
       [
         clientId,
         patch.mode ?? null,
@@ -96,19 +109,26 @@ export class ClientRepository {
         patch.refillPerSecond !== undefined,
         patch.refillPerSecond ?? null,
         patch.limits === undefined ? null : JSON.stringify(patch.limits),
+        versionsOf(expected),
       ],
+      expected,
     );
   }
 
-  /** Leaves a tombstone. Throws client_not_found. */
-  async remove(clientId: string): Promise<void> {
-    await this.#one(`delete from clients where client_id = $1 ${RETURNING}`, [clientId]);
+  /** Leaves a tombstone. Throws client_not_found or client_changed. */
+  async remove(clientId: string, expected: Expected = null): Promise<void> {
+    const text = `delete from clients where client_id = $1 ${andVersion(2)} ${RETURNING}`;
+    await this.#one(text, [clientId, versionsOf(expected)], expected);
   }
 
-  async #one(text: string, values: Values, use?: 'read'): Promise<ClientRecord> {
+  async #one(text: string, values: Values, expected: Expected = null, use?: 'read'): Promise<ClientRecord> {
     const record = await this.#find(text, values, use);
-    if (record === null) throw new LbError('client_not_found', `there is no client ${values[0]}`);
-    return record;
+    if (record !== null) return record;
+    const [clientId] = values;
+    if (expected === null) throw new LbError('client_not_found', `there is no client ${clientId}`);
+    // Throws client_not_found where that is why.
+    await this.get(clientId);
+    throw changed(clientId);
   }
 
   async #find(text: string, values: Values, use: 'query' | 'read' = 'query'): Promise<ClientRecord | null> {
@@ -124,6 +144,19 @@ export class ClientRepository {
 /** The first text behind all that begin with an ASCII prefix: the column compares bytes, so the primary key finds both ends. */
 function behind(prefix: string): string {
   return prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1);
+}
+
+/** @param place of versionsOf among the statement's parameters */
+function andVersion(place: number): string {
+  return `and ($${place}::text[] is null or version_us::text = any($${place}))`;
+}
+
+function versionsOf(expected: Expected): readonly string[] | null {
+  return expected === 'any' ? null : expected;
+}
+
+function changed(clientId: string): LbError {
+  return new LbError('client_changed', `the client ${clientId} is not what was expected any more`);
 }
 
 function valuesOf(clientId: string, input: ClientInput): Values {

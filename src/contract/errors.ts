@@ -15,6 +15,7 @@ const OTHER_ERRORS = {
   database_unavailable: { source: 'store', status: 503, retryable: true },
   database_starting: { source: 'store', status: 503, retryable: true },
   client_exists: { source: 'downstream', status: 409 },
+  client_changed: { source: 'downstream', status: 412 },
   client_not_found: { source: 'downstream', status: 404 },
   key_not_found: { source: 'downstream', status: 404 },
   too_many_keys: { source: 'downstream', status: 409 },

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli/admin-client.ts';
 import { findTarget } from '../../src/cli/session.ts';
+import { LbError } from '../../src/contract/errors.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { runToEnd } from '../support/child.ts';
 import { type Run, runSluice as sluice } from '../support/run-sluice.ts';
@@ -67,6 +68,27 @@ test('clients are set, listed, read and deleted with the address and the token o
   assert.deepEqual(JSON.parse(bare.out), { ...acme, mode: 'limit', limits: {} });
   assert.deepEqual(await clients('delete', 'acme'), { code: 0, out: 'deleted acme', err: '' });
   assert.equal(admin.parts.clients.rows.size, 1);
+});
+
+test('set does not replace a client that somebody else makes at the same time', async (t) => {
+  const admin = await startAdmin(t);
+  const { clients } = admin.parts;
+  const theirs = { mode: 'blocked', capacity: null, refillPerSecond: null, limits: {} } as const;
+  clients.patch = () => {
+    clients.rows.set('acme', theirs);
+    return Promise.reject(new LbError('client_not_found', 'a moment ago'));
+  };
+  const { code, err } = await sluice(t, [
+    'clients',
+    'set',
+    'acme',
+    '--mode',
+    'unlimited',
+    '--admin',
+    admin.url,
+  ]);
+  assert.deepEqual([code, err], [1, 'sluice: a client with this clientId exists already (409)']);
+  assert.deepEqual(clients.rows.get('acme'), theirs);
 });
 
 test('a list continues over all pages', async (t) => {

@@ -33,6 +33,20 @@ export class CallError extends Error {
   }
 }
 
+/** isChanged: a call with ifMatch was refused, as somebody has changed the client meanwhile. */
+export function isChanged(thrown: unknown): boolean {
+  return thrown instanceof CallError && thrown.code === 'client_changed';
+}
+
+/** The version of what was answered, where it has one. */
+const versions = new WeakMap<object, string>();
+
+/** ifMatch is the headers of a write that is to take effect only if its object still is as in this answer. */
+export function ifMatch(answer: object | null): Record<string, string> {
+  const version = answer && versions.get(answer);
+  return version ? { 'if-match': `"${version}"` } : {};
+}
+
 /** Called for an answer 401; session.ts sets it. */
 let onUnauthorized = (): void => undefined;
 export function whenUnauthorized(listener: () => void): void {
@@ -58,7 +72,11 @@ export async function call<T>(path: string, options: CallOptions = {}): Promise<
     signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
   });
   const text = await response.text();
-  return (text === '' ? null : JSON.parse(text)) as T;
+  const answer = text === '' ? null : JSON.parse(text);
+  // A proxy that compresses makes `W/"1"` or `"1-gzip"` of `"1"`, which would match nothing.
+  const [version] = /\d+/.exec(response.headers.get('etag') ?? '') ?? [];
+  if (version !== undefined) versions.set(answer, version);
+  return answer as T;
 }
 
 /** send resolves with the head of a good answer, and rejects with CallError otherwise. */

@@ -31,6 +31,7 @@ const BODY_PROBLEMS = [400, 413, 415, 422];
 
 interface CallSchema {
   params?: z.ZodType;
+  headers?: z.ZodType;
   querystring?: z.ZodType;
   body?: z.ZodType;
   response: Record<number, unknown>;

@@ -5,6 +5,7 @@ import { type ClientInput, canonicalClientId } from '../../clients/client-record
 import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, call, done } from './app.ts';
+import { etagOf, expectedOf, ifMatchHeaders } from './if-match.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
@@ -69,10 +70,13 @@ const listQuery = pageQuery.extend({
 const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 
-/** registerClients adds the routes. A write answers once the workers of this machine know it. */
+/**
+ * registerClients adds the routes. A write answers once the workers of this machine know it. A PUT is answered without an ETag, because
+ * defaults are added to what was sent (RFC 9110 §9.3.4).
+ */
 export function registerClients(app: AdminApp, parts: AdminParts): void {
   const { clients, whenTold } = parts.directory;
-  const params = clientIdParams;
+  const [params, headers] = [clientIdParams, ifMatchHeaders];
   app.get(
     BASE,
     call('clients', 'List clients in order of their ids', [422], {
@@ -88,18 +92,19 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
   app.get(
     ONE,
     call('clients', 'Read a client', [404, 422], { params, response: { 200: seenView } }),
-    async ({ params: { clientId: id } }) => {
-      const [view] = await seenViews(parts, [await clients.get(id)]);
-      return view!;
+    async ({ params: { clientId: id } }, reply) => {
+      const record = await clients.get(id);
+      const [view] = await seenViews(parts, [record]);
+      return reply.headers(etagOf(record)).send(view!);
     },
   );
   app.delete(
     ONE,
-    call('clients', 'Delete a client', [404, 422], { params, response: done('Deleted') }),
+    call('clients', 'Delete a client', [404, 412, 422], { params, headers, response: done('Deleted') }),
     async (request, reply) => {
       const { clientId: id } = request.params;
       const before = knownView(parts, id);
-      await clients.remove(id);
+      await clients.remove(id, expectedOf(request.headers));
       request.change = changeOf(id, before, null);
       await whenTold();
       return reply.code(204).send(null);
@@ -113,7 +118,7 @@ type Clients = AdminParts['directory']['clients'];
 function registerWrites(app: AdminApp, parts: AdminParts): void {
   const { directory, reloader } = parts;
   const { clients, whenTold } = directory;
-  const params = clientIdParams;
+  const [params, headers] = [clientIdParams, ifMatchHeaders];
   app.post(
     BASE,
     call('clients', 'Create a client', [409], { body: createBody, response: { 201: clientView } }),
@@ -123,13 +128,18 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const record = await clients.create(id, input);
       request.change = changeOf(id, null, viewOf(record));
       await whenTold();
-      return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
+      const location = locationOf(record.clientId);
+      return reply
+        .code(201)
+        .headers({ location, ...etagOf(record) })
+        .send(viewOf(record));
     },
   );
   app.put(
     ONE,
-    call('clients', 'Create or replace a client', [], {
+    call('clients', 'Create or replace a client', [412], {
       params,
+      headers,
       body: putBody,
       response: { 200: clientView, 201: clientView },
     }),
@@ -139,7 +149,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       if (bodyId !== id) refuse('clientId', 'must equal the clientId of the path');
       checkPolicies(input.limits, reloader);
       const before = knownView(parts, id);
-      const { record, created } = await clients.put(id, input);
+      const { record, created } = await clients.put(id, input, expectedOf(request.headers));
       request.change = changeOf(id, created ? null : before, viewOf(record));
       await whenTold();
       if (created) reply.header('location', locationOf(record.clientId));
@@ -149,8 +159,13 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
   const summary = 'Change the given fields of a client; `limits` is replaced as a whole';
   app.patch(
     ONE,
-    call('clients', summary, [404], { params, body: patchBody, response: { 200: clientView } }),
-    async (request) => {
+    call('clients', summary, [404, 412], {
+      params,
+      headers,
+      body: patchBody,
+      response: { 200: clientView },
+    }),
+    async (request, reply) => {
       const { clientId: id } = request.params;
       const { body } = request;
       checkPolicies(body.limits ?? {}, reloader);
@@ -158,10 +173,10 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       // Without the undefined fields, which the table would take for values.
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
       const before = knownView(parts, id);
-      const record = await clients.patch(id, Object.fromEntries(given));
+      const record = await clients.patch(id, Object.fromEntries(given), expectedOf(request.headers));
       request.change = changeOf(id, before, viewOf(record));
       await whenTold();
-      return viewOf(record);
+      return reply.headers(etagOf(record)).send(viewOf(record));
     },
   );
 }

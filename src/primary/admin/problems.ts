@@ -69,6 +69,7 @@ export function invalidFields(errors: FieldError[]): HttpProblem {
 /** Details for errors of other folders: their own messages may name hosts, and only the log may show those. */
 const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
+  client_changed: 'the client was changed or deleted since it was read; nothing was written',
   client_not_found: 'there is no client with this clientId',
   key_not_found: 'the client has no key with this keyId',
   too_many_keys: 'the client has 1,000 keys; revoke one first',
@@ -112,14 +113,17 @@ function fromLbError(error: LbError): HttpProblem {
     const errors = [{ field: '', message: error.message }];
     return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
   }
-  const starting =
-    error.code === 'database_starting'
-      ? { code: error.code, headers: { 'retry-after': RETRY_STARTING_SEC } }
-      : {};
+  const { code } = error;
+  const more =
+    code === 'database_starting'
+      ? { code, headers: { 'retry-after': RETRY_STARTING_SEC } }
+      : code === 'client_changed'
+        ? { code }
+        : {};
   // SQLSTATE disk_full.
   const detail =
     sqlStateOf(error) === '53100' ? 'the disk of the database is full' : CODE_DETAILS[error.code];
-  return new HttpProblem(status, detail ?? titleOf(status), starting);
+  return new HttpProblem(status, detail ?? titleOf(status), more);
 }
 
 /** sendProblem answers a request of the framework. */

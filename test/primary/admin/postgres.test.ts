@@ -1,6 +1,7 @@
 /** The admin API over the real repository and a real PostgreSQL. */
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
+import pg from 'pg';
 import { pino } from 'pino';
 import { ClientRepository } from '../../../src/clients/client-repository.ts';
 import { EmbeddedPostgres } from '../../../src/infra/postgres/embedded-postgres.ts';
@@ -22,12 +23,13 @@ const path = '/api/v1/clients';
 
 async function startOnPostgres(t: TestContext) {
   const logger = pino({ level: 'silent' });
-  const database = new Database({ target: { kind: 'url', url: await makeDatabase(server) }, logger });
+  const url = await makeDatabase(server);
+  const database = new Database({ target: { kind: 'url', url }, logger });
   t.after(() => database.close());
   await migrate(database, 'up', { logger });
   const { call } = await startAdmin(t, { clients: new ClientRepository(database) });
   const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
-  return { call, rows, database };
+  return { call, rows, database, url };
 }
 
 test('while the embedded database starts, calls get 503 with that reason and a Retry-After', async (t) => {
@@ -153,6 +155,80 @@ test('simultaneous patches of the two halves of a limit both count, and never le
     assert.equal(now.capacity === null, now.refillPerSecond === null);
     await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
   }
+});
+
+test('a write with If-Match takes effect only on a version that it names, and is refused with 412 otherwise', async (t) => {
+  const { call, rows } = await startOnPostgres(t);
+  const one = `${path}/acme`;
+  const send = (method: string, match: string | string[], to = one) =>
+    call({ method, path: to, headers: { 'if-match': match }, ...(method !== 'DELETE' && { body: {} }) });
+  const read = async () => String((await call({ path: one })).headers.etag);
+  const made = await call({ method: 'POST', path, body: { clientId: 'acme' } });
+  const first = await read();
+  assert.equal(made.headers.etag, first);
+  assert.match(first, /^"\d+"$/);
+  let tag = first;
+  for (const matchOf of [
+    () => tag,
+    () => '*',
+    () => ` "0",${tag} , W/"1"`,
+    () => `,, ${tag},`,
+    () => ['"a,b"', tag],
+  ]) {
+    const patched = await send('PATCH', matchOf());
+    assert.equal(patched.status, 200, `${matchOf()} ${patched.text}`);
+    assert.notEqual(patched.headers.etag, tag);
+    assert.equal(patched.headers.etag, await read());
+    const put = await send('PUT', patched.headers.etag ?? '');
+    assert.deepEqual([put.status, put.headers.etag], [200, undefined], put.text);
+    tag = await read();
+  }
+
+  const before = await rows();
+  for (const method of ['PATCH', 'PUT', 'DELETE']) {
+    for (const match of [
+      first,
+      `W/${tag}`,
+      `"0", W/${tag}`,
+      `"0${tag.slice(1)}`,
+      `"x${tag.slice(1)}`,
+      '""',
+    ]) {
+      const refused = await send(method, match);
+      assertProblem(refused, 412);
+      assert.equal((refused.json as { code: string }).code, 'client_changed', match);
+    }
+    for (const match of [tag.slice(1, -1), tag.slice(1), `*, ${tag}`, ''])
+      assertProblem(await send(method, match), 422, ['if-match']);
+    const missing = await send(method, '*', `${path}/nobody`);
+    assertProblem(missing, method === 'PUT' ? 412 : 404);
+  }
+  assert.equal(await rows(), before);
+  assert.equal((await send('DELETE', tag)).status, 204);
+  assertProblem(await send('PUT', tag), 412);
+});
+
+test('a write with If-Match that waits for another writer is refused once that one has committed', async (t) => {
+  const { call, url } = await startOnPostgres(t);
+  const one = `${path}/acme`;
+  const { headers: made } = await call({ method: 'POST', path, body: { clientId: 'acme' } });
+  const other = new pg.Client({ connectionString: url });
+  await other.connect();
+  t.after(() => other.end());
+  await other.query("begin; update clients set mode = 'blocked'");
+  const headers = { 'if-match': made.etag ?? '' };
+  const writes = Promise.all([
+    call({ method: 'PATCH', path: one, headers, body: { capacity: null } }),
+    call({ method: 'PUT', path: one, headers, body: {} }),
+    call({ method: 'DELETE', path: one, headers }),
+  ]);
+  await waitFor('three writers to wait', async () => {
+    const waiting = await other.query('select from pg_locks where not granted');
+    return waiting.rowCount === 3;
+  });
+  await other.query('commit');
+  for (const answer of await writes) assertProblem(answer, 412);
+  assert.equal(((await call({ path: one })).json as { mode: string }).mode, 'blocked');
 });
 
 test('a write that a full disk refuses is answered with that reason, and reads go on', async (t) => {

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Client } from '../../api/answers.ts';
-import { call } from '../../api/call.ts';
+import { call, ifMatch, isChanged, messageOf } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { useAnswer } from '../../parts/answer.tsx';
 import { Confirm, Dialog } from '../../parts/dialog.tsx';
@@ -39,6 +39,8 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
   const mayWrite = useMayWrite();
   const [asking, setAsking] = useState(false);
   const [note, setNote] = useState('');
+  /** What the form goes on from, which may be newer or older than the answer. null: the answer. */
+  const [shown, setShown] = useState<Client | null>(null);
   const saved = (): void => {
     setNote('Saved: every worker knows it.');
     reload();
@@ -56,6 +58,7 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
           suggested={clientId}
           note={note}
           onSaved={saved}
+          onShown={setShown}
         />
       )}
       {answer?.lastSeenAt !== undefined && (
@@ -82,8 +85,14 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
             title: `Delete ${clientId}`,
             verb: 'Delete',
             text: `${clientId} loses its own limits and all of its API keys. It is then limited like everybody else.`,
-            run: async () => {
-              await call(pathOfClient(clientId), { method: 'DELETE' });
+            run: async (isSure) => {
+              try {
+                const headers = isSure ? {} : ifMatch(shown ?? answer);
+                await call(pathOfClient(clientId), { method: 'DELETE', headers });
+              } catch (error) {
+                if (isChanged(error)) return `${messageOf(error)} Delete it all the same?`;
+                throw error;
+              }
               onClose();
             },
           }}

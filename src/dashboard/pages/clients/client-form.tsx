@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Client, Mode } from '../../api/answers.ts';
-import { call } from '../../api/call.ts';
+import { call, ifMatch, isChanged } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { useConfig } from '../../parts/answer.tsx';
 import { Failure } from '../../parts/failure.tsx';
@@ -17,16 +17,31 @@ interface ClientFormProps {
   /** Shown beside the button. */
   note: string;
   onSaved(): void;
+  /** Called with what the form goes on from, once it was saved or loaded. */
+  onShown?(client: Client): void;
 }
 
-export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps): JSX.Element {
+export function ClientForm({ client, suggested, note, onSaved, onShown }: ClientFormProps): JSX.Element {
   const mayWrite = useMayWrite();
   const config = useConfig().answer;
-  /** What the draft was made from: a change of somebody else is none of this form. */
+  /** What the draft was made from: where somebody else has changed it since, nothing is saved. */
   const [base, setBase] = useState(client);
   const [draft, setDraft] = useState<Draft>(() => draftOf(client, suggested));
   const [failure, setFailure] = useState<unknown>(null);
   const policies = config === null ? {} : config.rateLimit.policies;
+  const show = (found: Client): void => {
+    setBase(found);
+    setDraft(draftOf(found, suggested));
+    onShown?.(found);
+  };
+  const load = async (path: string): Promise<void> => {
+    try {
+      show(await call<Client>(path));
+      setFailure(null);
+    } catch (error) {
+      setFailure(error);
+    }
+  };
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     setFailure(null);
@@ -36,9 +51,9 @@ export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps
         await call('/api/v1/clients', { method: 'POST', body });
       } else {
         const body = changesOf(base, draft);
-        const saved = await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body });
-        setBase(saved);
-        setDraft(draftOf(saved, suggested));
+        show(
+          await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body, headers: ifMatch(base) }),
+        );
       }
       onSaved();
     } catch (error) {
@@ -67,8 +82,17 @@ export function ClientForm({ client, suggested, note, onSaved }: ClientFormProps
         {draft.mode === 'limit' && <LimitFields draft={draft} policies={policies} onChange={change} />}
       </fieldset>
       <Failure of={failure} />
+      {base !== null && isChanged(failure) && (
+        <p class="hint">
+          What you have typed is still here.{' '}
+          <button type="button" onClick={() => void load(pathOfClient(base.clientId))}>
+            Load the new state
+          </button>{' '}
+          in its place.
+        </p>
+      )}
       <div class="actions">
-        <span role="status">{note}</span>
+        <span role="status">{failure === null && note}</span>
         <button class="primary" type="submit" disabled={!mayWrite}>
           {client === null ? 'Create' : 'Save'}
         </button>
