@@ -59,7 +59,7 @@ export function ask(
     const { method = 'GET', headers, socketPath } = options;
     const sent = request(
       url,
-      { agent: false, timeout: 10_000, method, headers, ...(socketPath === undefined ? {} : { socketPath }) },
+      { agent: false, timeout: 30_000, method, headers, ...(socketPath === undefined ? {} : { socketPath }) },
       (res) => {
         let text = '';
         res.setEncoding('utf8').on('data', (chunk: string) => {
@@ -69,7 +69,7 @@ export function ask(
         res.on('end', () => resolve({ status: res.statusCode ?? 0, headers: res.headers, text }));
       },
     );
-    sent.on('timeout', () => sent.destroy(new Error(`no answer from ${url} in 10 s`)));
+    sent.on('timeout', () => sent.destroy(new Error(`no answer from ${url} in 30 s`)));
     sent.on('error', reject);
     sent.end(options.body);
   });

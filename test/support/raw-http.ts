@@ -27,8 +27,8 @@ const MOST_STUCK_BYTES = 64 << 20;
 
 export class RawClient {
   readonly socket: Socket;
-  /** Bytes received and not yet taken by readResponse. */
-  received: Buffer = Buffer.alloc(0);
+  /** Joined when somebody looks: joined for each piece, 8 MiB in TLS records would be 2 GiB of copies. */
+  #pieces: Buffer[] = [];
   /** The other side has sent its FIN. */
   ended = false;
   /** The socket is closed, by FIN or reset. */
@@ -40,7 +40,7 @@ export class RawClient {
     this.socket = socket;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
-      this.received = Buffer.concat([this.received, chunk]);
+      this.#pieces.push(chunk);
     });
     socket.on('end', () => {
       this.ended = true;
@@ -51,6 +51,16 @@ export class RawClient {
     socket.on('close', () => {
       this.closed = true;
     });
+  }
+
+  /** Bytes received and not yet taken by readResponse. */
+  get received(): Buffer {
+    if (this.#pieces.length !== 1) this.#pieces = [Buffer.concat(this.#pieces)];
+    return this.#pieces[0]!;
+  }
+
+  set received(rest: Buffer) {
+    this.#pieces = [rest];
   }
 
   /** write sends bytes; a string is latin1, so that '\xff' is one byte. */
