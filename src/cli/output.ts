@@ -11,6 +11,7 @@ export const clientSchema = z.looseObject({
   limits: z.record(z.string(), limits),
   /** Answers of writes have none. */
   lastSeenAt: z.string().nullable().optional(),
+  pendingWorkers: z.array(z.number()).optional(),
 });
 const keySchema = z.looseObject({ keyId: z.string(), name: z.string().nullable(), createdAt: z.string() });
 export const issuedKeySchema = keySchema.extend({ key: z.string() });
@@ -72,6 +73,8 @@ export function clientText(client: Client): string {
     `capacity         ${capacity ?? 'of the policy'}`,
     `refillPerSecond  ${refillPerSecond ?? 'of the policy'}`,
   ];
+  if (client.pendingWorkers !== undefined)
+    lines.push(`not yet known by worker ${client.pendingWorkers.join(', ')}`);
   if (lastSeenAt !== undefined) lines.push(`last seen        ${lastSeenAt ?? '-'}`);
   if (Object.keys(others).length > 0) lines.push(`other policies   ${limitsText(others)}`);
   return lines.map(printable).join('\n');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { Dashboards, goTo } from '../support/dashboard.ts';
+import type { SluiceProcess } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 import { startScene, TOKEN } from './scene.ts';
 
@@ -28,11 +29,27 @@ async function makeClient(page: Page, clientId: string, capacity: string): Promi
   await dialog.waitFor({ state: 'detached' });
 }
 
-test('an operator edits the limits of a client, and the proxy obeys', async (t) => {
-  const { adminUrl, proxyUrl } = await startScene(t);
+test('clients and their keys', async (t) => {
+  const scene = await startScene(t);
   const dashboards = await Dashboards.start(t);
-  const page = await dashboards.open(adminUrl, { token: TOKEN });
+  const page = await dashboards.open(scene.adminUrl, { token: TOKEN });
+  const parts = { ...scene, page };
   await goTo(page, 'Clients');
+  await t.test('an operator edits the limits of a client, and the proxy obeys', () => editLimits(parts));
+  await t.test(
+    'an edit of a client that somebody else has changed meanwhile is kept, and saved only after a look',
+    () => editBoth(parts),
+  );
+  await t.test('a key is shown once, with a name that runs no script, and is revoked', () => useKeys(parts));
+  dashboards.assertNoFaults();
+});
+
+interface Parts extends Pick<SluiceProcess, 'adminUrl' | 'proxyUrl' | 'workerPids'> {
+  /** With the list of clients. */
+  page: Page;
+}
+
+async function editLimits({ proxyUrl, page, workerPids }: Parts): Promise<void> {
   const caller = { 'x-forwarded-for': '203.0.113.7' };
   await makeClient(page, '203.0.113.7', '2');
   await page.getByRole('row', { name: /^203\.0\.113\.7 .* –$/ }).waitFor();
@@ -54,6 +71,17 @@ test('an operator edits the limits of a client, and the proxy obeys', async (t) 
   await dialog.getByLabel('Refill per second of policy default').fill('1');
   await dialog.getByRole('button', { name: 'Save' }).click();
   await dialog.getByText('must be at least 1').waitFor();
+  await dialog.getByLabel('Capacity of policy default').fill('5');
+  const [worker = 0] = workerPids();
+  process.kill(worker, 'SIGSTOP');
+  try {
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await dialog.getByText('Saved, but not in worker 0 yet.').waitFor();
+  } finally {
+    process.kill(worker, 'SIGCONT');
+  }
+  await dialog.getByLabel('Mode').selectOption('blocked');
+  assert.equal(await dialog.getByText('Saved').count(), 0, 'it was said of an earlier edit');
 
   await dialog.getByRole('button', { name: 'Delete this client' }).click();
   await page
@@ -61,13 +89,9 @@ test('an operator edits the limits of a client, and the proxy obeys', async (t) 
     .getByRole('button', { name: 'Delete' })
     .click();
   await page.getByText('There is no such client.').waitFor();
-  dashboards.assertNoFaults();
-});
+}
 
-test('an edit of a client that somebody else has changed meanwhile is kept, and saved only after a look', async (t) => {
-  const { adminUrl } = await startScene(t);
-  const dashboards = await Dashboards.start(t);
-  const page = await dashboards.open(adminUrl, { token: TOKEN });
+async function editBoth({ adminUrl, page }: Parts): Promise<void> {
   // As a proxy that compresses.
   await page.route('**/api/v1/clients/acme', async (route) => {
     const response = await route.fetch();
@@ -77,7 +101,6 @@ test('an edit of a client that somebody else has changed meanwhile is kept, and 
       headers: { ...response.headers(), etag: `W/${etag.slice(0, -1)}-gzip"` },
     });
   });
-  await goTo(page, 'Clients');
   await makeClient(page, 'acme', '10');
   const record = `${adminUrl}/api/v1/clients/acme`;
   const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
@@ -113,14 +136,9 @@ test('an edit of a client that somebody else has changed meanwhile is kept, and 
   assert.equal((await read()).mode, 'blocked');
   await question.getByRole('button', { name: 'Delete' }).click();
   await page.getByText('There is no such client.').waitFor();
-  dashboards.assertNoFaults();
-});
+}
 
-test('a key is shown once, with a name that runs no script, and is revoked', async (t) => {
-  const { adminUrl } = await startScene(t);
-  const dashboards = await Dashboards.start(t);
-  const page = await dashboards.open(adminUrl, { token: TOKEN });
-  await goTo(page, 'Clients');
+async function useKeys({ page }: Parts): Promise<void> {
   await makeClient(page, 'acme', '10');
   await makeClient(page, 'beta', '10');
   await page.getByLabel('Clients that begin with').fill('ac');
@@ -147,5 +165,4 @@ test('a key is shown once, with a name that runs no script, and is revoked', asy
     await waitFor('one key less', async () => (await revoke.count()) === left);
   }
   await keys.getByText('It has no key.').waitFor();
-  dashboards.assertNoFaults();
-});
+}

@@ -33,6 +33,7 @@ export function attachWorker(streams: DirectoryStreams, rest: () => Promise<unkn
   const exit = Promise.withResolvers<void>();
   let taken: Promise<unknown> = Promise.resolve();
   const informed = streams.attach({
+    index: 0,
     exited: exit.promise,
     onMessage: (listener) => {
       listeners.add(listener);

@@ -70,6 +70,8 @@ export interface Client {
   limits: Record<string, Limits>;
   /** null: not since the workers began; absent: not known. */
   lastSeenAt?: string | null;
+  /** Of the answer to a write: the workers that do not know it yet; absent: all do. */
+  pendingWorkers?: number[];
 }
 
 export interface Bucket extends Limits {

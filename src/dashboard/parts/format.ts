@@ -85,3 +85,10 @@ export function clockOf(at: string | number): string {
 export function dayOf(at: string): string {
   return day.format(new Date(at));
 }
+
+/** lateWorkers goes on with a sentence about what workers should have; null: all of them have it. */
+export function lateWorkers(ids: readonly number[] = []): string | null {
+  if (ids.length === 0) return null;
+  const who = ids.length === 1 ? 'worker' : 'workers';
+  return `, but not in ${who} ${ids.join(', ')} yet.`;
+}

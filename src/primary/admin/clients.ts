@@ -59,6 +59,13 @@ const seenView = clientView.extend({
   }),
 });
 
+const writtenView = clientView.extend({
+  pendingWorkers: z.array(z.int().min(0)).optional().meta({
+    description:
+      'Ids of the workers of this machine that do not know it yet after a second. Left out: all do',
+  }),
+});
+
 const listQuery = pageQuery.extend({
   prefix: z
     .string()
@@ -71,7 +78,7 @@ const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 
 /**
- * registerClients adds the routes. A write answers once the workers of this machine know it. A PUT is answered without an ETag, because
+ * registerClients adds the routes. A write answers once the workers of this machine know it, or after a second. A PUT is answered without an ETag, because
  * defaults are added to what was sent (RFC 9110 §9.3.4).
  */
 export function registerClients(app: AdminApp, parts: AdminParts): void {
@@ -121,18 +128,18 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
   const [params, headers] = [clientIdParams, ifMatchHeaders];
   app.post(
     BASE,
-    call('clients', 'Create a client', [409], { body: createBody, response: { 201: clientView } }),
+    call('clients', 'Create a client', [409], { body: createBody, response: { 201: writtenView } }),
     async (request, reply) => {
       const { clientId: id, ...input } = request.body;
       checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
       request.change = changeOf(id, null, viewOf(record));
-      await whenTold();
+      const view = writtenOf(record, await whenTold());
       const location = locationOf(record.clientId);
       return reply
         .code(201)
         .headers({ location, ...etagOf(record) })
-        .send(viewOf(record));
+        .send(view);
     },
   );
   app.put(
@@ -141,7 +148,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       params,
       headers,
       body: putBody,
-      response: { 200: clientView, 201: clientView },
+      response: { 200: writtenView, 201: writtenView },
     }),
     async (request, reply) => {
       const { clientId: id } = request.params;
@@ -151,9 +158,9 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const before = knownView(parts, id);
       const { record, created } = await clients.put(id, input, expectedOf(request.headers));
       request.change = changeOf(id, created ? null : before, viewOf(record));
-      await whenTold();
+      const view = writtenOf(record, await whenTold());
       if (created) reply.header('location', locationOf(record.clientId));
-      return reply.code(created ? 201 : 200).send(viewOf(record));
+      return reply.code(created ? 201 : 200).send(view);
     },
   );
   const summary = 'Change the given fields of a client; `limits` is replaced as a whole';
@@ -163,7 +170,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       params,
       headers,
       body: patchBody,
-      response: { 200: clientView },
+      response: { 200: writtenView },
     }),
     async (request, reply) => {
       const { clientId: id } = request.params;
@@ -175,8 +182,7 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const before = knownView(parts, id);
       const record = await clients.patch(id, Object.fromEntries(given), expectedOf(request.headers));
       request.change = changeOf(id, before, viewOf(record));
-      await whenTold();
-      return reply.headers(etagOf(record)).send(viewOf(record));
+      return reply.headers(etagOf(record)).send(writtenOf(record, await whenTold()));
     },
   );
 }
@@ -258,6 +264,10 @@ function viewOf(record: ClientRecord): ClientView {
     refillPerSecond: own?.refillPerSecond ?? null,
     limits: others,
   };
+}
+
+function writtenOf(record: ClientRecord, pendingWorkers: number[]): z.infer<typeof writtenView> {
+  return { ...viewOf(record), ...(pendingWorkers.length > 0 && { pendingWorkers }) };
 }
 
 /** With the times at which their last requests came, as far as the workers say. */

@@ -20,6 +20,8 @@ export type StreamedFeed = Pick<DirectoryFeed, 'table' | 'loaded' | 'onChange'>;
 
 /** What a stream needs of a WorkerLink. */
 export interface StreamLink {
+  /** Number of the worker's slot. */
+  readonly index: number;
   send(message: PrimaryMessage): void;
   onMessage(listener: (message: WorkerMessage) => void): () => void;
   readonly exited: Promise<unknown>;
@@ -77,6 +79,12 @@ export class DirectoryStreams {
   /** allTold resolves once every worker of this moment has acknowledged all that the table holds now. It may never. */
   async allTold(): Promise<void> {
     await Promise.all([...this.#streams.values()].map((stream) => stream.told()));
+  }
+
+  /** untold lists the numbers of the workers that have not, or of all of them. */
+  untold({ all }: { all: boolean }): number[] {
+    const late = [...this.#streams].filter(([, stream]) => all || !stream.isTold);
+    return late.map(([link]) => link.index).sort((a, b) => a - b);
   }
 
   sendAll(message: PrimaryMessage): void {
@@ -191,12 +199,12 @@ class Stream {
       this.isInformed = true;
       this.informed.resolve(true);
     }
-    if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();
+    if (this.isTold) for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   /** told resolves once the worker has acknowledged everything, or is gone. */
   told(): Promise<void> {
-    return this.#isTold ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
+    return this.isTold ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   end(): void {
@@ -204,7 +212,8 @@ class Stream {
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
-  get #isTold(): boolean {
+  /** Whether nothing is untold or unacknowledged. */
+  get isTold(): boolean {
     return this.state !== 'silent' && this.#untoldCount === 0 && this.#unacknowledged.length === 0;
   }
 

@@ -113,10 +113,17 @@ export class PrimaryDirectory {
     this.#secret.configure(secrets.apiKeys);
   }
 
-  /** whenTold resolves once the workers of this machine know what was written before the call, or after TOLD_MS. Needs no `this`. */
-  readonly whenTold = async (): Promise<void> => {
-    const allTold = this.feed.caughtUp().then(() => this.streams.allTold());
-    await atMost(allTold, TOLD_MS);
+  /**
+   * whenTold resolves once the workers of this machine know what was written before the call, or after TOLD_MS with the numbers of those
+   * that may not. Needs no `this`.
+   */
+  readonly whenTold = async (): Promise<number[]> => {
+    const caughtUp = this.feed.caughtUp();
+    const isTold = await atMost(
+      caughtUp.then(() => this.streams.allTold()),
+      TOLD_MS,
+    );
+    return isTold ? [] : this.streams.untold({ all: !(await atMost(caughtUp, 0)) });
   };
 
   /** attach tells a new worker everything; as DirectoryStreams.attach. */

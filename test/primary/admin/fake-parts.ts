@@ -199,6 +199,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         // An answer that does not wait would be here first.
         for (let turn = 0; turn < 20; turn++) await nextTurn();
         parts.told++;
+        return [];
       },
       feed: {
         get degraded() {

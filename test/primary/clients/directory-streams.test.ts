@@ -82,6 +82,7 @@ class Feed {
 
 /** A worker that reads messages when the test says so. */
 class Worker implements StreamLink {
+  readonly index = 0;
   readonly directory = new ClientDirectory(systemClock);
   readonly inbox: ClientsMessage[] = [];
   readonly sizes: number[] = [];

@@ -24,7 +24,7 @@ export function ClientDialog({ clientId, suggested, onClose }: ClientDialogProps
   if (clientId === null)
     return (
       <Dialog title="New client" onClose={onClose}>
-        <ClientForm client={null} suggested={suggested} note="" onSaved={onClose} />
+        <ClientForm client={null} suggested={suggested} note="" onNote={() => undefined} onSaved={onClose} />
       </Dialog>
     );
   return (
@@ -41,10 +41,6 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
   const [note, setNote] = useState('');
   /** What the form goes on from, which may be newer or older than the answer. null: the answer. */
   const [shown, setShown] = useState<Client | null>(null);
-  const saved = (): void => {
-    setNote('Saved: every worker knows it.');
-    reload();
-  };
   // Somebody without a record, who came from a list of callers: the form makes one.
   const isUnknown = answer === null && isMissing;
   return (
@@ -57,7 +53,8 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
           client={answer}
           suggested={clientId}
           note={note}
-          onSaved={saved}
+          onNote={setNote}
+          onSaved={reload}
           onShown={setShown}
         />
       )}
@@ -94,6 +91,7 @@ function Known({ clientId, onClose }: { clientId: string; onClose(): void }): JS
                 throw error;
               }
               onClose();
+              return undefined;
             },
           }}
           onClose={() => setAsking(false)}

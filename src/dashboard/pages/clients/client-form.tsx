@@ -5,6 +5,7 @@ import { call, ifMatch, isChanged } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { useConfig } from '../../parts/answer.tsx';
 import { Failure } from '../../parts/failure.tsx';
+import { lateWorkers } from '../../parts/format.ts';
 import { pathOfClient } from './client-path.ts';
 import { MODES } from './client-table.tsx';
 import { bodyOf, changesOf, type Draft, draftOf } from './draft.ts';
@@ -16,12 +17,15 @@ interface ClientFormProps {
   suggested: string;
   /** Shown beside the button. */
   note: string;
+  /** @param note to be shown */
+  onNote(note: string): void;
   onSaved(): void;
   /** Called with what the form goes on from, once it was saved or loaded. */
   onShown?(client: Client): void;
 }
 
-export function ClientForm({ client, suggested, note, onSaved, onShown }: ClientFormProps): JSX.Element {
+export function ClientForm(props: ClientFormProps): JSX.Element {
+  const { client, suggested, note, onNote, onSaved, onShown } = props;
   const mayWrite = useMayWrite();
   const config = useConfig().answer;
   /** What the draft was made from: where somebody else has changed it since, nothing is saved. */
@@ -45,22 +49,28 @@ export function ClientForm({ client, suggested, note, onSaved, onShown }: Client
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     setFailure(null);
+    onNote('');
     try {
+      let written: Client;
       if (base === null) {
         const body = { ...bodyOf(draft), clientId: draft.clientId.trim() };
-        await call('/api/v1/clients', { method: 'POST', body });
+        written = await call<Client>('/api/v1/clients', { method: 'POST', body });
       } else {
         const body = changesOf(base, draft);
-        show(
-          await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body, headers: ifMatch(base) }),
-        );
+        const headers = ifMatch(base);
+        written = await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body, headers });
+        show(written);
       }
+      onNote(`Saved${lateWorkers(written.pendingWorkers) ?? ': every worker knows it.'}`);
       onSaved();
     } catch (error) {
       setFailure(error);
     }
   };
-  const change = (part: Partial<Draft>): void => setDraft({ ...draft, ...part });
+  const change = (part: Partial<Draft>): void => {
+    setDraft({ ...draft, ...part });
+    onNote('');
+  };
   return (
     <form onSubmit={(event) => void submit(event)}>
       <fieldset disabled={!mayWrite}>
@@ -92,7 +102,7 @@ export function ClientForm({ client, suggested, note, onSaved, onShown }: Client
         </p>
       )}
       <div class="actions">
-        <span role="status">{failure === null && note}</span>
+        <span role="status">{note}</span>
         <button class="primary" type="submit" disabled={!mayWrite}>
           {client === null ? 'Create' : 'Save'}
         </button>

@@ -8,6 +8,7 @@ import { loadStatus } from '../../api/status.ts';
 import { Answer, useConfig } from '../../parts/answer.tsx';
 import { Confirm } from '../../parts/dialog.tsx';
 import { Failure } from '../../parts/failure.tsx';
+import { lateWorkers } from '../../parts/format.ts';
 import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
 import { yamlOf } from './yaml-text.ts';
@@ -114,11 +115,7 @@ function FileActions({ onChecked }: { onChecked(): void }): JSX.Element {
         '/api/v1/reload',
         options,
       );
-      const late =
-        pendingWorkers.length === 0
-          ? ''
-          : ` Workers ${pendingWorkers.join(', ')} have not taken it over yet.`;
-      setSaid(`Revision ${revision} runs.${late}`);
+      setSaid(`Revision ${revision} runs${lateWorkers(pendingWorkers) ?? '.'}`);
       void loadStatus();
     } catch (error) {
       setFailure(error);
