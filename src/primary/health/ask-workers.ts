@@ -6,7 +6,7 @@ import type { WorkerLink } from '../workers/worker-link.ts';
 /** A worker answers within a turn of its loop; one that takes longer is left out. */
 const ANSWER_MS = 100;
 
-export type AskedWorker = Pick<WorkerLink, 'send' | 'waitFor'>;
+export type AskedWorker = Pick<WorkerLink, 'send' | 'ask'>;
 
 /** SeenByWorker: times are of this process's monotonic clock. */
 interface SeenByWorker {
@@ -16,20 +16,16 @@ interface SeenByWorker {
   errorsAtMs: number[];
 }
 
-let lastId = 0;
-
 /** askWorkers asks all at once; for ejections.ts. Never rejects. */
 export async function askWorkers(
   links: readonly AskedWorker[],
   pool: string,
   backend: string,
 ): Promise<SeenByWorker[]> {
+  const question = (id: number) => ({ type: 'ask-backend', id, pool, backend }) as const;
   const asked = links.map(async (link): Promise<SeenByWorker[]> => {
-    const id = ++lastId;
-    const answered = link.waitFor('backend-results', ANSWER_MS, (message) => message.id === id);
-    link.send({ type: 'ask-backend', id, pool, backend });
     try {
-      const { okAgoMs, errorsAgoMs } = await answered;
+      const { okAgoMs, errorsAgoMs } = await link.ask('backend-results', ANSWER_MS, question);
       const nowMs = systemClock.monotonicMs();
       return [
         {

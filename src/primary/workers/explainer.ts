@@ -8,12 +8,11 @@ const ANSWER_MS = 1_000;
 /** Workers that are asked in turn, where one ends, hangs or fails. */
 const ASKED_MAX = 3;
 
-type Link = Pick<WorkerLink, 'index' | 'send' | 'waitFor'>;
+type Link = Pick<WorkerLink, 'index' | 'ask'>;
 
 /** Explainer is made by the primary, for the admin port. */
 export class Explainer {
   readonly #links: () => readonly Link[];
-  #lastId = 0;
 
   /** @param links of the workers that serve */
   constructor(links: () => readonly Link[]) {
@@ -25,10 +24,11 @@ export class Explainer {
    * can tell, and with `worker_timeout` where the last one asked does not answer.
    */
   async explain(query: ExplainQuery): Promise<{ worker: number; explanation: Explanation }> {
+    const question = (id: number) => ({ type: 'explain', id, ...query }) as const;
     let failure = new LbError('worker_gone', 'no worker serves');
     for (const link of this.#links().slice(0, ASKED_MAX)) {
       try {
-        const explanation = await this.#ask(link, query);
+        const { explanation } = await link.ask('explained', ANSWER_MS, question);
         if (explanation !== null) return { worker: link.index, explanation };
         failure = new LbError('worker_gone', `worker ${link.index} cannot explain the request`);
       } catch (error) {
@@ -37,13 +37,5 @@ export class Explainer {
       }
     }
     throw failure;
-  }
-
-  async #ask(link: Link, query: ExplainQuery): Promise<Explanation | null> {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    const answered = link.waitFor('explained', ANSWER_MS, (message) => message.id === id);
-    link.send({ type: 'explain', id, ...query });
-    return (await answered).explanation;
   }
 }

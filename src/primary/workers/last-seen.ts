@@ -6,7 +6,7 @@ import type { WorkerLink } from './worker-link.ts';
 /** A worker answers within a turn of its loop; one that takes longer is left out. */
 const ANSWER_MS = 1_000;
 
-type Link = Pick<WorkerLink, 'send' | 'waitFor'>;
+type Link = Pick<WorkerLink, 'ask'>;
 /** By the client's id: ISO 8601 to the second; null: not since the workers began. Without those of whom a silent worker may know more. */
 type Seen = ReadonlyMap<string, string | null>;
 
@@ -17,7 +17,6 @@ export class LastSeen {
   #asking: Promise<Seen> | null = null;
   /** Begins when #asking is over, for everybody who has come meanwhile. */
   #waiting: { clientIds: Set<string>; seen: Promise<Seen> } | null = null;
-  #lastId = 0;
 
   /** @param links of all workers that have requests */
   constructor(links: () => readonly Link[]) {
@@ -59,7 +58,7 @@ export class LastSeen {
   }
 
   async #askAll(clientIds: readonly string[]): Promise<Seen> {
-    const answers = await Promise.all(this.#links().map((link) => this.#ask(link, clientIds)));
+    const answers = await Promise.all(this.#links().map((link) => ask(link, [...clientIds])));
     const parts = answers.filter((part) => part !== null);
     const isWhole = parts.length === answers.length;
     const seen = new Map<string, string | null>();
@@ -70,19 +69,16 @@ export class LastSeen {
     }
     return seen;
   }
+}
 
-  /** null: it has not answered. One that has ended takes with it what it has seen. */
-  async #ask(link: Link, clientIds: readonly string[]): Promise<number[] | null> {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    const answered = link.waitFor('seen-clients', ANSWER_MS, (message) => message.id === id);
-    link.send({ type: 'list-seen', id, clientIds: [...clientIds] });
-    try {
-      return (await answered).seenSecs;
-    } catch (error) {
-      if (!(error instanceof LbError)) throw error;
-      return error.code === 'worker_gone' ? [] : null;
-    }
+/** null: it has not answered. One that has ended takes with it what it has seen. */
+async function ask(link: Link, clientIds: string[]): Promise<number[] | null> {
+  try {
+    return (await link.ask('seen-clients', ANSWER_MS, (id) => ({ type: 'list-seen', id, clientIds })))
+      .seenSecs;
+  } catch (error) {
+    if (!(error instanceof LbError)) throw error;
+    return error.code === 'worker_gone' ? [] : null;
   }
 }
 

@@ -9,7 +9,7 @@ const ANSWER_MS = 500;
 /** An ask costs each worker some milliseconds, in which it serves nobody: everybody who wants to know within this time gets the same. */
 const SHARED_MS = 1_000;
 
-type Link = Pick<WorkerLink, 'send' | 'waitFor'>;
+type Link = Pick<WorkerLink, 'ask'>;
 
 export interface TopCallersView {
   /** The highest rates first. */
@@ -25,7 +25,6 @@ export class TopCallers {
   readonly #links: () => readonly Link[];
   readonly #clock: Clock;
   readonly #shared = new Map<TopOrder, { view: Promise<TopCallersView>; untilMs: number }>();
-  #lastId = 0;
 
   /** @param links of all workers that have requests */
   constructor(links: () => readonly Link[], clock: Clock = systemClock) {
@@ -46,7 +45,7 @@ export class TopCallers {
   }
 
   async #askAll(by: TopOrder): Promise<TopCallersView> {
-    const answers = await Promise.all(this.#links().map((link) => this.#ask(link, by)));
+    const answers = await Promise.all(this.#links().map((link) => ask(link, by)));
     const parts = answers.filter((part) => part !== null);
     const silentWorkers = answers.length - parts.length;
     if (silentWorkers > 0 && parts.length === 0) throw new LbError('worker_timeout', 'no worker answered');
@@ -67,18 +66,14 @@ export class TopCallers {
       silentWorkers,
     };
   }
+}
 
-  async #ask(link: Link, by: TopOrder): Promise<TopPart | null> {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    const answered = link.waitFor('top-callers', ANSWER_MS, (message) => message.id === id);
-    link.send({ type: 'list-top', id, by });
-    try {
-      return await answered;
-    } catch (error) {
-      if (error instanceof LbError) return null;
-      throw error;
-    }
+async function ask(link: Link, by: TopOrder): Promise<TopPart | null> {
+  try {
+    return await link.ask('top-callers', ANSWER_MS, (id) => ({ type: 'list-top', id, by }));
+  } catch (error) {
+    if (error instanceof LbError) return null;
+    throw error;
   }
 }
 

@@ -20,12 +20,11 @@ export interface ListedTunnel extends TunnelView {
   pid: number;
 }
 
-type Link = Pick<WorkerLink, 'index' | 'pid' | 'send' | 'waitFor'>;
+type Link = Pick<WorkerLink, 'index' | 'pid' | 'ask'>;
 
 /** TunnelList is made by the primary, for the admin port. */
 export class TunnelList {
   readonly #links: () => readonly Link[];
-  #lastId = 0;
 
   /** @param links of the workers that can be asked, in any order */
   constructor(links: () => readonly Link[]) {
@@ -50,7 +49,7 @@ export class TunnelList {
       let number = isPlace(link) ? after.number : 0;
       for (let more = true; more; ) {
         // One more than the page holds tells whether there is another page.
-        const part = await this.#ask(link, number, Math.min(TUNNELS_PART_MAX, limit + 1 - items.length));
+        const part = await ask(link, number, Math.min(TUNNELS_PART_MAX, limit + 1 - items.length));
         items.push(...part.items.map((view) => ({ ...view, worker: link.index, pid: link.pid })));
         const last = items[limit - 1];
         if (items.length > limit && last !== undefined) {
@@ -63,17 +62,17 @@ export class TunnelList {
     }
     return { items, next: null };
   }
+}
 
-  async #ask(link: Link, after: number, limit: number): Promise<{ items: TunnelView[]; more: boolean }> {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    const answered = link.waitFor('tunnels', ANSWER_MS, (message) => message.id === id);
-    link.send({ type: 'list-tunnels', id, after, limit });
-    try {
-      return await answered;
-    } catch (error) {
-      if (error instanceof LbError && error.code === 'worker_gone') return { items: [], more: false };
-      throw error;
-    }
+async function ask(
+  link: Link,
+  after: number,
+  limit: number,
+): Promise<{ items: TunnelView[]; more: boolean }> {
+  try {
+    return await link.ask('tunnels', ANSWER_MS, (id) => ({ type: 'list-tunnels', id, after, limit }));
+  } catch (error) {
+    if (error instanceof LbError && error.code === 'worker_gone') return { items: [], more: false };
+    throw error;
   }
 }

@@ -37,6 +37,7 @@ export class WorkerLink {
   readonly #listeners = new Set<(message: WorkerMessage) => void>();
   readonly #exitListeners = new Set<() => void>();
   #alive = true;
+  #lastQuestion = 0;
   #unsentCount = 0;
   #unsentBytes = 0;
 
@@ -143,6 +144,21 @@ export class WorkerLink {
       stopListening();
       this.#exitListeners.delete(gone);
     }
+  }
+
+  /**
+   * ask sends a question, and resolves with the answer of this type that has the question's number: one to an earlier question, which comes
+   * too late, is nobody's. Rejects as waitFor does.
+   */
+  ask<T extends MessageType>(
+    type: T,
+    timeoutMs: number,
+    question: (id: number) => PrimaryMessage,
+  ): Promise<MessageOf<T>> {
+    const id = ++this.#lastQuestion;
+    const answered = this.waitFor(type, timeoutMs, (message) => 'id' in message && message.id === id);
+    this.send(question(id));
+    return answered;
   }
 
   /** kill sends SIGKILL: for a worker that does not obey messages. */

@@ -148,11 +148,7 @@ test('503 where no worker serves, hangs or can tell; another one is asked first'
   let links: ConstructorParameters<typeof Explainer>[0] = () => [];
   parts.explainer = new Explainer(() => links());
   const ask = () => call({ method: 'POST', path: PATH, body: { url: 'http://a/' } });
-  const link = (index: number, answer: () => Promise<unknown>) => ({
-    index,
-    send: () => true,
-    waitFor: answer as never,
-  });
+  const link = (index: number, answer: () => Promise<unknown>) => ({ index, ask: answer as never });
   assert.match(assertProblemText(await ask()), /no worker serves/);
   const hung = link(0, () => Promise.reject(new LbError('worker_timeout', 'late')));
   links = () => [hung];

@@ -41,7 +41,7 @@ class FakeWorker {
       this.told.push(message);
       return true;
     },
-    waitFor: async () => {
+    ask: async () => {
       this.asked++;
       if (this.silent) throw new LbError('worker_timeout', 'late');
       return { type: 'backend-results', id: 0, okAgoMs: this.okAgoMs, errorsAgoMs: this.errorsAgoMs };

@@ -9,13 +9,9 @@ type Link = ReturnType<ConstructorParameters<typeof LastSeen>[0]>[number];
 
 const SEC = Date.parse('2026-12-01T06:00:00Z') / 1000;
 
-const worker = (seenSecs: number[]): Link => ({
-  send: () => true,
-  waitFor: (async () => ({ seenSecs })) as never,
-});
+const worker = (seenSecs: number[]): Link => ({ ask: (async () => ({ seenSecs })) as never });
 const failing = (code: 'worker_timeout' | 'worker_gone'): Link => ({
-  send: () => true,
-  waitFor: () => Promise.reject(new LbError(code, 'none')),
+  ask: () => Promise.reject(new LbError(code, 'none')),
 });
 
 test('the newest time of all workers counts, to the second; null: none has seen the client', async () => {
@@ -44,8 +40,8 @@ test('one ask is under way, and one waits for it, with the clients of all who ha
   const asked: string[][] = [];
   const gates: (() => void)[] = [];
   const link: Link = {
-    send: (message) => asked.push((message as { clientIds: string[] }).clientIds) > 0,
-    waitFor: (async () => {
+    ask: (async (_type: string, _ms: number, question: (id: number) => { clientIds: string[] }) => {
+      asked.push(question(1).clientIds);
       await new Promise<void>((resolve) => gates.push(resolve));
       return { seenSecs: asked.at(-1)!.map(() => SEC) };
     }) as never,

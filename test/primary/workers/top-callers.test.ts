@@ -12,13 +12,9 @@ const caller = (name: string, requestsPerSec: number, limitedPerSec = 0): TopCal
   ...{ name, isClient: false, requestsPerSec, limitedPerSec },
 });
 const worker = (items: TopCaller[], totalPerSec = 100, errorPerSec = 0.5): Link => ({
-  send: () => true,
-  waitFor: (async () => ({ items, totalPerSec, errorPerSec }) satisfies TopPart) as never,
+  ask: (async () => ({ items, totalPerSec, errorPerSec }) satisfies TopPart) as never,
 });
-const silent: Link = {
-  send: () => true,
-  waitFor: () => Promise.reject(new LbError('worker_timeout', 'late')),
-};
+const silent: Link = { ask: () => Promise.reject(new LbError('worker_timeout', 'late')) };
 
 test('rates of a caller, totals and errors are added, and the highest come first', async () => {
   const links = [
@@ -46,11 +42,13 @@ test('a worker that is silent is left out and told; where all are, it is an erro
 test('who asks within a second, or while an ask is under way, shares the answer; the limit is of each call', async () => {
   const time = new FakeTime();
   const asked: string[] = [];
-  const link = worker([caller('a', 2), caller('b', 1)]);
-  const top = new TopCallers(
-    () => [{ ...link, send: (message) => asked.push((message as { by: string }).by) > 0 }],
-    time.clock,
-  );
+  const link: Link = {
+    ask: async (type, timeoutMs, question) => {
+      asked.push((question(1) as { by: string }).by);
+      return worker([caller('a', 2), caller('b', 1)]).ask(type, timeoutMs, question);
+    },
+  };
+  const top = new TopCallers(() => [link], time.clock);
   const views = await Promise.all([1, 2, 5].map((limit) => top.top('requests', limit)));
   assert.deepEqual(
     views.map(({ items }) => items.length),

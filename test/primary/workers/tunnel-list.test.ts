@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LbError } from '../../../src/contract/errors.ts';
-import { TUNNELS_PART_MAX, type TunnelView } from '../../../src/contract/messages.ts';
+import { type PrimaryMessage, TUNNELS_PART_MAX, type TunnelView } from '../../../src/contract/messages.ts';
 import { TunnelList } from '../../../src/primary/workers/tunnel-list.ts';
 
 type Link = ReturnType<ConstructorParameters<typeof TunnelList>[0]>[number];
@@ -17,35 +17,19 @@ const FIRST = { worker: 0, pid: 0, number: 0 };
 
 /** A worker with tunnels of these numbers, which notes how many it was asked for at a time. */
 function worker(index: number, numbers: number[], asked: number[] = [], pid = 100 + index): Link {
-  let answer: ((message: never) => boolean) | null = null;
-  const answered = Promise.withResolvers<never>();
-  let pending = answered;
-  return {
-    index,
-    pid,
-    waitFor: ((_type: string, _ms: number, accept: (message: never) => boolean) => {
-      answer = accept;
-      pending = Promise.withResolvers<never>();
-      return pending.promise;
-    }) as never,
-    send: ((message: { id: number; after: number; limit: number }) => {
-      asked.push(message.limit);
-      const found = numbers.filter((number) => number > message.after);
-      const items = found.slice(0, message.limit).map(view);
-      const reply = { type: 'tunnels', id: message.id, items, more: found.length > message.limit } as never;
-      assert.equal(answer?.({ ...(reply as object), id: message.id + 1 } as never), false);
-      assert.equal(answer?.(reply), true);
-      pending.resolve(reply);
-      return true;
-    }) as never,
+  const ask = async (_type: string, _ms: number, question: (id: number) => PrimaryMessage) => {
+    const { after, limit } = question(1) as { after: number; limit: number };
+    asked.push(limit);
+    const found = numbers.filter((number) => number > after);
+    return { items: found.slice(0, limit).map(view), more: found.length > limit };
   };
+  return { index, pid, ask: ask as never };
 }
 
 const failing = (index: number, code: 'worker_gone' | 'worker_timeout'): Link => ({
   index,
   pid: 0,
-  waitFor: () => Promise.reject(new LbError(code, 'no')),
-  send: () => false,
+  ask: () => Promise.reject(new LbError(code, 'no')),
 });
 
 test('pages follow the slots and the numbers, and together they are the whole list', async () => {

@@ -67,6 +67,22 @@ test('a wait ends at its deadline with worker_timeout', async (t) => {
   );
 });
 
+test('a question gets the answer that has its number, and none that comes too late for another', async (t) => {
+  const { link } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  const askFor = (timeoutMs: number, answered: (id: number) => number[]) =>
+    link.ask('seen-clients', timeoutMs, (id) => ({
+      type: 'list-seen',
+      id,
+      clientIds: answered(id).map(String),
+    }));
+  await assert.rejects(
+    askFor(20, () => []),
+    { code: 'worker_timeout' },
+  );
+  assert.deepEqual((await askFor(5000, (id) => [id - 1, id])).seenSecs, [2]);
+});
+
 test('every wait races with the exit of the worker: worker_gone at once, also for waits begun later', async (t) => {
   const { link } = forkWorker(t);
   await link.waitFor('hello', 5000);
