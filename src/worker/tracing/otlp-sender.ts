@@ -16,7 +16,7 @@ const COMPONENT = 'otlp_http_span_exporter';
 
 export class OtlpSender implements SpanSender {
   readonly #exporter: ReturnType<typeof exporterOf>;
-  /** From the answer to the last batch. */
+  /** From the answer that is being read; the exporter ends its batch in the same turn. */
   #rejection: Rejection | null = null;
 
   /** @param endpoint of TracingSettings. What else the exporter can be told it reads from the environment (OTEL_EXPORTER_OTLP_HEADERS). */
@@ -33,14 +33,13 @@ export class OtlpSender implements SpanSender {
       const spans = batch.slice(from, from + PER_TURN).flatMap(spansOf);
       pieces.push(ProtobufTraceSerializer.serializeRequest(spans) ?? new Uint8Array());
     }
-    this.#rejection = null;
-    await new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       this.#exporter.export(pieces, ({ code, error }) => {
-        if (code === ExportResultCode.SUCCESS) resolve();
+        if (code === ExportResultCode.SUCCESS) resolve(this.#rejection);
         else reject(error ?? new Error('the collector refuses the spans'));
+        this.#rejection = null;
       });
     });
-    return this.#rejection;
   }
 
   close(): Promise<void> {

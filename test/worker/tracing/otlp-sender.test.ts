@@ -1,5 +1,7 @@
 /** What a collector gets of requests, by the SDK. */
 import assert from 'node:assert/strict';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { RequestHead } from '../../../src/contract/request-head.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
@@ -9,6 +11,7 @@ import { traceOf } from '../../../src/proxy/trace.ts';
 import { OtlpSender } from '../../../src/worker/tracing/otlp-sender.ts';
 import { pool, startProxy } from '../../proxy/support.ts';
 import { startCollector } from '../../support/otlp-collector.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const ids = new RequestIds();
 const TRACEPARENT = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
@@ -87,6 +90,26 @@ test('what a collector rejects is told, and what it warns of; an answer that mak
     collector.body = Buffer.from(body, 'hex');
     assert.deepEqual(await sender.send([spanOf({})]), rejection, body);
   }
+});
+
+test('an answer is to its own batch, also where the next one is under way already', async (t) => {
+  const owed: ServerResponse[] = [];
+  const server = createServer((request, response) => {
+    request.resume();
+    owed.push(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const sender = new OtlpSender(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  t.after(() => sender.close());
+  const first = sender.send([spanOf({})]);
+  await waitFor('the first batch', () => owed.length === 1);
+  const second = sender.send([spanOf({})]);
+  await waitFor('the second batch', () => owed.length === 2);
+  owed[0]?.end(Buffer.from('0a0608011202' + '6e6f', 'hex'));
+  assert.deepEqual(await first, { spans: 1, message: 'no' });
+  owed[1]?.end(Buffer.from('ffff', 'hex'));
+  assert.equal(await second, null);
 });
 
 test('a batch becomes spans in several turns of the event loop, and arrives as one', async (t) => {
