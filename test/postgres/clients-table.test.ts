@@ -339,6 +339,23 @@ test('a process that is suspended inside a transaction keeps its locks for a sho
   await suspended.query('select from clients');
 });
 
+test('the server ends each transaction, snapshot and migration in which nothing is sent any more', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const database = openDatabase(t, url, { statementMs: 1_234 });
+  const limitOf = async (query: (text: string) => Promise<unknown>) =>
+    query('show idle_in_transaction_session_timeout');
+  const seen = [
+    await database.transaction(9_000, limitOf),
+    await database.readSnapshot(9_000, limitOf),
+    await database.migrating(9_000, (_, query) => limitOf(query)),
+    await limitOf((text) => database.query(text)),
+  ];
+  assert.deepEqual(
+    seen,
+    ['617ms', '2468ms', '617ms', '0'].map((limit) => [{ idle_in_transaction_session_timeout: limit }]),
+  );
+});
+
 test('no start-up parameter that PgBouncer refuses is sent, and each session has a statement timeout', async (t) => {
   const { url } = await makeMigrated(t, server);
   const startups: string[] = [];

@@ -67,6 +67,8 @@ export class Database {
   readonly #options: DatabaseOptions;
   /** For one statement; also set at the server. */
   readonly #statementMs: number;
+  /** Between two statements of what holds locks: others, who wait statementMs for one, must not fail because this process is suspended. */
+  readonly #lockedIdleMs: number;
   /** The server's own timeout comes first: its message says more, and the connection survives. */
   readonly #answerMs: number;
   #server: Server;
@@ -85,6 +87,7 @@ export class Database {
   constructor(options: DatabaseOptions) {
     this.#options = options;
     this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
+    this.#lockedIdleMs = this.#statementMs / 2;
     this.#answerMs = this.#statementMs + ANSWER_GRACE_MS;
     this.singleSession = options.target.kind === 'embedded';
     this.#server = this.#connectionsTo(options);
@@ -148,26 +151,29 @@ export class Database {
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
   readSnapshot<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
     const level = 'repeatable read read only';
-    return this.#lend('reading', timeoutMs, (client) => this.#inside(level, client, fn));
+    // It locks nothing, and between two of its reads others may be sent, each with its own deadline.
+    const idleMs = 2 * this.#statementMs;
+    return this.#lend('reading', timeoutMs, (client) => this.#inside(level, idleMs, client, fn));
   }
 
   /**
    * transaction runs several statements of which all take effect or none, with the deadlines of readSnapshot. Each sees what
-   * was committed before it began (read committed). An error that fn throws costs the connection, and so does half of statementMs
-   * between two statements: others, who wait statementMs for a lock, must not fail because this process is suspended.
+   * was committed before it began (read committed). An error that fn throws costs the connection.
    */
   transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
     return this.#lend('writing', timeoutMs, (client) =>
-      this.#inside('read committed', client, async (query) => {
-        const idleMs = Math.ceil(this.#statementMs / 2);
-        if (!this.singleSession) await query(`set local idle_in_transaction_session_timeout = ${idleMs}`);
-        return fn(query);
-      }),
+      this.#inside('read committed', this.#lockedIdleMs, client, fn),
     );
   }
 
-  async #inside<T>(level: string, client: pg.PoolClient, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+  async #inside<T>(
+    level: string,
+    idleMs: number,
+    client: pg.PoolClient,
+    fn: (query: QueryFn) => Promise<T>,
+  ): Promise<T> {
     await run(client, `begin isolation level ${level}`);
+    await this.#limitIdle(client, 'local', idleMs);
     const result = await fn((text, params) => this.#bounded(run(client, text, params), this.#answerMs));
     await run(client, 'commit');
     return result;
@@ -175,9 +181,16 @@ export class Database {
 
   /** migrating lends a raw connection, even while the database is held, and closes it afterwards. For migrations.ts. */
   migrating<T>(timeoutMs: number, fn: (client: pg.PoolClient, query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend('migrating', timeoutMs, (client) =>
-      fn(client, (text, params) => run(client, text, params)),
-    );
+    return this.#lend('migrating', timeoutMs, async (client) => {
+      await this.#limitIdle(client, 'session', this.#lockedIdleMs);
+      return fn(client, (text, params) => run(client, text, params));
+    });
+  }
+
+  /** Makes the server end a connection that stays idle in a transaction for so long: this process is suspended. */
+  async #limitIdle(client: pg.PoolClient, scope: 'local' | 'session', idleMs: number): Promise<void> {
+    if (this.singleSession) return;
+    await run(client, `set ${scope} idle_in_transaction_session_timeout = ${Math.ceil(idleMs)}`);
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
