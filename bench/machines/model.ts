@@ -9,7 +9,7 @@ export interface CostFigures {
   callsPerRequest: number;
   /** Calls per second for a caller with leases, for each worker that it meets: measured at 100 requests a second, fewer at more. */
   callsPerLease: number;
-  /** Of each worker at each node that it does not call: 0.5, up to 1 where timers come late (src/limit/store/store-health.ts). */
+  /** Of each worker at each node that it does not call: 0.5 (src/limit/store/store-health.ts). */
   probesPerSec: number;
   /** CPU of Redis for the connections of each process of Sluice and its reads of the map of slots, µs per second. */
   restUs: number;

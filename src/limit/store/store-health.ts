@@ -9,8 +9,10 @@ import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { type DeadlineOptions, DeadlineQueue, type Pending } from './deadline-queue.ts';
 
-/** A server that has been silent this long gets a probe: an unused connection can break unnoticed. */
+/** How often it looks for a server that has been silent too long, which gets a probe: an unused connection can break unnoticed. */
 const WATCH_EVERY_MS = 1_000;
+/** Between two looks, so that it is each second one that probes an idle server, whether the looks are late or the answers are. */
+const SILENT_MS = 1.5 * WATCH_EVERY_MS;
 const PROBE_CAPACITY = 1_000;
 /** Names that are tried to find a bucket on a given server. A server with 1 % of the slots has one among the first 500. */
 const MAX_PROBE_NAMES = 4_096;
@@ -163,7 +165,7 @@ export class StoreHealth {
       for (const server of this.#store.cluster?.servers() ?? []) this.#breakerOf(server);
       for (const breaker of this.#breakers.values()) {
         const silentMs = clock.monotonicMs() - breaker.lastHeardMs;
-        if (this.isReachable(breaker) && silentMs >= WATCH_EVERY_MS) this.#probe(breaker, 'watch');
+        if (this.isReachable(breaker) && silentMs >= SILENT_MS) this.#probe(breaker, 'watch');
       }
     });
   }
