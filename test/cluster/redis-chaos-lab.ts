@@ -23,6 +23,7 @@ const AWAY = 'the bucket store is away, limits are kept locally';
 const BACK = 'the bucket store is back';
 const UP = 'connected to Redis';
 const DOWN = 'no connection to Redis, trying again';
+const WHY = 'still no connection to Redis, trying again';
 const READ_ONLY = 'Redis is read-only, connecting anew';
 const WRITABLE = 'Redis takes writes again';
 const SILENT = 'this instance cannot announce itself in Redis';
@@ -193,7 +194,7 @@ class Chaos {
       for (const [i, line] of connection.entries())
         assert.notEqual(line, connection[i - 1], `the same line twice: ${connection.join('; ')}`);
     }
-    const known = [AWAY, DOWN, READ_ONLY, SILENT];
+    const known = [AWAY, DOWN, WHY, READ_ONLY, SILENT];
     const others = this.entries.filter(
       ({ level, msg }) =>
         level !== undefined && ['warn', 'error', 'fatal'].includes(level) && !known.includes(msg ?? ''),

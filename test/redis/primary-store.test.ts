@@ -20,7 +20,9 @@ async function openStore(t: TestContext, server: RedisServer) {
   const counts: (number | null)[] = [];
   const logged: unknown[] = [];
   const events: string[] = [];
+  const lines: string[] = [];
   const write = (line: string) => {
+    lines.push(line);
     const { msg, workers } = JSON.parse(line);
     if (msg === 'the number of workers that share the store has changed') logged.push(workers);
   };
@@ -30,12 +32,12 @@ async function openStore(t: TestContext, server: RedisServer) {
     workers: () => own.workers,
     assumedWorkers: () => own.workers,
     onStoreWorkers: (count) => counts.push(count),
-    events: { record: ({ text }) => void events.push(text.replace(/: .*/, '')) },
+    events: { record: ({ text }) => void events.push(text.replace(/ 127.*/, '')) },
     logger: makeLogger({ level: 'info', format: 'json' }, { out: { write } }),
   });
   t.after(() => store.close());
   await waitFor('the first beat', () => counts.length > 0);
-  return { store, own, counts, logged, events };
+  return { store, own, counts, logged, events, lines };
 }
 
 test('B37: until a store that a reload prepares is in force, no event, no line and no share tells of it', async (t) => {
@@ -48,12 +50,12 @@ test('B37: until a store that a reload prepares is in force, no event, no line a
   );
   assert.deepEqual(events, ['connected to Redis']);
   await first.stop();
-  await waitFor('the store to be away', () => events.length > 1);
+  await waitFor('the reason why the store is away', () => events.length > 2);
   own.workers = 4;
   const refused = await store.prepare(at(second));
   await refused?.cancel();
   const accepted = await store.prepare(at(second));
-  const told = ['connected to Redis', 'no connection to Redis'];
+  const told = ['connected to Redis', 'no connection to Redis', 'no connection to Redis: connection refused'];
   assert.deepEqual({ counts, logged, events }, { counts: [1], logged: [1], events: told });
   const finish = accepted?.commit([]);
   const [both, toldAll] = [
@@ -62,6 +64,30 @@ test('B37: until a store that a reload prepares is in force, no event, no line a
   ];
   assert.deepEqual({ counts, logged, events }, { counts: both, logged: both, events: toldAll });
   await finish?.();
+});
+
+test('a Redis that begins to ask for a password, and a wrong one in a reload, are told with their reason and without the password', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const operator = await openOperator(server.url);
+  t.after(() => operator.close());
+  const { store, events, lines } = await openStore(t, server);
+  await operator.client.config('SET', 'requirepass', 'right-one');
+  await operator.client.call('CLIENT', 'KILL', 'TYPE', 'normal');
+  await waitFor('the reason', () => events.some((text) => text.startsWith('no connection to Redis: NOAUTH')));
+  assert.match(store.connection?.failure ?? '', /^NOAUTH/);
+  const wrong = {
+    ...at(server),
+    servers: { kind: 'single' as const, url: server.url.replace('//', '//:wrong-one@') },
+  };
+  await assert.rejects(store.prepare(wrong), /^LbError: the new bucket store does not answer: WRONGPASS /);
+  const { href: right } = Object.assign(new URL(server.url), { password: 'right-one' });
+  const accepted = await store.prepare({ ...at(server), servers: { kind: 'single', url: right } });
+  accepted?.commit([]);
+  assert.equal(store.connection?.failure, null);
+  const told = lines.join('') + events.join('');
+  assert.match(told, /NOAUTH.*WRONGPASS/s);
+  assert.doesNotMatch(told, /(?:right|wrong)-one/);
 });
 
 test('B37: who stops while a reload prepares or leaves a store signs off there, too', async (t) => {

@@ -13,9 +13,11 @@ import { startFaultyWire } from './faulty-wire.ts';
 
 function connect(url: string) {
   const lines: string[] = [];
+  const reasons: (string | undefined)[] = [];
   const logger = makeLogger({ level: 'silent', format: 'json' });
-  const record = (_fields: unknown, msg?: string): void => {
-    lines.push(msg ?? '');
+  const record = ({ err }: { err?: Error | null }, msg = ''): void => {
+    if (msg === 'still no connection to Redis, trying again') reasons.push(err?.message);
+    else lines.push(msg);
   };
   Object.assign(logger, { info: record, warn: record });
   const connection = new RedisConnection({
@@ -24,7 +26,7 @@ function connect(url: string) {
     scripts: bucketScripts(),
     logger,
   });
-  return { connection, lines };
+  return { connection, lines, reasons };
 }
 
 test('loading the Redis client does not slow down strings', () => {
@@ -37,10 +39,10 @@ test('loading the Redis client does not slow down strings', () => {
   );
 });
 
-test('a connection to Redis logs once that Redis is away and once that it is back, however many attempts it takes', async (t) => {
+test('a connection to Redis logs once that Redis is away, why, and once that it is back, however many attempts it takes', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
-  const { connection, lines } = connect(server.url);
+  const { connection, lines, reasons } = connect(server.url);
   t.after(() => connection.close());
   await waitFor('the connection', () => connection.ready);
   await server.stop();
@@ -48,8 +50,12 @@ test('a connection to Redis logs once that Redis is away and once that it is bac
   connection.client.on('reconnecting', () => attempts++);
   await waitFor('several attempts', () => attempts >= 3);
   assert.equal(connection.ready, false);
+  assert.match(connection.failure ?? '', /ECONNREFUSED/);
+  assert.deepEqual([...new Set(reasons)], reasons, 'each reason once');
+  assert.match(reasons.at(-1) ?? '', /ECONNREFUSED/);
   await server.start();
   await waitFor('the connection again', () => connection.ready);
+  assert.equal(connection.failure, null);
   assert.deepEqual(lines, [
     'connected to Redis',
     'no connection to Redis, trying again',

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
-import { toError } from '../../contract/errors.ts';
+import { systemCodeOf, toError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
 import { atMost, withDeadline } from '../with-deadline.ts';
 import { ClusterNodes } from './cluster-nodes.ts';
@@ -12,11 +12,13 @@ import { type ClientOptions, MAX_RETRY_MS, makeClient } from './redis-client.ts'
 import { ReplyWatch } from './reply-watch.ts';
 
 const DEFAULT_CLOSE_MS = 1_000;
+/** Different reasons that are told while Redis is away: two servers may fail in turn, each in its own way. */
+const MAX_REASONS = 4;
 
 interface RedisConnectionOptions extends ClientOptions {
   logger: Pick<Logger, 'info' | 'warn'>;
-  /** Called where a line of the log says that it is up or not; the reason where there is one. */
-  onState?: (isUp: boolean, reason: Error | null) => void;
+  /** Called where a line of the log says that it is up or not; the reason where there is one, which may come later. */
+  onState?: (isUp: boolean, reason: string | null) => void;
 }
 
 export class RedisConnection {
@@ -25,9 +27,12 @@ export class RedisConnection {
   /** null: no Cluster. In a Cluster all keys of a call must have one slot. */
   readonly nodes: ClusterNodes | null;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
-  readonly #onState: (isUp: boolean, reason: Error | null) => void;
-  /** What the log said last: one line per change, not per attempt. */
+  readonly #onState: (isUp: boolean, reason: string | null) => void;
+  /** What the log said last: one line per change and per reason, not per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
+  /** Those that were told since the connection was lost. */
+  readonly #reasons = new Set<string>();
+  #failure: string | null = null;
   /** Redis refused the database of the URL, so commands would go to another one. */
   #misplaced = false;
   /** After `ready` and, for a Cluster, after all its nodes are connected. */
@@ -80,6 +85,11 @@ export class RedisConnection {
   /** Whether a command would be sent now, to the right database. */
   get ready(): boolean {
     return this.client.status === 'ready' && this.#usable && !this.#misplaced;
+  }
+
+  /** Why the last attempt to connect has failed; null: there is a connection, or no reason is known. Holds no secret. */
+  get failure(): string | null {
+    return this.#failure;
   }
 
   /**
@@ -151,15 +161,33 @@ export class RedisConnection {
   }
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
-    if (this.#closing || this.#reported === state) return;
     // While Redis is read-only, connections end without an error because of the reconnects.
-    if (this.#reported === 'read-only' && error === null) return;
+    if (this.#closing || (this.#reported === 'read-only' && error === null)) return;
+    const err = error && reasonOf(error);
+    const reason = err && (err.message || systemCodeOf(err));
+    this.#failure = state === 'up' ? null : (reason ?? this.#failure);
+    const isSame = this.#reported === state;
+    if (isSame && !(state === 'down' && this.#isNew(reason))) return;
+    if (!isSame) this.#reasons.clear();
+    if (reason !== null) this.#reasons.add(reason);
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
-    else if (state === 'read-only') this.#logger.warn({ err: error }, 'Redis is read-only, connecting anew');
-    else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
-    this.#onState(state === 'up', error);
+    else if (state === 'read-only') this.#logger.warn({ err }, 'Redis is read-only, connecting anew');
+    else this.#logger.warn({ err }, `${isSame ? 'still ' : ''}no connection to Redis, trying again`);
+    this.#onState(state === 'up', reason);
   }
+
+  /** A connection ends without a reason: the attempts that follow have it. */
+  #isNew(reason: string | null): boolean {
+    return reason !== null && this.#reasons.size < MAX_REASONS && !this.#reasons.has(reason);
+  }
+}
+
+/** That of a Cluster is the one of its last node. ioredis adds the refused command, which may hold the password. */
+function reasonOf(error: Error & { lastNodeError?: unknown }): Error {
+  const reason = error.lastNodeError instanceof Error ? error.lastNodeError : error;
+  Reflect.deleteProperty(reason, 'command');
+  return reason;
 }
 
 /** ioredis' Cluster is ready with its first node, and refuses commands for nodes that are not. */

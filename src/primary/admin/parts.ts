@@ -7,6 +7,7 @@ import type { EventLog } from '../events/event-log.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
+import type { DegradedSources } from '../status/degraded.ts';
 import type { StatusBoard } from '../status/status-board.ts';
 import type { Explainer } from '../workers/explainer.ts';
 import type { LastSeen } from '../workers/last-seen.ts';
@@ -34,7 +35,7 @@ export interface AdminParts {
   reloader: Pick<Reloader, 'current' | 'reload' | 'look' | 'setLogLevel'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
   buckets: Pick<OperatorBuckets, 'of' | 'reset'>;
-  store: { connection: { ready: boolean } | null };
+  store: DegradedSources['store'];
   /** null: a rolling replacement is under way already, or the instance stops. */
   replaceWorkers: () => Roll | null;
   tunnels: Pick<TunnelList, 'page'>;

@@ -166,15 +166,15 @@ function inMemory({ memory }: PrimaryStoreOptions): OpenedStore {
 }
 
 /** The connection has written the line. */
-function recordState(events: Pick<EventLog, 'record'>, isUp: boolean, reason: Error | null): void {
-  const why = reason === null ? '' : `: ${inWords(reason.message)}`;
+function recordState(events: Pick<EventLog, 'record'>, isUp: boolean, reason: string | null): void {
+  const why = reason === null ? '' : `: ${inWords(reason)}`;
   const text = isUp ? 'connected to Redis' : `no connection to Redis${why}`;
-  const data = reason === null ? {} : { reason: reason.message };
+  const data = reason === null ? {} : { reason };
   events.record({ kind: 'store', severity: isUp ? 'info' : 'error', text, data }, { line: null });
 }
 
 /** Takes from a bucket that no caller owns. Throws LbError store_unavailable. */
-async function assertAnswers({ buckets, announced }: OpenedStore): Promise<void> {
+async function assertAnswers({ buckets, announced, connection }: OpenedStore): Promise<void> {
   await announced;
   try {
     const asked = buckets.takeBatch([probeTake(probeKey(0))]);
@@ -183,7 +183,8 @@ async function assertAnswers({ buckets, announced }: OpenedStore): Promise<void>
   } catch (thrown) {
     const { message, cause } = toError(thrown);
     const reason = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    throw new LbError('store_unavailable', `the new bucket store does not answer: ${reason}`, {
+    const why = connection?.failure == null ? reason : inWords(connection.failure);
+    throw new LbError('store_unavailable', `the new bucket store does not answer: ${why}`, {
       cause: thrown,
     });
   }

@@ -10,7 +10,7 @@ export interface DegradedSources {
   directory: { feed: { degraded: boolean } };
   reloader: Pick<Reloader, 'current'>;
   registry: Pick<HealthRegistry, 'state'>;
-  store: { connection: { ready: boolean } | null };
+  store: { connection: { ready: boolean; failure: string | null } | null };
 }
 
 /** workersWithoutStore are the numbers of the workers that decide about limits alone, because Redis does not answer them. */

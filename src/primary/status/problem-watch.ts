@@ -63,7 +63,7 @@ export class ProblemWatch {
   }
 
   #facts(workers: ProblemFacts['workers']): ProblemFacts {
-    const { reloader, registry, directory, tls, acme, storeWorkers, phase } = this.#sources;
+    const { reloader, registry, directory, store, tls, acme, storeWorkers, phase } = this.#sources;
     const { current, last } = reloader;
     const { failure, loaded } = directory.feed;
     return {
@@ -71,6 +71,7 @@ export class ProblemWatch {
       stateOf: (pool, id) => registry.state(pool, id),
       panics: registry.panics(),
       degraded: degradedOf(this.#sources),
+      storeFailure: store.connection?.failure ?? null,
       withoutStore: workersWithoutStore(this.#sources),
       storeWorkers: storeWorkers(),
       databaseFailure: failure?.message ?? null,

@@ -25,6 +25,8 @@ export interface ProblemFacts {
   stateOf: (pool: string, id: string) => BackendState | null;
   panics: readonly { pool: string; panic: string }[];
   degraded: readonly string[];
+  /** Why the primary has no connection to Redis; null: it has one, or it is not known. */
+  storeFailure: string | null;
   /** Numbers of the workers that decide about limits without Redis; [] where the primary's own connection is away only. */
   withoutStore: readonly number[];
   /** Workers that share the store; null: not known. */
@@ -176,7 +178,13 @@ export function inWords(reason: string): string {
 
 const PARTS = ['the whole', 'half', 'a third', 'a quarter', 'a fifth', 'a sixth', 'a seventh', 'an eighth'];
 
-function redisFinding({ settings, withoutStore, storeWorkers, workers }: ProblemFacts): Finding {
+function redisFinding({
+  settings,
+  withoutStore,
+  storeWorkers,
+  storeFailure,
+  workers,
+}: ProblemFacts): Finding {
   const { instances, policies } = settings.rateLimit;
   const wanted = workers.filter((each) => each.wanted).length;
   const sharers = storeWorkers ?? instances * wanted;
@@ -193,7 +201,7 @@ function redisFinding({ settings, withoutStore, storeWorkers, workers }: Problem
     code: 'redis_away',
     severity: 'error',
     what,
-    why: `${who} ${part} of each limit${under('deny', 'get 503')}${under('allow', 'pass')}`,
+    why: `${who} ${part} of each limit${under('deny', 'get 503')}${under('allow', 'pass')}${reasonText(storeFailure)}`,
   };
 }
 
@@ -202,9 +210,18 @@ function databaseFinding({ settings, databaseFailure, clientsLoaded }: ProblemFa
   const meanwhile = clientsLoaded
     ? 'clients and keys stay as they were read last'
     : 'no clients and keys are known yet';
-  const reason = databaseFailure === null ? '' : `; ${inWords(databaseFailure)}`;
   const what = `${name} is away`;
-  return { key: 'database', code: 'database_away', severity: 'error', what, why: `${meanwhile}${reason}` };
+  return {
+    key: 'database',
+    code: 'database_away',
+    severity: 'error',
+    what,
+    why: `${meanwhile}${reasonText(databaseFailure)}`,
+  };
+}
+
+function reasonText(failure: string | null): string {
+  return failure === null ? '' : `; ${inWords(failure)}`;
 }
 
 function* workerFindings({ workers, restarts, phase }: ProblemFacts): Generator<Finding> {

@@ -234,6 +234,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
         get ready() {
           return now.storeConnected;
         },
+        failure: null,
       },
     },
     buckets: {

@@ -24,6 +24,7 @@ function factsOf({
     stateOf: (_pool, id) => states[id] ?? UP,
     panics: [],
     degraded: [],
+    storeFailure: null,
     withoutStore: [],
     storeWorkers: null,
     databaseFailure: null,
@@ -88,9 +89,14 @@ test('a pool without a healthy backend, and one that panics', () => {
 
 test('stores that are away are told with what it costs', () => {
   assert.deepEqual(
-    textsOf({ degraded: ['redis', 'postgres'], storeWorkers: 8, databaseFailure: 'connect ECONNREFUSED' }),
+    textsOf({
+      degraded: ['redis', 'postgres'],
+      storeWorkers: 8,
+      storeFailure: 'connect ECONNREFUSED 127.0.0.1:6379',
+      databaseFailure: 'connect ECONNREFUSED',
+    }),
     [
-      'error Redis is away since 14:03 UTC: each worker grants an eighth of each limit; requests under strict get 503; requests under free pass',
+      'error Redis is away since 14:03 UTC: each worker grants an eighth of each limit; requests under strict get 503; requests under free pass; connection refused 127.0.0.1:6379',
       'error the embedded database is away since 14:03 UTC: clients and keys stay as they were read last; connection refused',
     ],
   );
