@@ -81,9 +81,14 @@ function explanationText(view: Explanation): string {
   return [...lines, '', ...steps].map(printable).join('\n');
 }
 
-function answerOf({ refusal, redirect }: Explanation): string {
+const OUT = new Set(['down', 'ejected']);
+
+function answerOf({ refusal, redirect, backends }: Explanation): string {
   if (refusal !== null) return `${refusal.status} ${refusal.reason}: ${refusal.text}`;
-  return redirect === null ? 'a backend answers' : `${redirect.status} to ${redirect.location}`;
+  if (redirect !== null) return `${redirect.status} to ${redirect.location}`;
+  const tried = backends.filter(({ wouldBeTried }) => wouldBeTried);
+  const isDoubtful = tried.length > 0 && tried.every(({ state }) => OUT.has(state));
+  return isDoubtful ? 'only backends that are down or ejected are tried' : 'a backend answers';
 }
 
 function policyText({

@@ -40,6 +40,10 @@ export const explanationView = z.strictObject({
         description:
           'While the store of this bucket is away for the worker: the number of workers that share the limit, each of which decides alone, by `onStoreFailure`; null: it is there',
       }),
+      aloneLevel: z.number().nullable().meta({
+        description:
+          'Tokens in the share of this worker then, which count in place of `level`; null where it is there',
+      }),
       onStoreFailure: z.enum(['local', 'allow', 'deny']),
       shadow: z.boolean(),
     }),

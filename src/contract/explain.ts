@@ -41,6 +41,8 @@ const EXPLAINED_POLICY = {
     leased: 'number',
     /** While the store of this bucket is away, the number of workers that share the limit, each of which decides alone; null: it is there. */
     aloneAmong: { nullOr: 'number' },
+    /** Tokens in its share of the limit then; null where it is there. */
+    aloneLevel: { nullOr: 'number' },
     onStoreFailure: 'string' as Typed<'string', PolicySettings['onStoreFailure']>,
     shadow: 'boolean',
   },

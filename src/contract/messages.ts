@@ -16,7 +16,7 @@ import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 32;
+export const PROTOCOL_VERSION = 33;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';

@@ -76,6 +76,8 @@ const ROWS = {
     'Connections, or streams of HTTP/2, that carry another protocol after an upgrade.',
   'counter sluice_shed_total reason':
     'Connections and requests turned away, by reason: connections and connections_per_ip (the caps in limits), overload (of the worker), queue (the backends of a pool and its queue are full).',
+  'counter sluice_queue_refusals_total pool':
+    'Requests refused because the backends of a pool are full, and so is its queue, or the wait there was too long (sluice_shed_total counts them as queue, of all pools).',
   'counter sluice_access_log_dropped_lines_total':
     'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
   'counter sluice_application_log_dropped_lines_total':

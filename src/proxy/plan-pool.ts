@@ -130,6 +130,7 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     return each;
   });
   const shedCell = metrics.series('sluice_shed_total', 'queue');
+  const refusedCell = metrics.series('sluice_queue_refusals_total', pool.name);
   const { workerIndex, workerCount } = deps;
   const choice = { balance: pool.balance, backends: pool.backends, workerIndex, workerCount };
   // Else frequent reloads would begin each round anew, at the same backend.
@@ -150,7 +151,10 @@ export function planPool(pool: PoolSettings, previous: PlannedPool | undefined, 
     mayGiveBack: protocol === 'h2',
     timer,
     countRetry: retryCounter(metrics, pool.name),
-    countShed: () => metrics.add(shedCell, 1),
+    countShed: () => {
+      metrics.add(shedCell, 1);
+      metrics.add(refusedCell, 1);
+    },
   };
 }
 

@@ -19,8 +19,8 @@ import type { Tracing } from './request-span.ts';
 import { routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
-/** `leased` and `aloneAmong` are for explanations. */
-type PlanLimiter = TokenTaker & Pick<Limiter, 'leased' | 'aloneAmong'>;
+/** `leased` and `alone` are for explanations. */
+type PlanLimiter = TokenTaker & Pick<Limiter, 'leased' | 'alone'>;
 
 export interface PlanDeps extends PoolDeps {
   slowStart: SlowStart;

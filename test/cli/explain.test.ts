@@ -7,7 +7,7 @@ import { runSluice } from '../support/run-sluice.ts';
 
 const policy = {
   ...{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, leased: 12.5, shadow: false },
-  ...{ aloneAmong: null, onStoreFailure: 'local' as const },
+  ...{ aloneAmong: null, aloneLevel: null, onStoreFailure: 'local' as const },
 };
 const explanation: Explanation = {
   ...{ route: 'api', refusal: null, pool: 'app', redirect: null, priority: 'normal', lacking: null },
@@ -28,4 +28,22 @@ test('explain says what the worker holds on lease, so that a request that passes
     out,
     /^limit {4}default: takes 1 of 100, 50 per second, 99 left, 12 on lease to this worker$/m,
   );
+});
+
+test('explain does not promise an answer where only backends that are down would be tried', async (t) => {
+  const { url, parts } = await startAdmin(t);
+  const backends = ['one', '[::1]:8082'].map((id) => ({ id, wouldBeTried: id === 'one', why: '' }));
+  parts.explainer.explain = async () => ({ worker: 1, explanation: { ...explanation, backends } });
+  const probe = (ok: boolean) => {
+    const result = { atMs: 1, ok, durationMs: 1, detail: 'status 200' };
+    for (let i = 0; i < 3; i++) parts.registry.record('app', 'one', result);
+  };
+  const answer = async () => {
+    const { out } = await runSluice(t, ['explain', '--admin', url, 'GET', 'http://a.example/']);
+    return out.split('\n')[0];
+  };
+  probe(false);
+  assert.equal(await answer(), 'answer   only backends that are down or ejected are tried');
+  probe(true);
+  assert.equal(await answer(), 'answer   a backend answers');
 });

@@ -42,6 +42,7 @@ export interface Backend {
 export interface Pool {
   pool: string;
   balance: string;
+  queueRefusedPerSec: number;
   backends: Backend[];
 }
 

@@ -16,6 +16,7 @@ import { hashOf } from '../bucket/bucket-key.ts';
 import type { Caller } from '../caller/identity.ts';
 import { allow, type Decision, refuse, refuseUnchecked } from '../decision.ts';
 import type { Breaker } from '../store/breaker.ts';
+import { MICRO } from '../store/bucket-store.ts';
 import { DeadlineQueue } from '../store/deadline-queue.ts';
 import { StoreHealth, type StoreHealthOptions } from '../store/store-health.ts';
 import { systemTimers } from '../timers.ts';
@@ -174,9 +175,15 @@ export class Limiter {
     return this.#leases && lease !== null ? lease.heldAt(this.#clock.monotonicMs()) : 0;
   }
 
-  /** aloneAmong is how many workers share a bucket's limit while its store is away, and each decides alone; null: it is there. For explanations. */
-  aloneAmong(caller: Caller, policy: PolicySettings): number | null {
-    return this.#isReachable(this.#bucketOf(caller, policy)) ? null : this.#local.shares;
+  /**
+   * alone says among how many workers a bucket's limit is divided while its store is away, and the tokens in this one's share; null: the
+   * store is there. For explanations.
+   */
+  alone(caller: Caller, policy: PolicySettings): { among: number; level: number } | null {
+    const bucket = this.#bucketOf(caller, policy);
+    if (this.#isReachable(bucket)) return null;
+    const { levelMicro } = this.#takeLocal(bucket, 0, this.#clock.monotonicMs());
+    return { among: this.#local.shares, level: levelMicro / MICRO };
   }
 
   /**
@@ -380,11 +387,20 @@ export class Limiter {
     const nowMs = this.#clock.monotonicMs();
     if (onStoreFailure === 'allow') return allow(bucket, 'local', bucket.levelAt(nowMs));
     if (onStoreFailure === 'deny') return refuseUnchecked(bucket, bucket.levelAt(nowMs));
-    const nowUs = Math.floor(nowMs * 1000);
-    const reply = this.#local.take(bucket.key, bucket.limits, cost, bucket.heardLevel(nowMs), nowUs);
+    const reply = this.#takeLocal(bucket, cost, nowMs);
     const level = { micro: reply.levelMicro, rules: reply };
     if (reply.granted === cost) return allow(bucket, 'local', level, null);
     return refuse(bucket, 'local', level, cost);
+  }
+
+  #takeLocal(bucket: KnownBucket, cost: number, nowMs: number): TakeReply {
+    return this.#local.take(
+      bucket.key,
+      bucket.limits,
+      cost,
+      bucket.heardLevel(nowMs),
+      Math.floor(nowMs * 1000),
+    );
   }
 }
 

@@ -123,6 +123,7 @@ interface ViewedPolicy {
   cost: number;
   leased: number;
   aloneAmong: number | null;
+  aloneLevel: number | null;
   onStoreFailure: 'local' | 'allow' | 'deny';
   shadow: boolean;
 }
@@ -137,13 +138,22 @@ function refusalByLimit(policies: ViewedPolicy[]): { outcome: Outcome; text: str
     const text = `it costs ${never.cost}, and policy ${never.policy} never has more than ${never.capacity}`;
     return { outcome: OUTCOMES.cost_above_capacity, text };
   }
-  // While the store is away for the worker it does not count what is in it.
-  const asked = refusing.filter(isAsked);
-  const empty = asked.find(({ level, leased, cost }) => level !== null && Math.max(level, leased) < cost);
+  const empty = refusing.find((each) => {
+    const left = countedLevel(each);
+    return left !== null && Math.max(left, each.leased) < each.cost;
+  });
   if (empty === undefined) return deniedByStore(refusing);
   const lease = empty.leased > 0 ? `, ${empty.leased} on lease to this worker` : '';
-  const text = `policy ${empty.policy} has ${Math.floor(empty.level ?? 0)} tokens left${lease}, ${empty.cost} needed`;
+  const whose = isAsked(empty) ? '' : `this worker's share of `;
+  const left = Math.floor(countedLevel(empty) ?? 0);
+  const text = `${whose}policy ${empty.policy} has ${left} tokens left${lease}, ${empty.cost} needed`;
   return { outcome: OUTCOMES.limited, text };
+}
+
+/** While the store is away for the worker it does not count what is in it, but its own share; null: nothing does, or it is not known. */
+function countedLevel({ level, aloneAmong, aloneLevel, onStoreFailure }: ViewedPolicy): number | null {
+  if (aloneAmong === null) return level;
+  return onStoreFailure === 'local' ? aloneLevel : null;
 }
 
 /** Behind refusals by a limit: a request that meets both gets the 429. */

@@ -23,7 +23,7 @@ export type Phase = 'starting' | 'ready' | 'draining';
 export interface AdminParts {
   logger: Logger;
   events: Pick<EventLog, 'record' | 'entries' | 'since'>;
-  board: Pick<StatusBoard, 'status' | 'live' | 'history' | 'backend' | 'onSample'>;
+  board: Pick<StatusBoard, 'status' | 'live' | 'history' | 'backend' | 'queueRefusedPerSec' | 'onSample'>;
   directory: {
     clients: Pick<PrimaryDirectory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
     apiKeys: Pick<PrimaryDirectory['apiKeys'], 'issue' | 'list' | 'revoke'>;

@@ -43,7 +43,15 @@ const backendView = z.strictObject({
     .nullable()
     .meta({ description: 'Of the attempts at its pool in that time, 0 to 1; null: there were none' }),
 });
-const poolView = z.strictObject({ pool: z.string(), balance: z.string(), backends: z.array(backendView) });
+const poolView = z.strictObject({
+  pool: z.string(),
+  balance: z.string(),
+  queueRefusedPerSec: z.number().min(0).meta({
+    description:
+      'Requests refused because its backends are full, and so is its queue, or the wait there was too long; mean of the last ten seconds',
+  }),
+  backends: z.array(backendView),
+});
 
 const params = z.strictObject({ pool: z.string(), id: z.string() });
 const force = z.enum(['true', 'false']).default('false').meta({
@@ -134,6 +142,7 @@ export function poolViews({ registry, supervisor, reloader, board }: AdminParts)
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
     balance,
+    queueRefusedPerSec: board.queueRefusedPerSec(name),
     backends: backends.flatMap(({ id, weight, backup, ...address }) => {
       const known = registry.state(name, id);
       if (known === null) return [];

@@ -11,6 +11,7 @@ import { poolValidities } from '../tls/pool-certificates.ts';
 import type { TlsKeeper } from '../tls/tls-keeper.ts';
 import { type DegradedSources, degradedOf, workersWithoutStore } from './degraded.ts';
 import { findingsOf, LOST_LINES_MS, type ProblemFacts, ProblemTimes, RESTARTS_MS } from './problems.ts';
+import type { Traffic } from './traffic.ts';
 
 export interface ProblemWatchSources extends DegradedSources {
   collector: Pick<MetricsCollector, 'seriesOf'>;
@@ -38,6 +39,7 @@ const LOST_LINES = [
 /** ProblemWatch is made by the StatusBoard. */
 export class ProblemWatch {
   readonly #sources: ProblemWatchSources;
+  readonly #traffic: Pick<Traffic, 'queueRefusedPerSec'>;
   readonly #clock: Clock;
   readonly #times = new ProblemTimes();
   #certificates: ProblemFacts['certificates'] = [];
@@ -49,8 +51,9 @@ export class ProblemWatch {
   /** close ends it. */
   readonly close: () => void;
 
-  constructor(sources: ProblemWatchSources, clock: Clock) {
+  constructor(sources: ProblemWatchSources, traffic: Pick<Traffic, 'queueRefusedPerSec'>, clock: Clock) {
     this.#sources = sources;
+    this.#traffic = traffic;
     this.#clock = clock;
     this.close = sources.events.onEvent(({ kind }) => {
       if (kind === 'certificate' || kind === 'reload') this.#certificatesDueMs = 0;
@@ -70,6 +73,7 @@ export class ProblemWatch {
       settings: current.settings,
       stateOf: (pool, id) => registry.state(pool, id),
       panics: registry.panics(),
+      queueRefusedPerSec: (pool) => this.#traffic.queueRefusedPerSec(pool),
       degraded: degradedOf(this.#sources),
       storeFailure: store.connection?.failure ?? null,
       withoutStore: workersWithoutStore(this.#sources),

@@ -24,6 +24,8 @@ export interface ProblemFacts {
   settings: Pick<Settings, 'pools' | 'redis' | 'rateLimit' | 'database'>;
   stateOf: (pool: string, id: string) => BackendState | null;
   panics: readonly { pool: string; panic: string }[];
+  /** Of the last ten seconds. */
+  queueRefusedPerSec: (pool: string) => number;
   degraded: readonly string[];
   /** Why the primary has no connection to Redis; null: it has one, or it is not known. */
   storeFailure: string | null;
@@ -126,12 +128,20 @@ function* poolFindings(
   // Before the first results nothing is known.
   const isKnown = states.every(({ state }) => state?.state !== 'unknown');
   if (up === 0 && isKnown) {
-    const why = panics ? 'those that are down are tried all the same' : 'its requests get 503';
+    const drained = states.filter(({ state }) => state?.state === 'draining').length;
+    const some = drained === 0 ? '' : `${drained} of ${backends.length} are drained, `;
+    const why = `${some}${panics ? 'those that are down are tried all the same' : 'its requests get 503'}`;
     const what = `pool ${name} has no healthy backend`;
     yield { key: `pool ${name}`, code: 'pool_down', severity: 'error', what, why };
   } else if (panics) {
     const why = `${up} of ${backends.length} backends are healthy, so those that are down are used too`;
     yield { key: `panic ${name}`, code: 'pool_panic', severity: 'warning', what: `pool ${name} panics`, why };
+  }
+  const refusedPerSec = facts.queueRefusedPerSec(name);
+  if (refusedPerSec > 0) {
+    const what = `pool ${name} refuses requests`;
+    const why = `${Number(refusedPerSec.toPrecision(2))} per second; its backends are full, and so is its queue, or the wait there too long`;
+    yield { key: `queue ${name}`, code: 'queue_full', severity: 'warning', what, why };
   }
   for (const { backend, state } of states) if (state !== null) yield* backendFindings(name, backend, state);
 }

@@ -41,7 +41,7 @@ export class StatusBoard {
     const startMs = clock.monotonicMs();
     this.#traffic = new Traffic(sources.collector, startMs);
     this.#history = new HistoryRing(startMs);
-    this.#watch = new ProblemWatch(sources, clock);
+    this.#watch = new ProblemWatch(sources, this.#traffic, clock);
     this.#timer = setTimeout(() => this.#sample(), LATEST_MS).unref();
   }
 
@@ -75,6 +75,11 @@ export class StatusBoard {
   /** backend is the traffic of one. */
   backend(pool: string, id: string): BackendTraffic {
     return this.#traffic.backend(pool, id);
+  }
+
+  /** queueRefusedPerSec is how many requests of a pool got queue_full. */
+  queueRefusedPerSec(pool: string): number {
+    return this.#traffic.queueRefusedPerSec(pool);
   }
 
   status(): Status {

@@ -26,6 +26,9 @@ const ROUTE_WIDTH = FIRST_BUCKET + BOUNDS_SEC.length + 1;
 const BYTES_IN = ROUTE_WIDTH;
 const BYTES_OUT = ROUTE_WIDTH + 1;
 const TOTAL = 'total';
+/** Of a pool. */
+const ATTEMPTS = 0;
+const QUEUE_REFUSED = 1;
 /** Of a backend: attempts, then buckets. */
 const BACKEND_WIDTH = 1 + BACKEND_BOUNDS_SEC.length + 1;
 /** Of a worker process. */
@@ -65,7 +68,7 @@ export class Traffic {
     this.#total = windowOf(ROUTE_WIDTH + 2);
     this.#routes = windowOf(ROUTE_WIDTH);
     this.#policies = windowOf(DECISIONS.length);
-    this.#pools = windowOf(1);
+    this.#pools = windowOf(2);
     this.#backends = windowOf(BACKEND_WIDTH);
     this.#processes = windowOf(2);
   }
@@ -118,12 +121,18 @@ export class Traffic {
   backend(pool: string, id: string): BackendTraffic {
     const grown = this.#backends.growth(backendKey(pool, id), WINDOW_SAMPLES);
     const [attempts = 0] = grown;
-    const [ofPool = 0] = this.#pools.growth(pool, WINDOW_SAMPLES);
+    const ofPool = this.#pools.growth(pool, WINDOW_SAMPLES)[ATTEMPTS] ?? 0;
     return {
       requestsPerSec: perSecondOf(this.#backends, WINDOW_SAMPLES)(attempts),
       p99Ms: quantileMs(BACKEND_BOUNDS_SEC, grown, 0.99, 1),
       share: ofPool === 0 ? null : attempts / ofPool,
     };
+  }
+
+  /** queueRefusedPerSec are the requests that got queue_full. */
+  queueRefusedPerSec(pool: string): number {
+    const grown = this.#pools.growth(pool, WINDOW_SAMPLES);
+    return perSecondOf(this.#pools, WINDOW_SAMPLES)(grown[QUEUE_REFUSED]);
   }
 
   /** @param samples 1 for the last second */
@@ -166,9 +175,11 @@ export class Traffic {
     for (const { labels, cells } of this.#collector.seriesOf('sluice_upstream_requests_total')) {
       const [pool = '', backend = ''] = labels;
       const [count = 0] = cells;
-      this.#pools.add(pool, 0, count);
+      this.#pools.add(pool, ATTEMPTS, count);
       this.#backends.add(backendKey(pool, backend), 0, count);
     }
+    for (const { labels, cells } of this.#collector.seriesOf('sluice_queue_refusals_total'))
+      this.#pools.add(labels[0] ?? '', QUEUE_REFUSED, cells[0] ?? 0);
     for (const { labels, cells } of this.#collector.seriesOf('sluice_upstream_duration_seconds')) {
       const [pool = '', backend = ''] = labels;
       this.#backends.addAll(backendKey(pool, backend), 1, cells, BACKEND_BOUNDS_SEC.length + 1);

@@ -120,13 +120,15 @@ function policiesOf({ caller, route }: Admission, plan: Plan): Explanation['poli
   return limit.policies.map((policy) => {
     // With the client's own limits, or newer ones of the store.
     const { capacity, refillPerSecond } = plan.limiter.peek(caller, policy);
+    const alone = plan.limiter.alone(caller, policy);
     return {
       policy: policy.name,
       capacity,
       refillPerSecond,
       cost: limit.cost,
       leased: plan.limiter.leased(caller, policy),
-      aloneAmong: plan.limiter.aloneAmong(caller, policy),
+      aloneAmong: alone?.among ?? null,
+      aloneLevel: alone?.level ?? null,
       onStoreFailure: policy.onStoreFailure,
       shadow: policy.shadow,
     };
@@ -145,10 +147,15 @@ function limitSteps(route: PlannedRoute, policies: Explanation['policies'], isUn
   });
 }
 
-function aloneSteps({ policy, aloneAmong, onStoreFailure }: Explanation['policies'][number]): string[] {
+function aloneSteps({
+  policy,
+  aloneAmong,
+  aloneLevel,
+  onStoreFailure,
+}: Explanation['policies'][number]): string[] {
   if (aloneAmong === null) return [];
   const what = {
-    local: `this worker decides alone, with 1/${aloneAmong} of the limit`,
+    local: `this worker decides alone, with 1/${aloneAmong} of the limit (${counted(Math.floor(aloneLevel ?? 0), 'token')} left)`,
     allow: 'every request passes (onStoreFailure: allow)',
     deny: 'what has no token on lease is refused (onStoreFailure: deny)',
   };

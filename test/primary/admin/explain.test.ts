@@ -22,7 +22,7 @@ const ANSWER: Explanation = {
   policies: [
     {
       ...{ policy: 'default', capacity: 100, refillPerSecond: 50, cost: 1, leased: 0 },
-      ...{ aloneAmong: null, onStoreFailure: 'local', shadow: false },
+      ...{ aloneAmong: null, aloneLevel: null, onStoreFailure: 'local', shadow: false },
     },
   ],
   pool: 'app',
@@ -102,7 +102,7 @@ test('the answer of a worker gets levels and states; a level that does not suffi
 test('while the store is away for the worker, its policy says whether that is a refusal', async (t) => {
   const { call, parts } = await startAdmin(t);
   const refusalOf = async (more: Partial<Explanation['policies'][number]>) => {
-    const policies = [{ ...ANSWER.policies[0]!, aloneAmong: 8, ...more }];
+    const policies = [{ ...ANSWER.policies[0]!, aloneAmong: 8, aloneLevel: 100, ...more }];
     parts.explainer.explain = async () => ({ worker: 1, explanation: { ...ANSWER, policies } });
     const { json } = await call({ method: 'POST', path: PATH, body: { url: 'http://a/' } });
     const { refusal } = json as { refusal: { status: number; reason: string } | null };
@@ -114,6 +114,11 @@ test('while the store is away for the worker, its policy says whether that is a 
   assert.equal(await refusalOf({ onStoreFailure: 'deny', aloneAmong: null }), null);
   assert.equal(await refusalOf({ onStoreFailure: 'allow', cost: 101 }), null);
   assert.equal(await refusalOf({ onStoreFailure: 'local', cost: 100 }), null);
+  const empty = { aloneLevel: 0.9, leased: 0 };
+  assert.deepEqual(await refusalOf({ onStoreFailure: 'local', ...empty }), [429, 'limited']);
+  assert.equal(await refusalOf({ onStoreFailure: 'local', ...empty, leased: 1 }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'allow', ...empty }), null);
+  assert.equal(await refusalOf({ onStoreFailure: 'local', ...empty, aloneAmong: null }), null);
   assert.deepEqual(await refusalOf({ onStoreFailure: 'local', cost: 101 }), [429, 'cost_above_capacity']);
 });
 

@@ -23,6 +23,7 @@ function factsOf({
     settings: SETTINGS,
     stateOf: (_pool, id) => states[id] ?? UP,
     panics: [],
+    queueRefusedPerSec: () => 0,
     degraded: [],
     storeFailure: null,
     withoutStore: [],
@@ -74,6 +75,11 @@ test('a pool without a healthy backend, and one that panics', () => {
     /^error pool app has no healthy backend since .*: its requests get 503$/,
   );
   assert.match(textsOf({ states, panics })[0] ?? '', /: those that are down are tried all the same$/);
+  const drained = { ...states, two: stateOf('draining', 'drained by operator') };
+  assert.match(
+    textsOf({ states: drained, panics })[0] ?? '',
+    /: 1 of 2 are drained, those that are down are tried all the same$/,
+  );
   const [, panic] = textsOf({ states: { two: down }, panics });
   assert.equal(
     panic,
@@ -85,6 +91,14 @@ test('a pool without a healthy backend, and one that panics', () => {
     [],
     'nothing is known yet',
   );
+});
+
+test('a pool whose queue is full', () => {
+  const told = (perSec: number) => textsOf({ queueRefusedPerSec: () => perSec });
+  assert.deepEqual(told(12.36), [
+    'warning pool app refuses requests since 14:03 UTC: 12 per second; its backends are full, and so is its queue, or the wait there too long',
+  ]);
+  assert.match(told(0.1)[0] ?? '', /: 0\.1 per second;/);
 });
 
 test('stores that are away are told with what it costs', () => {

@@ -92,6 +92,7 @@ const ROUND: [MetricName, string[], number][] = [
   ['sluice_upstream_requests_total', ['app', 'a', '200'], 75],
   ['sluice_upstream_requests_total', ['app', 'b', '200'], 25],
   ['sluice_upstream_duration_seconds', ['app', 'a'], 75],
+  ['sluice_queue_refusals_total', ['app'], 6],
 ];
 
 test('rates are means of the samples, which hold one report of each worker', (t) => {
@@ -151,6 +152,11 @@ test('rates are means of the samples, which hold one report of each worker', (t)
   assert.deepEqual([board.backend('app', 'a').share, board.backend('app', 'b').share], [0.75, 0.25]);
   assert.equal(board.backend('app', 'a').requestsPerSec, 150);
   assert.equal(board.backend('none', 'a').share, null);
+  assert.equal(board.queueRefusedPerSec('app'), 12);
+  assert.deepEqual(
+    board.live().problems.map(({ code }) => code),
+    ['queue_full'],
+  );
   const { series, workers: histories } = board.history(2);
   assert.deepEqual(series.requestsPerSec, [200, 200]);
   assert.deepEqual(histories[0]?.cpuRatio, [0.5, 0.5]);

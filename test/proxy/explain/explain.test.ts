@@ -170,7 +170,7 @@ test('while the store is away it says how this worker decides', async (t) => {
   t.after(() => limiter.close());
   limiter.shareAmong(8);
   const words = {
-    local: 'with 1/8 of the limit',
+    local: 'with 1/8 of the limit \\(10 tokens left\\)',
     allow: 'every request passes',
     deny: 'is refused',
   } as const;

@@ -246,7 +246,7 @@ test('bodies that wait in all connections of a worker are bounded together: the 
     refusalOf: () => assert.fail('refused'),
     peek: () => assert.fail('peeked'),
     leased: () => assert.fail('explained'),
-    aloneAmong: () => assert.fail('explained'),
+    alone: () => assert.fail('explained'),
     giveBack: () => undefined,
   };
   const rateLimit = { policies: ['default'], cost: 1 };

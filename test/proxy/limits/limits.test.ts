@@ -174,7 +174,7 @@ function makeSlowLimiter(): { limiter: PlanDeps['limiter']; asked: () => number;
       refusalOf: () => null,
       peek: () => decision,
       leased: () => 0,
-      aloneAmong: () => null,
+      alone: () => null,
       giveBack: () => undefined,
     },
     asked: () => waiting.length,

@@ -85,6 +85,7 @@ test('B11: a full queue is 503 at once, and a wait ends after queueTimeout; both
     assert.match(JSON.parse(answer.body.toString()).type, /\/queue_full$/);
   }
   assert.equal(proxy.metric('sluice_shed_total', 'queue'), 2);
+  assert.equal(proxy.metric('sluice_queue_refusals_total', 'app'), 2);
   const [first, second] = served(proxy);
   assert.deepEqual([first?.path, first?.attempts, first?.queueMs], ['/refused', 0, 0]);
   assert.deepEqual([second?.path, second?.reason, second?.backend], ['/late', 'queue_full', null]);

@@ -7,6 +7,8 @@ import { sample } from '../../api/feed.ts';
 import { useStore } from '../../api/store.ts';
 import { Confirm, type Question } from '../../parts/dialog.tsx';
 import { Filter } from '../../parts/filter.tsx';
+import { rateOf } from '../../parts/format.ts';
+import { Status } from '../../parts/status.tsx';
 import { BackendTable } from './backend-table.tsx';
 import { drainOf, enableOf } from './questions.ts';
 
@@ -29,7 +31,7 @@ export function PoolsPage(): JSX.Element {
         placeholder="name, address or state"
       />
       {pools.length === 0 && <p class="empty">No pool is configured.</p>}
-      {shown.map(({ pool, balance, backends, all }) => (
+      {shown.map(({ pool, balance, queueRefusedPerSec, backends, all }) => (
         <section key={pool} aria-label={`Pool ${pool}`}>
           <div class="section-head">
             <h2>{pool}</h2>
@@ -37,6 +39,9 @@ export function PoolsPage(): JSX.Element {
               {all.filter(({ state }) => state === 'up').length} of {all.length} are up ·{' '}
               {balance.replaceAll('_', ' ')}
             </span>
+            {queueRefusedPerSec > 0 && (
+              <Status tone="warn" word={`queue full: ${rateOf(queueRefusedPerSec)} requests/s refused`} />
+            )}
           </div>
           <BackendTable
             pool={pool}
