@@ -70,7 +70,8 @@ export function refusalOf(error: unknown, code: string): string | null {
 function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget): string {
   if (status === 401) {
     const fault = token === null ? 'wants a token' : 'refuses the token';
-    return `the admin port at ${url} ${fault}: see admin.token, SLUICE_ADMIN_TOKEN and --token`;
+    const note = token === null ? '' : '; a change of admin.token needs a restart of the process';
+    return `the admin port at ${url} ${fault}: see --token, SLUICE_ADMIN_TOKEN and admin.token${note}`;
   }
   const problem = problemSchema.safeParse(json);
   if (!problem.success) return `${url} answered ${status}, not like an admin port of Sluice`;

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LbError } from '../contract/errors.ts';
 import { bucketTable, clientSchema, clientTable, clientText, issuedKeySchema, keyTable } from './output.ts';
-import { addTarget, type ConfigPath, fitting, notEmpty, type Session } from './session.ts';
+import { addTarget, type ConfigPath, countOf, fitting, notEmpty, type Session } from './session.ts';
 
 const CLIENTS = '/api/v1/clients';
 const NOT_FOUND = 404;
@@ -28,8 +28,14 @@ export function addClients(clients: Command, configPath: ConfigPath): void {
   const open = addTarget(clients, configPath);
   clients
     .command('list')
-    .description('list every client in order of the ids')
-    .action(async () => void (await (await open()).printList(CLIENTS, clientTable)));
+    .description('list clients in order of the ids')
+    .option('--prefix <text>', 'only those whose ids begin with it', notEmpty)
+    .option('--limit <n>', 'how many at most (default: all)', countOf)
+    .action(async ({ prefix, limit }: { prefix?: string; limit?: number }) => {
+      const query: Record<string, string> = prefix === undefined ? {} : { prefix };
+      const { next } = await (await open()).printList(CLIENTS, clientTable, query, limit);
+      if (next !== null) process.stderr.write('sluice: there are more clients\n');
+    });
   const add: AddCommand = (name, description, act) =>
     clients
       .command(name)

@@ -42,7 +42,7 @@ export const COMMANDS: readonly [name: string, description: string, load: () => 
   ],
   [
     'restart',
-    'replace the workers one by one with the code on disk',
+    'replace the workers one by one with the code on disk; what needs a restart of the process stays as it is',
     async () => (await import('./operate.ts')).addRestart,
   ],
   [

@@ -44,7 +44,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     'sluice clients list',
     'sluice clients set acme --capacity 1000 --refill-per-second 100',
   ],
-  'sluice clients list': ['sluice clients list', 'sluice clients list --json | jq -r .[].clientId'],
+  'sluice clients list': [
+    'sluice clients list --prefix shop- --limit 100',
+    'sluice clients list --json | jq -r .[].clientId',
+  ],
   'sluice clients get': ['sluice clients get acme', 'sluice clients get 10.0.0.0/8 --json'],
   'sluice clients set': [
     'sluice clients set acme --capacity 1000 --refill-per-second 100',

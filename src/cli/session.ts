@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
 import { addressUrl } from '../contract/addresses.ts';
+import { jsonText } from '../contract/json-text.ts';
 import { type AdminCall, type AdminTarget, callAdmin, refusalOf } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 
@@ -24,7 +25,7 @@ export function addTarget(command: Command, configPath: ConfigPath): () => Promi
     .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
     .option(
       '--token <token>',
-      'its token; visible in the list of processes (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
+      'its token; visible in the list of processes (default: $SLUICE_ADMIN_TOKEN, else admin.token)',
     )
     .option('--json', 'print JSON');
   return async () => {
@@ -36,22 +37,26 @@ export function addTarget(command: Command, configPath: ConfigPath): () => Promi
 }
 
 /**
- * findTarget takes --admin, else the configuration; or returns lines about what is wrong. With --admin it does not read
+ * findTarget takes --admin, else the configuration, and of the tokens --token, SLUICE_ADMIN_TOKEN or admin.token; or returns lines about what is wrong. With --admin it does not read
  * the configuration, which may be that of another machine.
  */
 export async function findTarget(
   { admin, token }: { admin?: string; token?: string },
   configPath: string,
 ): Promise<AdminTarget | { problems: string[] }> {
+  const given = token ?? (process.env.SLUICE_ADMIN_TOKEN || null);
   if (admin !== undefined) {
     const url = originOf(admin);
-    if (url !== null) return { url, token: token ?? (process.env.SLUICE_ADMIN_TOKEN || null) };
+    if (url !== null) return { url, token: given };
     return { problems: [`sluice: --admin must be a URL like http://127.0.0.1:9900, not ${admin}`] };
   }
   const { loadAdmin } = await import('../config/load.ts');
   const { formatProblems } = await import('../config/problems.ts');
-  const loaded = loadAdmin(configPath, process.env, token ?? null);
-  if ('problems' in loaded) return { problems: formatProblems(configPath, loaded.problems) };
+  const loaded = loadAdmin(configPath, process.env, given);
+  if ('problems' in loaded)
+    return {
+      problems: [...formatProblems(configPath, loaded.problems), 'give --admin URL to ask a running Sluice'],
+    };
   const { host, port } = loaded.admin;
   if (port === 0)
     return { problems: [`sluice: admin.address of ${configPath} asks for any free port: give --admin URL`] };
@@ -120,7 +125,7 @@ export class Session {
   /** printAnswer prints one object: with --json as it came, else as `text` writes it. */
   async printAnswer<T>(answer: unknown, schema: z.ZodType<T>, text: (answer: T) => string): Promise<void> {
     const parsed = fitting(schema, answer);
-    await print(`${this.json ? JSON.stringify(answer) : text(parsed)}\n`);
+    await print(`${this.json ? jsonText(answer) : text(parsed)}\n`);
   }
 
   /**
@@ -144,7 +149,7 @@ export class Session {
       const { items, next = null } = fitting(pageSchema, answer);
       if (this.json && items.length > 0) {
         // As they came: the schema leaves fields out that it does not know.
-        const texts = (answer as { items: unknown[] }).items.map((item) => JSON.stringify(item));
+        const texts = (answer as { items: unknown[] }).items.map(jsonText);
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
       } else if (items.length > 0) {
         await print(`${format(items)}\n`);

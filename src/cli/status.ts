@@ -11,6 +11,7 @@ const statusSchema = sampleSchema.extend({
   version: z.string(),
   instance: z.string().nullish(),
   phase: z.string(),
+  phaseSec: z.number().nullish(),
   revision: z.number(),
   uptimeSec: z.number(),
   store: connection,
@@ -35,11 +36,11 @@ async function showStatus(session: Session): Promise<void> {
 const STORES: Readonly<Record<string, string>> = { embedded: 'the embedded database' };
 
 function statusText(view: z.infer<typeof statusSchema>): string {
-  const { version, phase, revision, uptimeSec, store, database } = view;
+  const { version, phase, phaseSec, revision, uptimeSec, store, database } = view;
   const state = ({ kind, connected }: z.infer<typeof connection>) =>
     `${STORES[kind] ?? kind}${connected ? '' : ' (away)'}`;
   const head = [
-    `sluice ${version}: ${phase} for ${duration(uptimeSec)}, revision ${revision}`,
+    `sluice ${version}: ${phase} for ${duration(phaseSec ?? uptimeSec)}, revision ${revision}`,
     `limits in ${state(store)}, clients in ${state(database)}`,
   ].join('; ');
   const blocks = sectionsOf(view, null).map((section) =>

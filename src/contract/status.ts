@@ -75,6 +75,7 @@ export type Degraded = z.infer<typeof degradedView>;
 /** What changes all the time: GET /api/v1/events sends it once a second. */
 const live = {
   phase: z.enum(['starting', 'ready', 'draining']),
+  phaseSec: count.meta({ description: 'For how long, to a second' }),
   revision: count,
   degraded: degradedView,
   problems: z.array(problemView).meta({ description: 'What is wrong now, errors first' }),

@@ -255,7 +255,7 @@ export class Reloader {
 
 function needsRestart(path: string): Problem {
   const what = path === 'database' ? 'a change from or to the embedded database' : 'a change';
-  return { line: null, path, message: `${what} needs a restart` };
+  return { line: null, path, message: `${what} needs a restart of the process` };
 }
 
 function refusal(path: string | null, message: string): ReloadOutcome {

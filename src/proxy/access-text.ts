@@ -1,4 +1,5 @@
 /** What the encoders of access lines share: parts that stay the same for many lines, and texts and numbers in JSON. */
+import { jsonText } from '../contract/json-text.ts';
 import { LINE_BYTES, UTF8_BYTES } from '../infra/logging/line-sink.ts';
 import type { AccessRecord } from './access-record.ts';
 
@@ -97,11 +98,11 @@ export function text(value: string | null, maxBytes = TEXT_BYTES): string {
   const room = maxBytes - QUOTES_BYTES;
   const start = value.length <= room ? value : value.slice(0, Math.max(0, room));
   if (PLAIN_TEXT.test(start)) return `"${start}"`;
-  if (value.length * ESCAPED_BYTES <= room) return JSON.stringify(value);
-  return JSON.stringify(start.slice(0, fittingLength(start, room)));
+  if (value.length * ESCAPED_BYTES <= room) return jsonText(value);
+  return jsonText(start.slice(0, fittingLength(start, room)));
 }
 
-const [QUOTE, BACKSLASH, SPACE, DELETE] = [0x22, 0x5c, 0x20, 0x7f];
+const [QUOTE, BACKSLASH, SPACE, DELETE, LAST_CONTROL] = [0x22, 0x5c, 0x20, 0x7f, 0x9f];
 /** \b, \t, \n, \f and \r have short escapes. */
 const SHORT_ESCAPES: ReadonlySet<number> = new Set([8, 9, 10, 12, 13]);
 const LAST_OF_2_BYTES = 0x7ff;
@@ -119,12 +120,13 @@ function fittingLength(value: string, room: number): number {
   return value.length;
 }
 
-/** Bytes of UTF-8 that JSON.stringify makes of a code point (RFC 8259 §7; it escapes surrogates without the other half, too). */
+/** Bytes of UTF-8 that jsonText makes of a code point (RFC 8259 §7; JSON.stringify escapes surrogates without the other half, too). */
 function encodedBytes(code: number): number {
-  if (code <= DELETE) {
+  if (code < DELETE) {
     if (code >= SPACE) return code === QUOTE || code === BACKSLASH ? 2 : 1;
     return SHORT_ESCAPES.has(code) ? 2 : ESCAPED_BYTES;
   }
+  if (code <= LAST_CONTROL) return ESCAPED_BYTES;
   if (code <= LAST_OF_2_BYTES) return 2;
   if (code >= FIRST_OF_4_BYTES) return 4;
   return code >= 0xd800 && code <= 0xdfff ? ESCAPED_BYTES : 3;

@@ -97,6 +97,10 @@ test('a list continues over all pages', async (t) => {
   for (let i = 0; i < 1001; i++) admin.parts.clients.rows.set(`client-${i}`, input);
   const { out } = await sluice(t, ['clients', 'list', '--json', '--admin', admin.url]);
   assert.equal(JSON.parse(out).length, 1001);
+  const words = ['clients', 'list', '--prefix', 'client-99', '--limit', '3', '--admin', admin.url];
+  const some = await sluice(t, words);
+  assert.deepEqual(some.out.match(/^client-\S+/gm), ['client-99', 'client-990', 'client-991']);
+  assert.equal(some.err, 'sluice: there are more clients');
 });
 
 test('a key is issued on standard output alone, listed and revoked', async (t) => {
@@ -145,10 +149,26 @@ test('the name of a key neither steers the terminal nor breaks the list', async 
   const admin = await startAdmin(t);
   const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
   admin.parts.clients.rows.set('acme', input);
-  const body = { name: '\u001b]0;mine\u0007\nk9 \u202egnol' };
+  const body = { name: '\u001b]0;mine\u0007\nk9 \u202egnol\u009b' };
   await admin.call({ method: 'POST', path: '/api/v1/clients/acme/keys', body });
   const { out } = await sluice(t, ['clients', 'list-keys', 'acme', '--admin', admin.url]);
-  assert.equal(out.split('Z  ')[1], String.raw`\u{1b}]0;mine\u{7}\u{a}k9 \u{202e}gnol`);
+  assert.equal(out.split('Z  ')[1], String.raw`\u{1b}]0;mine\u{7}\u{a}k9 \u{202e}gnol\u{9b}`);
+  const { out: json } = await sluice(t, ['clients', 'list-keys', 'acme', '--json', '--admin', admin.url]);
+  assert.match(json, /gnol\\u009b"/);
+});
+
+test('the token of the environment goes before that of the file, and a file that cannot be read is no dead end', async (t) => {
+  const admin = await startAdmin(t, { settings: { token: 'tok' } });
+  const words = ['clients', 'list', '--config', configFor(t, admin.port, 'changed')];
+  const [refused, taken, missing] = await Promise.all([
+    sluice(t, words),
+    sluice(t, words, { env: { SLUICE_ADMIN_TOKEN: 'tok' } }),
+    sluice(t, ['status', '--config', '/nowhere/sluice.yaml']),
+  ]);
+  assert.match(refused.err, /refuses the token: .*; a change of admin\.token needs a restart of the process/);
+  assert.deepEqual([taken.code, taken.err], [0, '']);
+  assert.deepEqual([missing.code, missing.out], [2, '']);
+  assert.match(missing.err, /sluice\.yaml: .*\ngive --admin URL to ask a running Sluice/);
 });
 
 test('an admin port on every address is called at 127.0.0.1', async () => {

@@ -86,7 +86,7 @@ async function startPort(t: TestContext, isTopSilent = false) {
         store: { kind: 'redis', connected: false },
         database: { kind: 'embedded', connected: true },
       };
-      const about = { version: '1.2.3', phase: 'ready', revision: 4, uptimeSec: 90_061 };
+      const about = { version: '1.2.3', phase: 'ready', phaseSec: 90_000, revision: 4, uptimeSec: 90_061 };
       response.end(JSON.stringify({ ...JSON.parse(sampleOf(0)), ...about, ...stores, pools: undefined }));
     } else if (request.url === '/api/v1/pools') {
       response.end(JSON.stringify({ items: JSON.parse(sampleOf(0)).pools, next: null }));

@@ -67,10 +67,18 @@ function fileWords(settings: object): View {
   );
 }
 
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1_000],
+] as const;
+
 /** In the largest unit that is exact. */
 function durationOf(ms: number): string {
-  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+  if (ms === 0) return '0s';
+  const [unit, unitMs] = UNITS.find(([, each]) => ms % each === 0) ?? ['ms', 1];
+  return `${ms / unitMs}${unit}`;
 }
 
 function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, 'name'>) => View): View {

@@ -23,7 +23,7 @@ export interface GaugeSources {
   reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
   directory: { feed: { degraded: boolean } };
-  tls: Pick<TlsKeeper, 'validities' | 'isCurrent'>;
+  tls: Pick<TlsKeeper, 'validities' | 'fault'>;
   acme: Pick<AcmeService, 'dueCount'>;
   /** Lines of the primary's own log that were lost so far. */
   droppedLines: () => number;
@@ -115,7 +115,7 @@ export class PrimaryGauges {
     };
     set('tls', tls.validities());
     set('pool', poolValidities(reloader.current.settings.pools));
-    this.#set('sluice_tls_certificates_current', tls.isCurrent ? 1 : 0);
+    this.#set('sluice_tls_certificates_current', tls.fault === null ? 1 : 0);
     this.#set('sluice_acme_certificates_due', acme.dueCount);
   }
 

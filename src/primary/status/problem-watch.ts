@@ -18,7 +18,7 @@ export interface ProblemWatchSources extends DegradedSources {
   directory: { feed: { degraded: boolean; loaded: boolean; failure: Error | null } };
   registry: Pick<HealthRegistry, 'state' | 'panics'>;
   reloader: Pick<Reloader, 'current' | 'last'>;
-  tls: Pick<TlsKeeper, 'validities' | 'isCurrent'>;
+  tls: Pick<TlsKeeper, 'validities' | 'fault'>;
   acme: Pick<AcmeService, 'missing'>;
   events: Pick<EventLog, 'entries' | 'onEvent'>;
   /** See WorkerBriefing. */
@@ -84,7 +84,7 @@ export class ProblemWatch {
       workers,
       restarts: this.#restarts(),
       certificates: this.#endingCertificates(),
-      certificatesCurrent: tls.isCurrent,
+      certificateFault: tls.fault,
       namesWithout: acme.missing,
       lostLines: this.#takeLostLines(),
       phase: phase(),

@@ -48,8 +48,8 @@ export interface ProblemFacts {
   restarts: ReadonlyMap<string, number>;
   /** Those that have expired or do soon. */
   certificates: readonly { text: string; isOver: boolean }[];
-  /** false: changed certificate files cannot be used. */
-  certificatesCurrent: boolean;
+  /** Why changed certificate files cannot be used; null: they are. */
+  certificateFault: string | null;
   /** Names of `tls.acme` for which no certificate has been issued yet. */
   namesWithout: readonly string[];
   /** Lines of the logs that were lost in the last minute. */
@@ -72,7 +72,7 @@ export function* findingsOf(facts: ProblemFacts): Generator<Finding> {
   for (const pool of facts.settings.pools) yield* poolFindings(facts, pool);
   if (facts.degraded.includes('redis')) yield redisFinding(facts);
   if (facts.degraded.includes('postgres')) yield databaseFinding(facts);
-  const { refusedReload, certificates, certificatesCurrent, namesWithout, lostLines } = facts;
+  const { refusedReload, certificates, certificateFault, namesWithout, lostLines } = facts;
   if (refusedReload !== null) {
     const { revision, problems } = refusedReload;
     const why = `revision ${revision} stays in force; ${problemsText(problems)}`;
@@ -83,8 +83,11 @@ export function* findingsOf(facts: ProblemFacts): Generator<Finding> {
     const severity = isOver ? 'error' : 'warning';
     yield { key: what, code: 'certificate_ends', severity, what, why: null, isTimeless: true };
   }
-  if (!certificatesCurrent) {
-    const [what, why] = ['changed certificate files cannot be used', 'the old ones stay'];
+  if (certificateFault !== null) {
+    const [what, why] = [
+      'changed certificate files cannot be used',
+      `the old ones stay; ${certificateFault}`,
+    ];
     yield { key: 'certificates', code: 'certificates_refused', severity: 'warning', what, why };
   }
   if (namesWithout.length > 0) {
@@ -176,12 +179,14 @@ const CODES_IN_WORDS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'no such name',
   EAI_AGAIN: 'the name server does not answer',
   EPIPE: 'connection closed',
+  HPE_INVALID_CONSTANT: 'no answer in HTTP',
+  HPE_INVALID_STATUS: 'an invalid status line',
 };
 
 /** inWords puts words in place of the system's codes in a reason. */
 export function inWords(reason: string): string {
   return reason.replace(
-    /\b(?:(?:connect|read|write|getaddrinfo) )?(E[A-Z_]{3,})\b/g,
+    /\b(?:(?:connect|read|write|getaddrinfo) )?((?:HP)?E[A-Z_]{3,})\b/g,
     (whole, code: string) => CODES_IN_WORDS[code] ?? whole,
   );
 }
@@ -235,6 +240,10 @@ function reasonText(failure: string | null): string {
 }
 
 function* workerFindings({ workers, restarts, phase }: ProblemFacts): Generator<Finding> {
+  if (phase === 'draining') {
+    const why = 'it ends as soon as the requests in flight have ended, at the latest after timeouts.drain';
+    yield { key: 'phase', code: 'draining', severity: 'warning', what: 'Sluice drains', why };
+  }
   if (phase === 'ready' && !workers.some(({ state }) => state === 'serving' || state === 'draining')) {
     const [what, why] = ['no worker serves', 'clients are not answered'];
     yield { key: 'workers', code: 'no_worker', severity: 'error', what, why };

@@ -33,12 +33,16 @@ export class StatusBoard {
   readonly #heard = new Set<number>();
   readonly #timer: NodeJS.Timeout;
   #closed = false;
+  #phase: Live['phase'] = 'starting';
+  /** Monotonic. */
+  #phaseSinceMs: number;
   #problems: Live['problems'] = [];
 
   constructor(sources: BoardSources, clock: Clock = systemClock) {
     this.#sources = sources;
     this.#clock = clock;
     const startMs = clock.monotonicMs();
+    this.#phaseSinceMs = startMs;
     this.#traffic = new Traffic(sources.collector, startMs);
     this.#history = new HistoryRing(startMs);
     this.#watch = new ProblemWatch(sources, this.#traffic, clock);
@@ -106,6 +110,7 @@ export class StatusBoard {
       .reduce<Live['slowestRoute']>((most, each) => (each.p99Ms > (most?.p99Ms ?? -1) ? each : most), null);
     return {
       phase: phase(),
+      phaseSec: this.#phaseSec(),
       revision: number,
       degraded,
       problems: this.#problems,
@@ -123,6 +128,14 @@ export class StatusBoard {
         connected: !directory.feed.degraded,
       },
     };
+  }
+
+  /** A phase is noticed with the next sample. */
+  #phaseSec(): number {
+    const [phase, nowMs] = [this.#sources.phase(), this.#clock.monotonicMs()];
+    if (phase !== this.#phase) this.#phaseSinceMs = nowMs;
+    this.#phase = phase;
+    return Math.floor((nowMs - this.#phaseSinceMs) / 1_000);
   }
 
   #workerLoads(): WorkerLoad[] {
@@ -149,6 +162,7 @@ export class StatusBoard {
   #sample(): void {
     const nowMs = this.#clock.monotonicMs();
     this.#heard.clear();
+    this.#phaseSec();
     this.#timer.refresh();
     const workers = this.#sources.supervisor.workers();
     this.#traffic.take(nowMs, workers);

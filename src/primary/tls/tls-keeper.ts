@@ -54,8 +54,8 @@ export class TlsKeeper {
   /** When the next certificate in force ends, in milliseconds since the epoch. */
   #nextEndMs = Number.POSITIVE_INFINITY;
   readonly #timers: NodeJS.Timeout[] = [];
-  /** Whether the files as they are now are in force. */
-  isCurrent = true;
+  /** Why the files as they are now are not in force; null: they are. */
+  fault: string | null = null;
 
   constructor(options: TlsKeeperOptions) {
     this.#options = options;
@@ -80,7 +80,7 @@ export class TlsKeeper {
   configure({ listen }: Settings): void {
     this.#listen = listen;
     this.#readState = null;
-    this.isCurrent = true;
+    this.fault = null;
     // The files are among the warnings of the configuration.
     this.#warnOf(this.#issued);
     // An address may be the first with TLS.
@@ -191,11 +191,12 @@ export class TlsKeeper {
   #readFiles(isFirst: boolean): void {
     const { events } = this.#options;
     const read = readAgain(this.#listen);
-    this.isCurrent = 'listen' in read;
+    this.fault = null;
     if ('problems' in read) {
       const { problems } = read;
       const line = 'changed certificates cannot be used, the old ones stay';
-      const text = `${line}: ${problemsText(problems.map((message) => ({ line: null, path: null, message })))}`;
+      this.fault = problemsText(problems.map((message) => ({ line: null, path: null, message })));
+      const text = `${line}: ${this.fault}`;
       const data = { problems: problems.length, first: problems[0] ?? null };
       events.record({ kind: 'certificate', severity: 'error', text, data }, { line, facts: { problems } });
       return;

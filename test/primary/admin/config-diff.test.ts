@@ -91,7 +91,7 @@ test('a broken file, and a change that needs a restart, are told with line and p
   assert.deepEqual(await check(), { file: 'a.yaml', ok: false, problems: [problem], warnings: [] });
   assert.deepEqual(await diff(), { file: 'a.yaml', same: false, problems: [problem], changes: [] });
   const settings = settingsOf(`${CONFIG}\naccept: round_robin\n`);
-  const restart = { line: null, path: 'accept', message: 'a change needs a restart' };
+  const restart = { line: null, path: 'accept', message: 'a change needs a restart of the process' };
   const loaded = { settings, warnings: [warning], digest: '' };
   parts.file = () => ({ path: 'a.yaml', loaded, problems: [restart] });
   assert.deepEqual(await check(), { file: 'a.yaml', ok: false, problems: [restart], warnings: [warning] });

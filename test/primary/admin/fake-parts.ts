@@ -281,7 +281,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
   };
   const board = new StatusBoard({
     ...parts,
-    tls: { validities: () => [], isCurrent: true },
+    tls: { validities: () => [], fault: null },
     acme: { missing: [] },
     storeWorkers: () => 2,
     countLostLines: () => undefined,

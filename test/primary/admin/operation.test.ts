@@ -76,6 +76,7 @@ test('pools are shown with the state of every backend', async (t) => {
       {
         pool: 'app',
         balance: 'round_robin',
+        queueRefusedPerSec: 0,
         backends: [
           { id: 'one', url: 'http://127.0.0.1:8081', weight: 1, backup: false, state: 'down', ...down },
           {
@@ -91,6 +92,7 @@ test('pools are shown with the state of every backend', async (t) => {
       {
         pool: 'bare',
         balance: 'round_robin',
+        queueRefusedPerSec: 0,
         // Not probed, so it counts as healthy.
         backends: [
           {
@@ -225,7 +227,7 @@ test('a reload answers with the revision, or with every problem of the file', as
     ok: false,
     problems: [
       { line: 3, path: 'pools.app', message: 'is not a pool' },
-      { line: null, path: 'listen', message: 'a change needs a restart' },
+      { line: null, path: 'listen', message: 'a change needs a restart of the process' },
       { line: null, path: null, message: 'the file is empty' },
     ],
   });
@@ -280,7 +282,11 @@ secrets: { apiKeys: key-secret-5 }
   const answer = await call({ path: '/api/v1/config' });
   assert.equal(answer.status, 200);
   assert.doesNotMatch(answer.text, /-secret-/);
-  const { admin, redis, database, secrets, pools } = answer.json as Record<string, Record<string, unknown>>;
+  const { admin, redis, database, secrets, pools, audit } = answer.json as Record<
+    string,
+    Record<string, unknown>
+  >;
+  assert.equal(audit?.retention, '30d', 'in the largest whole unit');
   assert.deepEqual([admin?.token, secrets?.apiKeys], ['***', '***']);
   assert.equal(redis?.url, 'redis://user:***@127.0.0.1:6379/1');
   assert.match(String(database?.url), /^postgres:\/\/user:\*\*\*@127\.0\.0\.1:5432\/sluice/);

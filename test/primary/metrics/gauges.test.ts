@@ -32,7 +32,7 @@ function gaugesOf(
     dataPath: { engine: 'wire', wire: 'handle' },
     droppedLines: () => 0,
     directory: { feed: { degraded: away } },
-    tls: { validities: () => [['a.test', { notBeforeMs: 0, notAfterMs: 3_000 }]], isCurrent: true },
+    tls: { validities: () => [['a.test', { notBeforeMs: 0, notAfterMs: 3_000 }]], fault: null },
     acme: { dueCount: 0 },
   });
 }

@@ -34,7 +34,7 @@ function factsOf({
     workers: [SERVING],
     restarts: new Map(),
     certificates: [],
-    certificatesCurrent: true,
+    certificateFault: null,
     namesWithout: [],
     lostLines: 0,
     phase: 'ready',
@@ -56,6 +56,10 @@ test('a backend that is out is told with its reason in words', () => {
   assert.deepEqual(textsOf({ states: { '10.0.0.12:80': down } }), [
     'error backend 10.0.0.12:80 of pool app is down since 14:03 UTC: 3 consecutive failures: connection refused',
   ]);
+  assert.match(
+    textsOf({ states: { two: stateOf('down', '3 consecutive failures: HPE_INVALID_STATUS') } })[0] ?? '',
+    /3 consecutive failures: an invalid status line$/,
+  );
   assert.deepEqual(textsOf({ states: { two: stateOf('ejected', '5 consecutive errors: status 500') } }), [
     'warning backend two (10.0.0.13:80) of pool app is ejected since 14:03 UTC: 5 consecutive errors: status 500',
   ]);
@@ -155,7 +159,7 @@ test('workers, reloads, certificates and lost lines', () => {
     workers: [{ ...SERVING, report }],
     refusedReload: { revision: 7, problems },
     certificates: [{ text: 'the certificate of a.test expires on 2026-01-05T00:00:00.000Z', isOver: false }],
-    certificatesCurrent: false,
+    certificateFault: 'cannot read a.pem: no such file',
     lostLines: 12,
   };
   assert.deepEqual(textsOf(facts), [
@@ -163,12 +167,13 @@ test('workers, reloads, certificates and lost lines', () => {
     'error the configuration file is refused since 14:03 UTC: revision 7 stays in force; 2 problems, the first: pools.app: is not a pool (line 3)',
     'warning worker 0 is overloaded since 14:03 UTC: it refuses new requests (event loop delay)',
     'warning the certificate of a.test expires on 2026-01-05T00:00:00.000Z',
-    'warning changed certificate files cannot be used since 14:03 UTC: the old ones stay',
+    'warning changed certificate files cannot be used since 14:03 UTC: the old ones stay; cannot read a.pem: no such file',
     'warning lines of the log are lost since 14:03 UTC: 12 in the last minute: their reader stalls, or the disk is full',
   ]);
   const workers = [{ ...SERVING, state: 'dead' }];
   assert.match(textsOf({ workers })[0] ?? '', /^error no worker serves since/);
   assert.deepEqual(textsOf({ workers, phase: 'starting' }), []);
+  assert.match(textsOf({ phase: 'draining' })[0] ?? '', /^warning Sluice drains since 14:03 UTC: it ends/);
 });
 
 test('a problem keeps the time at which it was first seen until it is over', () => {

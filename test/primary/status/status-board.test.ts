@@ -25,6 +25,7 @@ const CELLS: Partial<Record<MetricName, number>> = {
 function start(t: TestContext, workerCount = 2) {
   const time = new FakeTime();
   const { logger } = keepLog();
+  const now = { phase: 'ready' as 'ready' | 'draining' };
   const events = new EventLog(logger, time.clock);
   const collector = new MetricsCollector();
   const registry = new HealthRegistry();
@@ -50,11 +51,11 @@ function start(t: TestContext, workerCount = 2) {
         last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
       },
       store: { connection: null },
-      tls: { validities: () => [], isCurrent: true },
+      tls: { validities: () => [], fault: null },
       acme: { missing: [] },
       storeWorkers: () => workerCount,
       countLostLines: () => undefined,
-      phase: () => 'ready',
+      phase: () => now.phase,
     },
     time.clock,
   );
@@ -76,7 +77,7 @@ function start(t: TestContext, workerCount = 2) {
     collector.applyDelta(worker.pid, { series, cells });
     board.reported(worker.pid);
   };
-  return { board, time, workers, report, events };
+  return { board, time, workers, report, events, now };
 }
 
 const REQUESTS = 'sluice_requests_total';
@@ -160,6 +161,17 @@ test('rates are means of the samples, which hold one report of each worker', (t)
   const { series, workers: histories } = board.history(2);
   assert.deepEqual(series.requestsPerSec, [200, 200]);
   assert.deepEqual(histories[0]?.cpuRatio, [0.5, 0.5]);
+});
+
+test('how long a phase lasts is counted from its beginning', (t) => {
+  const { board, time, now } = start(t);
+  assert.equal(board.live().phaseSec, 0);
+  time.nowMs = 65_000;
+  assert.equal(board.live().phaseSec, 65);
+  now.phase = 'draining';
+  assert.equal(board.live().phaseSec, 0);
+  time.nowMs = 66_500;
+  assert.equal(board.live().phaseSec, 1);
 });
 
 test('a worker that hangs delays a sample, and does not prevent it', (t) => {

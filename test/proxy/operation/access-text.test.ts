@@ -4,11 +4,17 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { text } from '../../../src/proxy/access-text.ts';
 
+function escaped(character: string): string {
+  const isControl = /[\u007f-\u009f]/.test(character);
+  if (!isControl) return JSON.stringify(character).slice(1, -1);
+  return `\\u00${character.codePointAt(0)?.toString(16)}`;
+}
+
 /** As `text` says, one character after the other. */
 function slowText(value: string, maxBytes: number): string {
   let encoded = '';
   for (const character of value) {
-    const longer = encoded + JSON.stringify(character).slice(1, -1);
+    const longer = encoded + escaped(character);
     if (Buffer.byteLength(longer) > maxBytes - 2) break;
     encoded = longer;
   }
@@ -24,6 +30,8 @@ test('B36: a text is cut after the last character that fits, escapes included', 
     '\u0001',
     '\u007f',
     '\u0080',
+    '\u009b',
+    '\u00a0',
     'ÿ',
     '\u07ff',
     '\u2028',
