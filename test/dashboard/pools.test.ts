@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startBackend } from '../support/backend.ts';
 import { Dashboards, goTo } from '../support/dashboard.ts';
 import { waitFor } from '../support/wait.ts';
 import { startScene, TOKEN } from './scene.ts';
@@ -44,5 +45,21 @@ test('an operator drains a backend after one question, the last one after two, a
     await dialog.getByRole('button', { name: 'Enable' }).click();
     await row(id).getByText('up', { exact: true }).waitFor();
   }
+  dashboards.assertNoFaults();
+});
+
+test('a pool whose queue is full says how many requests it refuses', async (t) => {
+  const holding = await startBackend(() => undefined);
+  t.after(() => holding.close());
+  const limits = { maxConcurrentPerBackend: 1, queue: 0 };
+  const pools = { app: { backends: [{ url: holding.url }], limits } };
+  const { adminUrl, proxyUrl } = await startScene(t, { workers: 1, pools });
+  const dashboards = await Dashboards.start(t);
+  const page = await dashboards.open(adminUrl, { token: TOKEN });
+  await goTo(page, 'Pools');
+  const leaving = new AbortController();
+  t.after(() => leaving.abort());
+  for (let i = 0; i < 9; i++) void fetch(proxyUrl, { signal: leaving.signal }).catch(() => undefined);
+  await page.getByText(/^queue full: .+ requests\/s refused$/).waitFor();
   dashboards.assertNoFaults();
 });
