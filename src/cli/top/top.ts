@@ -1,5 +1,6 @@
 /** `sluice top`: a running Sluice, live in a terminal, or as plain blocks or lines of JSON where there is none. */
 import type { Command } from 'commander';
+import { jsonText } from '../../contract/json-text.ts';
 import { printable } from '../output.ts';
 import { sectionsOf } from '../screen.ts';
 import { addTarget, type ConfigPath, type Session } from '../session.ts';
@@ -24,7 +25,7 @@ async function printLooks(session: Session, once: boolean): Promise<void> {
   const ended = new AbortController();
   const onLook = (look: Look): void => {
     if (ended.signal.aborted) return;
-    process.stdout.write(session.json ? `${look.raw}\n` : `${blockOf(look)}\n\n`);
+    process.stdout.write(session.json ? `${jsonText(JSON.parse(look.raw))}\n` : `${blockOf(look)}\n\n`);
     if (once) ended.abort();
   };
   const onLost = (error: Error): void =>
