@@ -2,7 +2,7 @@
  * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
  * derive from them. A receiver logs a message that does not parse, and goes on.
  */
-import { REQUEST_ROWS } from './audited-requests.ts';
+import { REQUEST_COLUMNS, REQUEST_ROWS } from './audited-requests.ts';
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
 import { EXPLAIN_QUERY, EXPLANATION } from './explain.ts';
@@ -15,15 +15,12 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 import { TLS_ADDRESS } from './tls.ts';
 import { TOP_PART, TOP_QUERY } from './top-callers.ts';
 
-/** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 33;
-
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
 
 /** WorkerPlace is what the primary tells a worker before any message. */
 export interface WorkerPlace {
-  /** The primary's PROTOCOL_VERSION. */
+  /** The primary's PROTOCOL_VERSION (infra/protocol-version.ts). */
   protocol: number;
   /** 0…workerCount - 1; a replacement has the index of the worker before it. */
   workerIndex: number;
@@ -162,6 +159,7 @@ const PRIMARY_SHAPES = {
 
 /** What a worker tells the primary. */
 const WORKER_SHAPES = {
+  /** Never changes: by it a worker and a primary of different versions find that they are. */
   hello: { protocol: 'number', pid: 'number' },
   ready: { revision: 'number' },
   applied: { revision: 'number' },
@@ -237,6 +235,9 @@ const WORKER_SHAPES = {
   draining: {},
   drained: {},
 } as const;
+
+/** All that one process must expect of what another sends. Of settings and clients, the product's version stands for the shape. */
+export const PROTOCOL_TEXT = JSON.stringify([PRIMARY_SHAPES, WORKER_SHAPES, REQUEST_COLUMNS]);
 
 type MessageOf<Shapes> = {
   [Name in keyof Shapes]: { type: Name } & Fitting<{ readonly fields: Shapes[Name] }>;

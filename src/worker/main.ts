@@ -14,7 +14,6 @@ import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import {
-  PROTOCOL_VERSION,
   type PrimaryMessage,
   WORKER_PLACE,
   type WorkerMessage,
@@ -26,6 +25,7 @@ import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { socketOf } from '../infra/listeners.ts';
 import { type LogOutput, ProcessLog } from '../infra/logging/process-log.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
+import { PROTOCOL_VERSION } from '../infra/protocol-version.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { AccessLines } from './access-lines.ts';
 import { DataPlane } from './data-plane.ts';

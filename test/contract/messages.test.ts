@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
+import { PROTOCOL_TEXT, parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
 
 test('unknown and malformed messages are refused at both ends', () => {
   for (const raw of [
@@ -68,4 +68,9 @@ test('what workers answer to questions of the admin port is checked to the last 
   const watch = { type: 'watch-requests', id: 1, filter };
   assert.deepEqual(parsePrimaryMessage(watch), watch);
   assert.equal(parsePrimaryMessage({ ...watch, filter: { ...filter, status: 500 } }), null);
+});
+
+test('the version of the protocol is made of every message of both ends, and of the columns of audited requests', () => {
+  for (const part of ['"patient":"boolean"', '"openFiles":"number"', 'bytes_out, total_ms'])
+    assert.ok(PROTOCOL_TEXT.includes(part), part);
 });

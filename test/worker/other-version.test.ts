@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { PROTOCOL_VERSION, WORKER_PLACE } from '../../src/contract/messages.ts';
+import { WORKER_PLACE } from '../../src/contract/messages.ts';
+import { PROTOCOL_VERSION } from '../../src/infra/protocol-version.ts';
 import { runToEnd } from '../support/child.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/worker/main.ts', import.meta.url));

@@ -2,7 +2,8 @@
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
 import { fileURLToPath } from 'node:url';
-import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
+import { WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
+import { PROTOCOL_VERSION } from '../../infra/protocol-version.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
 export interface ForkOptions extends Pick<WorkerPlace, 'dataPath'> {

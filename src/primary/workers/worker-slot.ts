@@ -13,13 +13,9 @@
  */
 import { systemClock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
-import {
-  PROTOCOL_VERSION,
-  type PrimaryMessage,
-  type WorkerMessage,
-  type WorkerReport,
-} from '../../contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage, WorkerReport } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { PROTOCOL_VERSION } from '../../infra/protocol-version.ts';
 import { atMost, withDeadline } from '../../infra/with-deadline.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { BackOff } from './back-off.ts';
