@@ -44,8 +44,6 @@ export interface BackendState {
   health: Health;
   /** false: the operator has drained it. */
   enabled: boolean;
-  /** Whether it takes no new requests because of the operator, or of a weight of 0. */
-  draining: boolean;
   /** Wall clock; null: it is not ejected. */
   ejectedUntilMs: number | null;
   state: (typeof BACKEND_STATES)[number];

@@ -225,7 +225,11 @@ export const configSchema = Key.block('', {
         ['off', 'limited', 'all'],
         'Keep requests: `limited` those that a limit refused (429), 1,000 a second of each worker at most, `all` every one ([room](operating.md#requests-in-the-audit)). It needs a PostgreSQL (`database.url`). Paths are kept without their query.',
       ),
-      retention: Key.duration('30d', ['1d', '3650d'], 'Days that ended this long ago are dropped.'),
+      retention: Key.duration(
+        '30d',
+        ['1d', '3650d'],
+        'Days that ended this long ago are dropped, while `adminChanges` or `requests` is on: with both off on all machines, drop the partitions yourself.',
+      ),
     },
     '0.8',
   ).prefault({}),

@@ -61,7 +61,7 @@ export function Chart({ title, times, lines, format, windowSec }: ChartProps): J
       <figcaption>
         <strong>{title}</strong>
         <span class="legend">
-          {hovered !== null && <span class="when">{clockOf((times[row] ?? 0) * 1_000)}</span>}
+          {hovered !== null && <span>{clockOf((times[row] ?? 0) * 1_000)}</span>}
           {lines.map(({ label, colour, values }) => (
             <span key={label}>
               <svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">

@@ -169,7 +169,9 @@ export class Ejections {
 
 /** Why a backend cannot be ejected; null: it can (B5). One of several always can, whatever the percentage; 0 is none. */
 function problemOf(states: readonly BackendState[], { pool, id, outlier }: Candidate): string | null {
-  const others = states.filter((each) => each.pool === pool && each.backend !== id && !each.draining);
+  const others = states.filter(
+    (each) => each.pool === pool && each.backend !== id && each.state !== 'draining',
+  );
   if (!others.some(({ state }) => state === 'up')) return 'no other backend is up';
   const percent = outlier.maxEjectedPercent;
   const allowed = percent === 0 ? 0 : Math.max(1, Math.floor(((others.length + 1) * percent) / 100));

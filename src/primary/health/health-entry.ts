@@ -92,7 +92,6 @@ export function stateOf(entry: Entry): BackendState {
     backend: entry.backend,
     health: entry.health,
     enabled: entry.enabled,
-    draining: drainOf(entry) !== null,
     ejectedUntilMs: entry.ejectedUntilMs,
     state: stateNameOf(entry),
     reason: drainOf(entry) ?? (entry.health === 'up' ? entry.ejectionReason : null) ?? entry.healthReason,

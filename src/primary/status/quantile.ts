@@ -12,7 +12,7 @@ export function quantileMs(
   boundsSec: readonly number[],
   counts: ArrayLike<number>,
   quantile: number,
-  first = 0,
+  first: number,
 ): number | null {
   let total = 0;
   for (let i = 0; i <= boundsSec.length; i++) total += counts[first + i] ?? 0;

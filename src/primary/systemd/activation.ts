@@ -13,9 +13,9 @@ const VARIABLES = ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', PASSED_SOCKETS]
  * activatedSockets returns them; none where the variables are those of another process. It removes the variables, so that no
  * child takes them for its own. Throws LbError listen_failed where a descriptor is no socket.
  */
-export function activatedSockets(env: NodeJS.ProcessEnv, pid: number = process.pid): HeldSocket[] {
+export function activatedSockets(env: NodeJS.ProcessEnv): HeldSocket[] {
   const passed = Number(env[PASSED_SOCKETS]) || 0;
-  const activated = env.LISTEN_PID === String(pid) ? Number(env.LISTEN_FDS) || 0 : 0;
+  const activated = env.LISTEN_PID === String(process.pid) ? Number(env.LISTEN_FDS) || 0 : 0;
   const [firstFd, count] = passed > 0 ? [FIRST_INHERITED_FD, passed] : [FIRST_ACTIVATED_FD, activated];
   for (const name of VARIABLES) delete env[name];
   return Array.from({ length: count }, (_, index) => {

@@ -100,7 +100,6 @@ test('states have reasons, counters and the last probe, and changes have a cause
     backend: 'b0',
     health: 'unknown',
     enabled: true,
-    draining: false,
     ejectedUntilMs: null,
     state: 'unknown',
     reason: null,

@@ -79,7 +79,7 @@ function textOf(value: unknown): string {
 
 function Problems({ of }: { of: readonly FileProblem[] }): JSX.Element {
   return (
-    <ul class="file-problems">
+    <ul>
       {of.map(({ path, line, message }) => (
         <li key={`${path} ${line} ${message}`}>
           {line !== null && `Line ${line}: `}
