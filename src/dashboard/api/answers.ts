@@ -1,9 +1,20 @@
 /** What the calls of the admin port answer, as far as the dashboard shows it. docs/admin-api.md describes all of it. */
+import type { BucketLimits, SeenView } from '../../contract/client-view.ts';
 import type { EventEntry } from '../../contract/events.ts';
+import type { PoolView } from '../../contract/pool-view.ts';
 import type { History, Live } from '../../contract/status.ts';
 
+export type {
+  BucketLimits as Limits,
+  BucketView as Bucket,
+  KeyView as ApiKey,
+  SeenView as Client,
+  WrittenView as WrittenClient,
+} from '../../contract/client-view.ts';
+export type { ConfigCheck, ConfigDiff, FileProblem } from '../../contract/config-file-view.ts';
 export type { EventEntry as Change } from '../../contract/events.ts';
 export type { ExplanationView as Explanation } from '../../contract/explain-view.ts';
+export type { BackendView as Backend, PoolView as Pool } from '../../contract/pool-view.ts';
 export type { History, PolicyTraffic, Problem, Status, WorkerLoad } from '../../contract/status.ts';
 export type { TopView as Top } from '../../contract/top-view.ts';
 
@@ -21,71 +32,17 @@ export interface List<T> {
   next: string | null;
 }
 
-export interface Backend {
-  id: string;
-  url: string;
-  weight: number;
-  backup: boolean;
-  state: string;
-  reason: string | null;
-  enabled: boolean;
-  ejectedUntil: string | null;
-  lastProbe: { at: string; ok: boolean; durationMs: number; detail: string } | null;
-  consecutivePasses: number;
-  consecutiveFailures: number;
-  inFlight: number;
-  requestsPerSec: number;
-  p99Ms: number | null;
-  share: number | null;
-}
-
-export interface Pool {
-  pool: string;
-  balance: string;
-  queueRefusedPerSec: number;
-  backends: Backend[];
-}
-
 /** The event `sample` of GET /api/v1/events, once a second. */
 export interface Sample extends Live {
   at: string;
-  pools: Pool[];
+  pools: PoolView[];
   /** Its newest second. */
   history: History;
 }
 
 export type Curve = (number | null)[];
 
-export type Mode = 'limit' | 'unlimited' | 'blocked';
-
-export interface Limits {
-  capacity: number;
-  refillPerSecond: number;
-}
-
-export interface Client {
-  clientId: string;
-  mode: Mode;
-  capacity: number | null;
-  refillPerSecond: number | null;
-  limits: Record<string, Limits>;
-  /** null: not since the workers began; absent: not known. */
-  lastSeenAt?: string | null;
-  /** Of the answer to a write: the workers that do not know it yet; absent: all do. */
-  pendingWorkers?: number[];
-}
-
-export interface Bucket extends Limits {
-  policy: string;
-  level: number;
-  nextTokenMs: number;
-}
-
-export interface ApiKey {
-  keyId: string;
-  name: string | null;
-  createdAt: string;
-}
+export type Mode = SeenView['mode'];
 
 /** The event `request` of GET /api/v1/requests: the fields of an access line that are shown. */
 export interface AccessLine {
@@ -117,7 +74,7 @@ export interface ConfigAnswer {
   routes: ConfigRoute[];
   rateLimit: {
     enabled: boolean;
-    policies: Record<string, Limits & { shadow: boolean; onStoreFailure: string }>;
+    policies: Record<string, BucketLimits & { shadow: boolean; onStoreFailure: string }>;
   };
   [block: string]: unknown;
 }
@@ -126,22 +83,4 @@ export interface ConfigAnswer {
 export interface AuditEntry extends EventEntry {
   /** The machine where it happened. */
   instance: string;
-}
-
-export interface FileProblem {
-  path: string | null;
-  line: number | null;
-  message: string;
-}
-
-export interface ConfigDiff {
-  same: boolean;
-  problems: FileProblem[];
-  changes: { path: string; running: unknown; file: unknown }[];
-}
-
-export interface ConfigCheck {
-  ok: boolean;
-  problems: FileProblem[];
-  warnings: FileProblem[];
 }

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import * as z from 'zod';
 import { groupOf } from '../../contract/addresses.ts';
+import { bucketView } from '../../contract/client-view.ts';
 import { type ClientMatch, matchOfClient, matchOfNobody } from '../../contract/clients.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { RateLimitSettings } from '../../contract/settings.ts';
@@ -9,13 +10,6 @@ import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import type { AdminParts } from './parts.ts';
 
-const bucketView = z.strictObject({
-  policy: z.string(),
-  level: z.number().meta({ description: 'Tokens in the bucket now, with fractions' }),
-  capacity: z.number(),
-  refillPerSecond: z.number(),
-  nextTokenMs: z.number().meta({ description: 'Milliseconds until the next whole token; 0: there is one' }),
-});
 const bucketsView = z.strictObject({
   bucketName: z.string().meta({
     description: 'The owner of the buckets: a client, or the address or range of callers without a record',

@@ -2,6 +2,17 @@
 import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
+import {
+  bucketLimits,
+  type ClientView,
+  capacity,
+  mode,
+  refillPerSecond,
+  type SeenView,
+  seenView,
+  type WrittenView,
+  writtenView,
+} from '../../contract/client-view.ts';
 import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, call, done } from './app.ts';
@@ -22,10 +33,6 @@ const clientId = z
     context.issues.push({ code: 'custom', message: ID_RULE, input: text });
     return z.NEVER;
   });
-const capacity = z.int().min(1).max(1e9).meta({ description: 'Tokens of a full bucket' });
-const refillPerSecond = z.number().min(1e-6).max(1e9).meta({ description: 'Tokens per second' });
-const mode = z.enum(['limit', 'unlimited', 'blocked']);
-const bucketLimits = z.strictObject({ capacity, refillPerSecond });
 const limits = z
   .record(z.string(), bucketLimits.check(checkPair))
   .meta({ description: 'Own limits by policy name, for the policies other than default' });
@@ -43,28 +50,6 @@ const patchBody = z
   .partial();
 /** The parameters of a client's path; parsing brings the id into canonical form. */
 export const clientIdParams = z.strictObject({ clientId });
-
-const clientView = z.strictObject({
-  clientId: z.string(),
-  mode,
-  capacity: capacity.nullable().meta({ description: 'null: the capacity of the policy' }),
-  refillPerSecond: refillPerSecond.nullable(),
-  limits: z.record(z.string(), bucketLimits),
-});
-
-const seenView = clientView.extend({
-  lastSeenAt: z.iso.datetime().nullable().optional().meta({
-    description:
-      'The second of its last request to this machine. null: none since the workers that serve now began. Left out where a worker of this machine did not answer in time and no other has seen it, or where more than 1,000 other clients are being asked for already',
-  }),
-});
-
-const writtenView = clientView.extend({
-  pendingWorkers: z.array(z.int().min(0)).optional().meta({
-    description:
-      'Ids of the workers of this machine that do not know it yet after a second. Left out: all do',
-  }),
-});
 
 const listQuery = pageQuery.extend({
   prefix: z
@@ -228,8 +213,6 @@ function refuse(field: string, message: string): never {
   throw invalidFields([{ field, message }]);
 }
 
-type ClientView = z.infer<typeof clientView>;
-
 /** As this primary knows the client: without a question to the database, and a second old at most. undefined: not at all. */
 function knownView({ directory }: AdminParts, id: string): ClientView | undefined {
   const client = directory.feed.table.get(id)?.client;
@@ -266,15 +249,12 @@ function viewOf(record: ClientRecord): ClientView {
   };
 }
 
-function writtenOf(record: ClientRecord, pendingWorkers: number[]): z.infer<typeof writtenView> {
+function writtenOf(record: ClientRecord, pendingWorkers: number[]): WrittenView {
   return { ...viewOf(record), ...(pendingWorkers.length > 0 && { pendingWorkers }) };
 }
 
 /** With the times at which their last requests came, as far as the workers say. */
-async function seenViews(
-  { lastSeen }: AdminParts,
-  records: readonly ClientRecord[],
-): Promise<z.infer<typeof seenView>[]> {
+async function seenViews({ lastSeen }: AdminParts, records: readonly ClientRecord[]): Promise<SeenView[]> {
   const seen = await lastSeen.of(records.map(({ clientId: id }) => id));
   return records.map((record) => {
     const lastSeenAt = seen.get(record.clientId);

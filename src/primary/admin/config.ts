@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import type { Problem } from '../../config/problems.ts';
 import { systemClock } from '../../contract/clock.ts';
+import { checkView, diffView, type FileProblem } from '../../contract/config-file-view.ts';
 import { type AdminApp, call } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
@@ -18,34 +19,6 @@ const reloadView = z.strictObject({
   pendingWorkers: z
     .array(z.int().min(0))
     .meta({ description: 'Ids of the workers that have not acknowledged the revision within five seconds' }),
-});
-
-const problemView = z.strictObject({
-  line: z.int().nullable().meta({ description: 'Line of the file; null: of no single line' }),
-  path: z.string().nullable(),
-  message: z.string(),
-});
-const problemsView = z
-  .array(problemView)
-  .meta({ description: 'Why a reload would refuse the file; empty: it would not' });
-const file = z.string().meta({ description: 'Path of the file, as Sluice was given it' });
-const checkView = z.strictObject({
-  file,
-  ok: z.boolean(),
-  problems: problemsView,
-  warnings: z.array(problemView),
-});
-const diffView = z.strictObject({
-  file,
-  same: z.boolean().meta({ description: 'A reload would change nothing' }),
-  problems: problemsView,
-  changes: z.array(
-    z.strictObject({
-      path: z.string().meta({ description: 'Path in the file; what is gone has its place of before' }),
-      running: z.unknown().meta({ description: 'null: there is none' }),
-      file: z.unknown().meta({ description: 'null: there is none. Defaults are filled in' }),
-    }),
-  ),
 });
 
 /** registerConfig adds the routes. */
@@ -134,6 +107,6 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
   );
 }
 
-function shownProblem({ line, path, message }: Problem): z.infer<typeof problemView> {
+function shownProblem({ line, path, message }: Problem): FileProblem {
   return { line, path, message };
 }

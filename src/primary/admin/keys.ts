@@ -1,21 +1,14 @@
 /** The calls that issue, list and revoke the API keys of a client. */
 import * as z from 'zod';
+import { keyName, keyView } from '../../contract/client-view.ts';
 import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 
-const name = z
-  .string()
-  .min(1)
-  .max(128)
-  // PostgreSQL's text can hold every other character.
-  .refine((text) => !text.includes('\0'), 'must not hold U+0000')
-  .meta({ description: 'The name of the key in lists' });
-const issueBody = z.strictObject({ name: name.nullable().default(null) }).optional();
+const issueBody = z.strictObject({ name: keyName.nullable().default(null) }).optional();
 const keyIdParams = clientIdParams.extend({ keyId: z.string().regex(/^[A-Za-z0-9_-]{1,128}$/) });
 
-const keyView = z.strictObject({ keyId: z.string(), name: name.nullable(), createdAt: z.iso.datetime() });
 const issuedView = keyView.extend({
   key: z.string().meta({ description: 'The key itself, shown only here: Sluice keeps an HMAC of it' }),
 });

@@ -2,56 +2,13 @@
 import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
-import { BACKEND_STATES, backendKey, type ProbeResult } from '../../contract/health.ts';
+import { backendKey, type ProbeResult } from '../../contract/health.ts';
+import { type BackendView, backendView, type PoolView, poolView } from '../../contract/pool-view.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
-
-const count = z.int().min(0);
-
-const lastProbeView = z.strictObject({
-  at: z.iso.datetime(),
-  ok: z.boolean(),
-  durationMs: z.number().min(0),
-  detail: z.string(),
-});
-const backendView = z.strictObject({
-  id: z.string(),
-  url: z.string(),
-  weight: z.int().min(0),
-  backup: z.boolean(),
-  state: z.enum(BACKEND_STATES),
-  reason: z
-    .string()
-    .nullable()
-    .meta({ description: 'Why it is in this state; null: it has not changed yet' }),
-  enabled: z.boolean().meta({ description: 'false: an operator has drained it' }),
-  ejectedUntil: z.iso.datetime().nullable().meta({ description: 'null: it is not ejected' }),
-  lastProbe: lastProbeView.nullable(),
-  consecutivePasses: count,
-  consecutiveFailures: count,
-  inFlight: count,
-  requestsPerSec: z.number().min(0).meta({ description: 'Attempts, mean of the last ten seconds' }),
-  p99Ms: z
-    .number()
-    .nullable()
-    .meta({ description: 'Until the head of the answer, in the last ten seconds; null: none came' }),
-  share: z
-    .number()
-    .nullable()
-    .meta({ description: 'Of the attempts at its pool in that time, 0 to 1; null: there were none' }),
-});
-const poolView = z.strictObject({
-  pool: z.string(),
-  balance: z.string(),
-  queueRefusedPerSec: z.number().min(0).meta({
-    description:
-      'Requests refused because its backends are full, and so is its queue, or the wait there was too long; mean of the last ten seconds',
-  }),
-  backends: z.array(backendView),
-});
 
 const params = z.strictObject({ pool: z.string(), id: z.string() });
 const force = z.enum(['true', 'false']).default('false').meta({
@@ -100,7 +57,7 @@ function setEnabled(
   parts: AdminParts,
   request: FastifyRequest & { params: z.infer<typeof params> },
   enabled: boolean,
-): z.infer<typeof backendView> {
+): BackendView {
   const { pool, id } = request.params;
   const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
   parts.registry.setEnabled(pool, id, enabled);
@@ -137,7 +94,7 @@ function someOf(verb: string, names: readonly string[]): string {
 }
 
 /** poolViews are in the order of the configuration. */
-export function poolViews({ registry, supervisor, reloader, board }: AdminParts): z.infer<typeof poolView>[] {
+export function poolViews({ registry, supervisor, reloader, board }: AdminParts): PoolView[] {
   const counts = backendsInFlight(supervisor);
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
@@ -159,6 +116,6 @@ export function poolViews({ registry, supervisor, reloader, board }: AdminParts)
   }));
 }
 
-function probeViewOf({ atMs, ok, durationMs, detail }: ProbeResult): z.infer<typeof lastProbeView> {
+function probeViewOf({ atMs, ok, durationMs, detail }: ProbeResult): BackendView['lastProbe'] {
   return { at: new Date(atMs).toISOString(), ok, durationMs, detail };
 }

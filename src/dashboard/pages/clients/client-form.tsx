@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import type { Client, Mode } from '../../api/answers.ts';
+import type { Client, Mode, WrittenClient } from '../../api/answers.ts';
 import { call, ifMatch, isChanged } from '../../api/call.ts';
 import { useMayWrite } from '../../api/session.ts';
 import { useConfig } from '../../parts/answer.tsx';
@@ -51,14 +51,14 @@ export function ClientForm(props: ClientFormProps): JSX.Element {
     setFailure(null);
     onNote('');
     try {
-      let written: Client;
+      let written: WrittenClient;
       if (base === null) {
         const body = { ...bodyOf(draft), clientId: draft.clientId.trim() };
-        written = await call<Client>('/api/v1/clients', { method: 'POST', body });
+        written = await call<WrittenClient>('/api/v1/clients', { method: 'POST', body });
       } else {
         const body = changesOf(base, draft);
         const headers = ifMatch(base);
-        written = await call<Client>(pathOfClient(base.clientId), { method: 'PATCH', body, headers });
+        written = await call<WrittenClient>(pathOfClient(base.clientId), { method: 'PATCH', body, headers });
         show(written);
       }
       onNote(`Saved${lateWorkers(written.pendingWorkers) ?? ': every worker knows it.'}`);
