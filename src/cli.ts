@@ -21,13 +21,19 @@ async function run(argv: string[]): Promise<void> {
   // The log of serve needs the descriptor as it is, and the first use of process.stdout would change it.
   if (command !== 'serve') process.stdout.on('error', outputFailed);
   try {
-    const program = await makeProgram(argv, command);
-    await program.parseAsync(argv, { from: 'user' });
+    const words = command === 'help' ? helpWords(argv) : argv;
+    const program = await makeProgram(words, command);
+    await program.parseAsync(words, { from: 'user' });
   } catch (thrown) {
     // Commander has written the help or the mistake itself.
     if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? DONE : REFUSED;
     else fail(`sluice: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
+}
+
+/** `help clients set` is `clients set --help`: commander would show the help of `clients`. */
+function helpWords(argv: string[]): string[] {
+  return [...argv.toSpliced(argv.indexOf('help'), 1), '--help'];
 }
 
 function fail(sentence: string): void {

@@ -1,7 +1,7 @@
 /** Calls to the admin port of a running Sluice; every failure has a sentence for people. */
 import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
-import type { Problem } from '../config/problems.ts';
+import type { FileProblem } from '../contract/config-file-view.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import { http } from '../infra/node-http.ts';
 import { printable } from './output.ts';
@@ -49,7 +49,7 @@ export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<u
 }
 
 /** problemsOf returns what a refused configuration has wrong, for `sluice reload`; null: it was refused for something else. */
-export function problemsOf(error: unknown): Problem[] | null {
+export function problemsOf(error: unknown): FileProblem[] | null {
   if (!(error instanceof LbError) || error.code !== 'admin_refused') return null;
   const refusal = refusalSchema.safeParse(error.cause);
   if (!refusal.success) return null;

@@ -75,9 +75,9 @@ export function addAudit(audit: Command, configPath: ConfigPath): void {
     .addOption(ofRequests('--route <route>', 'only requests of this route'))
     .addOption(ofRequests('--status <status>', 'only requests with this status, such as 429, or 5xx'))
     .option('--since <time>', 'the first moment, such as 2026-12-01T14:00:00Z')
-    .option('--until <time>', 'the first moment that does not count any more')
+    .option('--until <time>', 'only before this time')
     .option('--limit <n>', 'how many, the newest first', countOf, 50)
-    .option('--after <place>', 'go on where an earlier call has ended, as it said');
+    .option('--after <cursor>', 'the cursor that the earlier call printed');
   const open = addTarget(audit, configPath);
   audit.action(async () => {
     const session = await open();

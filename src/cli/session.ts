@@ -107,7 +107,7 @@ export class Session {
         const waitedMs = performance.now() - beginMs;
         if (refusalOf(error, 'database_starting') === null) throw error;
         if (waitedMs > STARTING_MS)
-          throw new Error('the embedded database still starts: try again later', { cause: error });
+          throw new Error('the embedded database is still starting: try again later', { cause: error });
         if (!isTold && waitedMs > SILENT_MS) {
           process.stderr.write('sluice: the embedded database is starting: waiting for it\n');
           isTold = true;

@@ -1,10 +1,11 @@
 /** Loads a configuration file; `check`, `serve`, `migrate` and every reload go through loadConfig. */
 import { isDeepStrictEqual } from 'node:util';
+import type { FileProblem } from '../contract/config-file-view.ts';
 import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
 import { checkPemFiles, PemFiles, type Tolerates } from './pem-files.ts';
-import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
+import { type Finding, pathText, sortProblems } from './problems.ts';
 import { digestOf, readText } from './read-file.ts';
 import type { Parsed } from './schema/addresses.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
@@ -13,11 +14,11 @@ import { warningsOf } from './warnings.ts';
 import { type Environment, parseYaml, unreadable, type YamlSource } from './yaml-source.ts';
 
 /** LoadResult: a configuration with warnings can be used, one with problems cannot. */
-export type LoadResult = LoadedConfig | { problems: Problem[] };
+export type LoadResult = LoadedConfig | { problems: FileProblem[] };
 
 export interface LoadedConfig {
   settings: Settings;
-  warnings: Problem[];
+  warnings: FileProblem[];
   /** Of the file's text; see digestOf. */
   digest: string;
 }
@@ -39,7 +40,7 @@ export function loadConfig(path: string, env: Environment, tolerates: Tolerates 
   const draft = salvage(configSchema, raw) ?? {};
   const files = new PemFiles();
   findings.push(...checkDraft(draft, raw), ...checkPemFiles(draft, files, tolerates));
-  const located = (each: Finding): Problem => locate(each, source, variables);
+  const located = (each: Finding): FileProblem => locate(each, source, variables);
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
   if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };
   const settings = compileSettings(parsed.data, files);
@@ -56,7 +57,7 @@ export function loadAdmin(
   path: string,
   env: Environment,
   token: string | null,
-): { admin: AdminSettings } | { problems: Problem[] } {
+): { admin: AdminSettings } | { problems: FileProblem[] } {
   const source = sourceOf(readText(path), env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
   const replaced = { readToken: undefined, ...(token !== null && { token }) };
@@ -118,7 +119,7 @@ function locate(
   { path, message }: Finding,
   source: YamlSource,
   variables: ReadonlyMap<string, string> = new Map(),
-): Problem {
+): FileProblem {
   const text = pathText(path);
   const variable = variables.get(text);
   return {

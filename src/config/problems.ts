@@ -1,21 +1,13 @@
 /** Mistakes in a configuration file: what, where, and how they are printed. */
 
+import type { FileProblem } from '../contract/config-file-view.ts';
+
 /** Path of a value in the file: keys of mappings and indices of lists, from the root. */
 export type KeyPath = readonly (string | number)[];
 
 /** Finding is a mistake before its line is looked up. */
 export interface Finding {
   path: KeyPath;
-  message: string;
-}
-
-/** Problem is one mistake in a file; shown by `check`, `serve` and a reload. The whole file has neither line nor path. */
-export interface Problem {
-  /** Counts from 1. */
-  line: number | null;
-  /** As in `pools.app.backends[0].url`. */
-  path: string | null;
-  /** Without a full stop. It never contains a value that may be a secret. */
   message: string;
 }
 
@@ -34,7 +26,7 @@ export function pathText(path: KeyPath): string {
 }
 
 /** formatProblems writes one line per problem: `FILE:LINE: path.to.key: message`. @param label goes before the path */
-export function formatProblems(file: string, problems: readonly Problem[], label = ''): string[] {
+export function formatProblems(file: string, problems: readonly FileProblem[], label = ''): string[] {
   return problems.map(({ line, path, message }) => {
     const place = line === null ? file : `${file}:${line}`;
     return `${place}: ${label}${path === null ? '' : `${path}: `}${message}`;
@@ -42,7 +34,7 @@ export function formatProblems(file: string, problems: readonly Problem[], label
 }
 
 /** sortProblems sorts by line, and drops repetitions. */
-export function sortProblems(problems: readonly Problem[]): Problem[] {
+export function sortProblems(problems: readonly FileProblem[]): FileProblem[] {
   const byText = new Map(
     problems.map((each) => [JSON.stringify([each.line, each.path, each.message]), each]),
   );

@@ -13,7 +13,8 @@ import {
   Scalar,
   type YAMLError,
 } from 'yaml';
-import { type KeyPath, type Problem, pathText } from './problems.ts';
+import type { FileProblem } from '../contract/config-file-view.ts';
+import { type KeyPath, pathText } from './problems.ts';
 
 /** Variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -30,7 +31,7 @@ const TOO_DEEP = 'the file is nested too deeply';
 /** YamlSource is a parsed file. Its mappings have no prototype. */
 export interface YamlSource {
   value: unknown;
-  problems: Problem[];
+  problems: FileProblem[];
   /** Whether the value at a path could not be read; more complaints about it would only confuse. */
   failed(path: KeyPath): boolean;
   /** Line of the key at a path; for a missing key that of its nearest parent in the file. */
@@ -109,7 +110,7 @@ export function unreadable(message: string): YamlSource {
   return failure([{ line: null, path: null, message }]);
 }
 
-function failure(problems: Problem[]): YamlSource {
+function failure(problems: FileProblem[]): YamlSource {
   return { value: undefined, problems, failed: () => true, lineOf: () => null };
 }
 
@@ -122,7 +123,7 @@ const OWN_MESSAGES: Readonly<Record<string, string>> = {
   BAD_DIRECTIVE: 'not valid YAML: unknown directive (a value that begins with % needs quotes)',
 };
 
-function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter): Problem {
+function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter): FileProblem {
   // What follows a colon is always a quotation, unless the colon is a word of the sentence.
   const [general = ''] = message.replaceAll(/\s+/g, ' ').split(/(?<! ): /);
   const { line } = lineCounter.linePos(pos[0]);
@@ -131,7 +132,7 @@ function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter):
 
 class Reader implements YamlSource {
   readonly value: unknown;
-  readonly problems: Problem[] = [];
+  readonly problems: FileProblem[] = [];
   /** Whether reading stopped at a bound; the last problem names it. */
   full = false;
   readonly #failed = new Set<string>();

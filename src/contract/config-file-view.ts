@@ -3,9 +3,12 @@ import * as z from 'zod';
 
 const fileProblem = z.strictObject({
   line: z.int().nullable().meta({ description: 'Line of the file; null: of no single line' }),
+  /** As in `pools.app.backends[0].url`. */
   path: z.string().nullable(),
+  /** Without a full stop. It never contains a value that may be a secret. */
   message: z.string(),
 });
+/** FileProblem is one mistake in a configuration file. The whole file has neither line nor path. */
 export type FileProblem = z.infer<typeof fileProblem>;
 
 const file = z.string().meta({ description: 'Path of the file, as Sluice was given it' });

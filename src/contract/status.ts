@@ -35,7 +35,7 @@ const problemView = z.strictObject({
   since: z.iso
     .datetime()
     .nullable()
-    .meta({ description: 'When this process first saw it; null: it is not of a moment' }),
+    .meta({ description: 'When this process first saw it; null: it has no start' }),
 });
 export type Problem = z.infer<typeof problemView>;
 

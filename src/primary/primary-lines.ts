@@ -1,5 +1,5 @@
 /** What a primary says of its start and its configuration: in the log, and to whoever started it on standard output and standard error. */
-import type { Problem } from '../config/problems.ts';
+import type { FileProblem } from '../contract/config-file-view.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { LogSettings } from '../contract/settings.ts';
@@ -10,7 +10,7 @@ import type { ProcessLog } from '../infra/logging/process-log.ts';
 import { slowReason } from '../infra/wire/wire-choice.ts';
 
 /** logWarnings writes the warnings of a configuration that is about to be used, one line each. */
-export function logWarnings(logger: Logger, warnings: readonly Problem[]): void {
+export function logWarnings(logger: Logger, warnings: readonly FileProblem[]): void {
   for (const { line, path, message } of warnings) logger.warn({ line, path }, `configuration: ${message}`);
 }
 
@@ -18,7 +18,7 @@ export function logWarnings(logger: Logger, warnings: readonly Problem[]): void 
 export function sayStart(
   logger: Logger,
   dataPath: DataPath,
-  options: { configPath: string; env: NodeJS.ProcessEnv; warnings: readonly Problem[] },
+  options: { configPath: string; env: NodeJS.ProcessEnv; warnings: readonly FileProblem[] },
 ): void {
   const { configPath: config, env, warnings } = options;
   logger.info({ version: sluiceVersion(), config, node: process.version, ...dataPath }, 'Sluice starts');

@@ -1,6 +1,7 @@
 /** The parts of the primary: each is made when those that it needs are there, and is registered to be closed before them. */
-import type { Problem } from '../config/problems.ts';
+
 import { systemClock } from '../contract/clock.ts';
+import type { FileProblem } from '../contract/config-file-view.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import type { PrimaryMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
@@ -42,7 +43,7 @@ import { TunnelList } from './workers/tunnel-list.ts';
 export interface PrimaryOptions {
   settings: Settings;
   /** What `check` says about them; logged. */
-  warnings: readonly Problem[];
+  warnings: readonly FileProblem[];
   /** Read again by every reload. */
   configPath: string;
   /** Of its text, as it was read for the start. */

@@ -3,8 +3,8 @@
  * becomes the next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
 import { changedRestartKeys, type LoadedConfig, loadConfig } from '../config/load.ts';
-import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
+import type { FileProblem } from '../contract/config-file-view.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import { LOG_LEVELS, type LogSettings, type Settings } from '../contract/settings.ts';
@@ -26,7 +26,7 @@ import type { WorkerLink } from './workers/worker-link.ts';
 /** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
 export type ReloadOutcome =
   | { ok: true; revision: number; pendingWorkers: number[] }
-  | { ok: false; problems: readonly Problem[] };
+  | { ok: false; problems: readonly FileProblem[] };
 
 export interface ReloaderOptions {
   configPath: string;
@@ -66,7 +66,7 @@ export class Reloader {
    */
   last = {
     succeeded: true,
-    problems: [] as readonly Problem[],
+    problems: [] as readonly FileProblem[],
     tookMs: 0,
     successAtMs: systemClock.wallMs(),
   };
@@ -100,7 +100,7 @@ export class Reloader {
   }
 
   /** look reads the file as a reload would, and changes nothing; for the admin API. Of a file with mistakes nothing is loaded. */
-  look(): { path: string; loaded: LoadedConfig | null; problems: readonly Problem[] } {
+  look(): { path: string; loaded: LoadedConfig | null; problems: FileProblem[] } {
     const { configPath: path, env, tls } = this.#options;
     const loaded = loadConfig(path, env, tls.tolerates);
     if ('problems' in loaded) return { path, loaded: null, problems: loaded.problems };
@@ -253,7 +253,7 @@ export class Reloader {
   }
 }
 
-function needsRestart(path: string): Problem {
+function needsRestart(path: string): FileProblem {
   const what = path === 'database' ? 'a change from or to the embedded database' : 'a change';
   return { line: null, path, message: `${what} needs a restart of the process` };
 }

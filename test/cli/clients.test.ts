@@ -242,18 +242,20 @@ test('wrong arguments get a message, a hint and exit 2', async (t) => {
 });
 
 test('a wrong command line or configuration exits 2, and --help exits 0', async (t) => {
-  const [url, config, help, word, helpWord, inner, nothing] = await Promise.all([
+  const [url, config, help, word, helpWord, inner, helpInner, nothing] = await Promise.all([
     sluice(t, ['clients', 'list', '--admin', '127.0.0.1:9900']),
     sluice(t, ['clients', 'list', '--config', 'none.yaml']),
     sluice(t, ['clients', '--help']),
     sluice(t, ['clients', 'help']),
     sluice(t, ['help', 'clients']),
     sluice(t, ['clients', 'set', '--help']),
+    sluice(t, ['help', 'clients', 'set']),
     sluice(t, ['clients']),
   ]);
   assert.deepEqual([url?.code, config?.code, help?.code, inner?.code, nothing?.code], [2, 2, 0, 0, 2]);
   assert.deepEqual([word?.code, word?.out], [0, help?.out]);
   assert.deepEqual([helpWord?.code, helpWord?.out], [0, help?.out]);
+  assert.deepEqual([helpInner?.code, helpInner?.out], [0, inner?.out]);
   assert.match(url?.err ?? '', /^sluice: --admin must be a URL like/);
   assert.match(config?.err ?? '', /^none\.yaml: the file does not exist\n/);
   assert.match(help?.out ?? '', /^Usage: sluice clients .*\n[\s\S]*\n {2}bucket /);

@@ -43,12 +43,13 @@ export function shapeOf(format: LogSettings['format'], toStdout: boolean): ((lin
 }
 
 /** An expected error is logged without its stack, which would bury the sentence. */
-function describeError(error: Error): object {
+function describeError(error: Error | null): object | null {
+  if (error === null) return null;
   const described = pino.stdSerializers.err(error);
-  if (!isExpected(error)) return described;
-  // Most of our sentences hold that of the cause, which pino would add once more.
-  const isSaid = error.cause instanceof Error && error.message.includes(error.cause.message);
-  return { ...described, stack: undefined, ...(isSaid && { message: error.message }) };
+  // Most of our sentences hold that of the cause, which pino has added once more.
+  if (error.cause instanceof Error && error.message.includes(error.cause.message))
+    described.message = error.message;
+  return isExpected(error) ? { ...described, stack: undefined } : described;
 }
 
 /** Our own errors except faults, and the system's (ECONNREFUSED). Codes of node's own begin with ERR_ and mean a fault. */

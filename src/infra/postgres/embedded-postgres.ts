@@ -305,7 +305,7 @@ export class EmbeddedPostgres {
 
   async #stopThread(): Promise<void> {
     const thread = this.#thread;
-    // A thread that still starts holds nothing that was acknowledged, and is not worth waiting for.
+    // A thread that is still starting holds nothing that was acknowledged, and is not worth waiting for.
     if (thread !== null && this.#serving) {
       const exited = once(thread, 'exit');
       thread.postMessage('close');

@@ -68,7 +68,7 @@ declare module 'fastify' {
   }
 }
 
-/** Calls that wait for their turn. Those that are over go with each turn: so the places of answers bound the others. */
+/** Calls that wait for their turn. Those for whom nobody waits go with each turn: so the places of answers bound the others. */
 let waiting: { reply: FastifyReply; begin: () => void; leave: (reason: Error) => void }[] = [];
 
 /**
@@ -83,8 +83,8 @@ function ownTurn(reply: FastifyReply): Promise<void> {
 
 function takeTurn(): void {
   for (const { reply, leave } of waiting)
-    if (isOver(reply)) leave(new HttpProblem(400, 'the caller no longer waits; nothing was done'));
-  waiting = waiting.filter(({ reply }) => !isOver(reply));
+    if (nobodyWaits(reply)) leave(new HttpProblem(400, 'the caller no longer waits; nothing was done'));
+  waiting = waiting.filter(({ reply }) => !nobodyWaits(reply));
   // Whoever may only read cannot keep out those who may write.
   const next = waiting.find(({ reply }) => reply.request.access === 'write') ?? waiting[0];
   waiting = waiting.filter((each) => each !== next);
@@ -92,7 +92,7 @@ function takeTurn(): void {
   if (waiting.length > 0) setImmediate(takeTurn);
 }
 
-function isOver({ sent, request }: FastifyReply): boolean {
+function nobodyWaits({ sent, request }: FastifyReply): boolean {
   return sent || request.socket.destroyed;
 }
 

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { EVENT_KINDS } from '../../contract/events.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
-import type { AuditPage, AuditPlace, PageQuery } from '../audit/day-table.ts';
+import type { AuditCursor, AuditPage, PageQuery } from '../audit/day-table.ts';
 import { type AdminApp, call } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -19,7 +19,7 @@ const name = z
 
 const times = {
   since: time.optional().meta({ description: 'The first moment, ISO 8601' }),
-  until: time.optional().meta({ description: 'The first moment that does not count any more' }),
+  until: time.optional().meta({ description: 'Only before this time' }),
 };
 
 const query = pageQuery.extend({
@@ -76,7 +76,7 @@ const SUMMARY =
 
 /** One page is read at a time: a filter without an index reads a whole day or more, and connections to the database are few. */
 const TURNS = {
-  places: 1,
+  maxRunning: 1,
   maxWaiting: 16,
   // The database gives up a page after 5 s: whoever may write waits longer than that for the page of a reader.
   waitMs: { write: 7_000, read: 2_000 },
@@ -92,7 +92,7 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
     '/api/v1/audit',
     call('operation', SUMMARY, [422], { querystring: query, response: { 200: listOf(entryView) } }),
     async ({ access, socket, query: { kind, actor, subject, ...page } }) => {
-      const query = placedPage(page);
+      const query = pageFrom(page);
       await audit.whenWritten('events');
       const filter = { ...query, kind, actor, subject };
       return pageBody(await turns.run({ access, socket }, () => audit.events.page(filter)).catch(refuse));
@@ -105,7 +105,7 @@ export function registerAudit(app: AdminApp, { audit }: AdminParts): void {
       response: { 200: listOf(requestView) },
     }),
     async ({ access, socket, query: { client, route, status, ...page } }) => {
-      const query = placedPage(page);
+      const query = pageFrom(page);
       await audit.whenWritten('requests');
       const range = status === undefined ? undefined : statusRange(status);
       const filter = { ...query, client, route, status: range };
@@ -122,16 +122,16 @@ function refuse(thrown: unknown): never {
 
 type Page = z.infer<typeof pageQuery> & { since?: number | undefined; until?: number | undefined };
 
-function placedPage({ since, until, ...page }: Page): PageQuery {
+function pageFrom({ since, until, ...page }: Page): PageQuery {
   const { limit, after } = pageOf(page);
-  return { limit, after: after === null ? null : parsePlace(after), sinceMs: since, untilMs: until };
+  return { limit, after: after === null ? null : parseCursor(after), sinceMs: since, untilMs: until };
 }
 
 function pageBody<Item>({ items, next }: AuditPage<Item>) {
   return listBody({ items, next: next && `${next.atUs} ${next.number} ${next.instance}` });
 }
 
-function parsePlace(text: string): AuditPlace {
+function parseCursor(text: string): AuditCursor {
   const [, atUs, number, instance] = /^(-?\d{1,16}) (-?\d{1,16}) (.*)$/s.exec(text) ?? [];
   if (instance === undefined)
     throw invalidFields([{ field: 'after', message: 'is not the `next` of a page' }]);

@@ -1,8 +1,7 @@
 /** The calls that reload the configuration, show the running one, and compare it with the file. */
 import * as z from 'zod';
-import type { Problem } from '../../config/problems.ts';
 import { systemClock } from '../../contract/clock.ts';
-import { checkView, diffView, type FileProblem } from '../../contract/config-file-view.ts';
+import { checkView, diffView } from '../../contract/config-file-view.ts';
 import { type AdminApp, call } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
@@ -83,7 +82,7 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
       const { path, loaded, problems } = look(access);
       const changes = loaded === null ? [] : configChanges(reloader.current.settings, loaded.settings);
       const same = problems.length === 0 && changes.length === 0;
-      return { file: path, same, problems: problems.map(shownProblem), changes };
+      return { file: path, same, problems, changes };
     },
   );
   app.post(
@@ -96,17 +95,7 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
     },
     async ({ access }) => {
       const { path, loaded, problems } = look(access);
-      const warnings = loaded?.warnings ?? [];
-      return {
-        file: path,
-        ok: problems.length === 0,
-        problems: problems.map(shownProblem),
-        warnings: warnings.map(shownProblem),
-      };
+      return { file: path, ok: problems.length === 0, problems, warnings: loaded?.warnings ?? [] };
     },
   );
-}
-
-function shownProblem({ line, path, message }: Problem): FileProblem {
-  return { line, path, message };
 }

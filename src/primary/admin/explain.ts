@@ -22,7 +22,7 @@ const URL_FORM = /^(?:(https?):\/\/([^/?#]*))?([^#]*)/i;
 const MAX_FIELDS = 1_000;
 /** With many routes and backends one takes a millisecond of this process, where buckets may wait, and a third of that of a worker. */
 const TURNS = {
-  places: 2,
+  maxRunning: 2,
   maxWaiting: 16,
   waitMs: { write: 5_000, read: 2_000 },
   busy: 'too many requests are being explained already',

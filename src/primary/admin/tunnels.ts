@@ -1,7 +1,7 @@
 /** The call that lists the tunnels of all workers. */
 import * as z from 'zod';
 import { LbError } from '../../contract/errors.ts';
-import type { ListedTunnel, TunnelPlace } from '../workers/tunnel-list.ts';
+import type { ListedTunnel, TunnelCursor } from '../workers/tunnel-list.ts';
 import { type AdminApp, call } from './app.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -28,7 +28,7 @@ const tunnelView = z.strictObject({
 
 /** A tunnel runs as long as its connections, whatever the configuration became: it may name what is gone. */
 const SUMMARY = 'List open tunnels: WebSockets and other upgrades';
-const FIRST: TunnelPlace = { worker: 0, pid: 0, number: 0 };
+const FIRST: TunnelCursor = { worker: 0, pid: 0, number: 0 };
 
 /** registerTunnels adds the route. */
 export function registerTunnels(app: AdminApp, { tunnels }: AdminParts): void {
@@ -38,7 +38,7 @@ export function registerTunnels(app: AdminApp, { tunnels }: AdminParts): void {
     async ({ query }) => {
       const { limit, after } = pageOf(query);
       const { items, next } = await tunnels
-        .page(limit, after === null ? FIRST : placeOf(after))
+        .page(limit, after === null ? FIRST : cursorOf(after))
         .catch(refuse);
       return listBody({
         items: items.map(viewOf),
@@ -48,7 +48,7 @@ export function registerTunnels(app: AdminApp, { tunnels }: AdminParts): void {
   );
 }
 
-function placeOf(after: string): TunnelPlace {
+function cursorOf(after: string): TunnelCursor {
   const [, worker, pid, number] = /^(\d{1,4})-(\d{1,10})-(\d{1,15})$/.exec(after) ?? [];
   if (number === undefined) throw invalidFields([{ field: 'after', message: 'is not the `next` of a page' }]);
   return { worker: Number(worker), pid: Number(pid), number: Number(number) };

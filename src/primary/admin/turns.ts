@@ -6,7 +6,7 @@ import type { Access } from './security.ts';
 
 export interface TurnsOptions {
   /** Calls that work at the same time. */
-  places: number;
+  maxRunning: number;
   /** Calls of each access that wait; further ones are refused. */
   maxWaiting: number;
   /** How long a call waits for its turn. */
@@ -29,7 +29,7 @@ export class Turns {
 
   constructor(options: TurnsOptions) {
     this.#options = options;
-    this.#free = options.places;
+    this.#free = options.maxRunning;
   }
 
   /** run does the work in its turn and settles like it. Throws HttpProblem 503 where too many wait, or its turn does not come in time, and 400 where the caller has left. */
@@ -53,10 +53,10 @@ export class Turns {
     if (waiting.length < maxWaiting) {
       waiting.push(resolve);
       if (await atMost(promise, waitMs[access])) return;
-      const place = waiting.indexOf(resolve);
+      const at = waiting.indexOf(resolve);
       // Not there: its turn has come just now.
-      if (place < 0) return;
-      waiting.splice(place, 1);
+      if (at < 0) return;
+      waiting.splice(at, 1);
     }
     throw new HttpProblem(503, busy);
   }

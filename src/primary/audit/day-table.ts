@@ -4,25 +4,25 @@ import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { constraintOf, isConnectionLost, sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
 
 /** Where a page begins: behind this row. */
-export interface AuditPlace {
+export interface AuditCursor {
   /** Since the epoch. */
   atUs: number;
   number: number;
   instance: string;
 }
 
-/** A value of `next`: the place of the last row of a page; null: there are no more. */
+/** A page, and where the next one begins; null: there are no more. */
 export interface AuditPage<Item> {
   items: Item[];
-  next: AuditPlace | null;
+  next: AuditCursor | null;
 }
 
 export interface PageQuery {
   limit: number;
-  after: AuditPlace | null;
+  after: AuditCursor | null;
   /** Of the first moment that counts. */
   sinceMs?: number | undefined;
-  /** Of the first moment that does not count any more. */
+  /** Only before this time. */
   untilMs?: number | undefined;
 }
 
@@ -132,7 +132,7 @@ export class DayTable {
     );
     const items = rows.slice(0, limit);
     const last = rows.length > limit ? items.at(-1) : undefined;
-    return { items, next: last === undefined ? null : placeOf(last) };
+    return { items, next: last === undefined ? null : cursorOf(last) };
   }
 
   #drop(partition: string): Promise<void> {
@@ -189,6 +189,6 @@ export function timeOf({ at }: Row): string {
   return at instanceof Date ? at.toISOString() : String(at);
 }
 
-function placeOf({ at_us: atUs, number, instance }: Row): AuditPlace {
+function cursorOf({ at_us: atUs, number, instance }: Row): AuditCursor {
   return { atUs: Number(atUs), number: Number(number), instance: String(instance) };
 }

@@ -1,7 +1,7 @@
 /** What is wrong now, in plain words. The sentence of a problem that lasts says since when. */
 
-import type { Problem as FileProblem } from '../../config/problems.ts';
 import { hostPort } from '../../contract/addresses.ts';
+import type { FileProblem } from '../../contract/config-file-view.ts';
 import type { BackendState } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import type { BackendSettings } from '../../contract/pool-settings.ts';

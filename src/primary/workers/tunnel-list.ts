@@ -6,8 +6,8 @@ import type { WorkerLink } from './worker-link.ts';
 /** A worker answers within a turn of its loop; one that takes longer hangs. */
 const ANSWER_MS = 1_000;
 
-/** Place is where a page begins: behind this tunnel of this worker slot. */
-export interface TunnelPlace {
+/** TunnelCursor is where a page begins: behind this tunnel of this worker slot. */
+export interface TunnelCursor {
   worker: number;
   /** Of the process that numbered it; another one in the slot has begun again from 1. */
   pid: number;
@@ -37,8 +37,8 @@ export class TunnelList {
    */
   async page(
     limit: number,
-    after: TunnelPlace,
-  ): Promise<{ items: ListedTunnel[]; next: TunnelPlace | null }> {
+    after: TunnelCursor,
+  ): Promise<{ items: ListedTunnel[]; next: TunnelCursor | null }> {
     const items: ListedTunnel[] = [];
     // A worker and its replacement have the same number.
     const links = [...this.#links()].sort((a, b) => a.index - b.index || a.pid - b.pid);

@@ -83,17 +83,25 @@ test('expected errors are logged without a stack, faults with it', () => {
   assert.match(String(stacks[2]), /TypeError: a fault\n/);
 });
 
-test('the reason of an expected error is logged once', () => {
+test('the reason of an error is logged once, and a fault keeps its stack', () => {
   const { logger, lines } = makeLog('json');
   const cause = new Error('no space left');
   const held = new LbError('database_unavailable', 'it does not start: no space left', { cause });
   for (const err of [held, new LbError('database_unavailable', `away: ${held.message}`, { cause: held })])
     logger.error({ err }, 'a');
   logger.error({ err: new LbError('client_exists', 'there already', { cause }) }, 'a');
+  logger.error({ err: new LbError('internal_error', 'a statement failed: no space left', { cause }) }, 'a');
+  const logged = lines.map((line) => JSON.parse(line).err);
   assert.deepEqual(
-    lines.map((line) => JSON.parse(line).err.message),
-    [held.message, `away: ${held.message}`, 'there already: no space left'],
+    logged.map(({ message }) => message),
+    [
+      held.message,
+      `away: ${held.message}`,
+      'there already: no space left',
+      'a statement failed: no space left',
+    ],
   );
+  assert.match(logged[3].stack, /logger\.test\.ts/);
 });
 
 test('a long log line is cut to the size that pipes write atomically', () => {

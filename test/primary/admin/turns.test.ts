@@ -7,7 +7,7 @@ import { waitFor } from '../../support/wait.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const caller = (access: Access) => ({ access, socket: { destroyed: false } });
-const OPTIONS = { places: 1, maxWaiting: 2, waitMs: { write: 5_000, read: 5_000 }, busy: 'busy' };
+const OPTIONS = { maxRunning: 1, maxWaiting: 2, waitMs: { write: 5_000, read: 5_000 }, busy: 'busy' };
 
 test('who may write goes first; too many are refused, and so is who waits too long', async () => {
   const turns = new Turns({ ...OPTIONS, waitMs: { write: 5_000, read: 100 } });
