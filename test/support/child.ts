@@ -74,7 +74,7 @@ export class Child {
   /** waitForLine returns the first line, old or new, that matches. It rejects at once when the process has exited. */
   async waitForLine(
     match: string | RegExp | ((line: string) => boolean),
-    { from = 'stdout', timeoutMs = 30_000 }: { from?: 'stdout' | 'stderr'; timeoutMs?: number } = {},
+    { from = 'stdout', timeoutMs = 60_000 }: { from?: 'stdout' | 'stderr'; timeoutMs?: number } = {},
   ): Promise<string> {
     const fits =
       typeof match === 'function'

@@ -85,7 +85,7 @@ export async function startSluice(options: SluiceOptions): Promise<SluiceProcess
   };
   try {
     const line = await child.waitForLine((text) => parseObject(text)?.msg === 'ready', {
-      timeoutMs: options.timeoutMs ?? 30_000,
+      timeoutMs: options.timeoutMs ?? 60_000,
     });
     return processOf(child, JSON.parse(line) as ReadyLine, { folder, cleanUp });
   } catch (error) {
