@@ -3,11 +3,13 @@ import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { PG_MIGRATE_LOCK_ID } from 'node-pg-migrate';
 import { assertSchema, migrate } from '../../src/infra/postgres/migrations.ts';
 import type { Database } from '../../src/infra/postgres/postgres.ts';
 import { runToEnd } from '../support/child.ts';
 import { makeDatabase, type PostgresServer, postgresBinFolder, startPostgres } from '../support/postgres.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
 import { makeMigrated, openDatabase, silent } from './support.ts';
 
 const PRODUCT = fileURLToPath(new URL('../../migrations/', import.meta.url));
@@ -70,6 +72,31 @@ test('several processes may migrate at the same time: one does the work, all suc
     STEPS,
   );
   await assertSchema(openDatabase(t, url));
+});
+
+test('two that undo the last step at the same time undo one step: the other one is refused', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const down = () => migrate(openDatabase(t, url), 'down', { logger: silent });
+  const { ended } = await database.transaction(60_000, async (query) => {
+    await query('select pg_advisory_xact_lock($1)', [PG_MIGRATE_LOCK_ID]);
+    const both = Promise.allSettled([down(), down()]);
+    await waitFor('both to have read the steps', async () => {
+      const waiting = await query("select from pg_locks where locktype = 'advisory' and not granted");
+      return waiting.length === 2;
+    });
+    return { ended: both };
+  });
+  const [done, refused] = (await ended).sort((a) => (a.status === 'fulfilled' ? -1 : 1));
+  assert.deepEqual(done?.status === 'fulfilled' && done.value.changed, STEPS.slice(-1));
+  assert.match(
+    String(refused?.status === 'rejected' && refused.reason),
+    /0005_audit_requests meanwhile.*nothing was undone here/,
+  );
+  const { migrations } = await migrate(database, 'status', { logger: silent });
+  assert.deepEqual(
+    migrations.flatMap(({ name, appliedAt }) => (appliedAt === null ? [name] : [])),
+    STEPS.slice(-1),
+  );
 });
 
 test('a failing step undoes itself and the steps before it in the run', async (t) => {

@@ -47,7 +47,7 @@ const UNDEFINED_TABLE = '42P01';
 /**
  * migrate runs all pending steps, undoes the last step, or only lists. Processes that call it at once take turns by an advisory
  * lock. Throws LbError schema_mismatch when the database has steps that this program does not know, and it would have to run
- * or undo one, or they rule it out; else what Database throws.
+ * or undo one, or they rule it out, or when the last step is another one by the time it is to be undone; else what Database throws.
  */
 export async function migrate(
   database: Database,
@@ -68,7 +68,15 @@ export async function migrate(
         `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
       );
     const total = action === 'up' ? before.filter(({ appliedAt }) => appliedAt === null).length : 1;
-    const onStep = (name: string) => options.onStep?.(name, total);
+    const last = before.findLast(({ appliedAt }) => appliedAt !== null)?.name;
+    // Called under the lock, before the first statement of the step.
+    const onStep = (name: string) => {
+      if (action === 'down' && name !== last)
+        throw misfit(
+          `another process has undone ${last} meanwhile, and ${name} is the last step now: nothing was undone here`,
+        );
+      options.onStep?.(name, total);
+    };
     const changed = await run(client, action, { folder, logger: options.logger, onStep });
     return { changed, migrations: await readStates(query, folder) };
   });
