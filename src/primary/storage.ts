@@ -3,12 +3,16 @@ import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../infra/postgres/embedded-postgres.ts';
 import { Database } from '../infra/postgres/postgres.ts';
+import { withDeadline } from '../infra/with-deadline.ts';
+
+/** A reload waits this long for the clock of the database, once the difference from this machine's is known. */
+const CLOCK_MS = 500;
 
 export interface Storage {
   readonly database: Database;
   /**
-   * The database's time, in which versions of limits are dated; µs since the epoch. While the database is away: this machine's
-   * time, corrected by the last known difference. Never rejects.
+   * The database's time, in which versions of limits are dated; µs since the epoch. While the database is away, or silent for
+   * CLOCK_MS: this machine's time, corrected by the last known difference. Never rejects.
    */
   nowUs(): Promise<number>;
   /** Resolves when statements can be answered. Rejects when the first start of the embedded database failed; it tries again. */
@@ -47,10 +51,11 @@ export function openStorage(
 }
 
 function clockOf(database: Database, logger: Logger): Storage['nowUs'] {
-  let aheadUs = 0;
+  let aheadUs: number | null = null;
   return async () => {
     try {
-      const nowUs = await database.nowUs();
+      const asked = database.nowUs();
+      const nowUs = await (aheadUs === null ? asked : withDeadline(asked, CLOCK_MS, 'the clock'));
       aheadUs = nowUs - wallUs();
       return nowUs;
     } catch (error) {
@@ -58,7 +63,7 @@ function clockOf(database: Database, logger: Logger): Storage['nowUs'] {
         { err: error },
         'the time of the database is not known; the limits of this revision are dated by the clock of this machine',
       );
-      return wallUs() + aheadUs;
+      return wallUs() + (aheadUs ?? 0);
     }
   };
 }

@@ -6,6 +6,7 @@ import { openStorage } from '../../src/primary/storage.ts';
 import { silent } from '../postgres/support.ts';
 import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { within } from '../support/wait.ts';
 import { keepLog } from './workers/fixtures/harness.ts';
 
 test('a stop while the embedded database still starts is no failure of it', async (t) => {
@@ -29,6 +30,18 @@ test('an embedded database that is not lent cannot be taken back: its folder is 
   storage.takeBack();
   await storage.close();
   await assert.rejects(storage.ready, { code: 'database_unavailable' });
+});
+
+test('while a database is silent its clock is that of this machine with the last known difference, after half a second', async (t) => {
+  const url = 'postgres://postgres@127.0.0.1:1/none';
+  const storage = openStorage({ url, embeddedPath: '' }, silent, { purpose: 'a test' });
+  t.after(() => storage.close());
+  const hourUs = 3_600_000_000;
+  const asked = t.mock.method(storage.database, 'nowUs', async () => Date.now() * 1_000 + hourUs);
+  await storage.nowUs();
+  asked.mock.mockImplementation(() => new Promise(() => undefined));
+  const aheadUs = (await within(storage.nowUs(), 5_000, 'the time')) - Date.now() * 1_000;
+  assert.ok(Math.abs(aheadUs - hourUs) < 1e6, String(aheadUs));
 });
 
 /** Opens the folder of its first argument as the user of its second, and prints what comes of it. */

@@ -195,7 +195,7 @@ export class Database {
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
   async nowUs(): Promise<number> {
-    const [row] = await this.query('select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us');
+    const [row] = await this.read('select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us');
     return Number(row?.us);
   }
 
