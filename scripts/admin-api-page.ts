@@ -49,7 +49,8 @@ the [dashboard](dashboard.md) at \`/\`. This page is made from that description.
 - **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).
 - **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each wrong field.
 - **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
-- **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second.
+- **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second. One that PostgreSQL has not answered gets 503 with \`code\` \`database_unanswered\`:
+  it may have taken effect, so read before you repeat it.
 - **Edits at the same time.** \`GET /api/v1/clients/{clientId}\` answers the version of the client as a strong \`ETag\`, and so do its POST and PATCH. PUT, PATCH and DELETE with it in \`If-Match\` write only while the client has this version, else they answer
   412 with \`code\` \`client_changed\`: read it again. With \`If-Match: *\` a PUT creates no client. \`lastSeenAt\` is no part of the version. A proxy that compresses may make \`W/"1"\` or \`"1-gzip"\` of \`"1"\`, and neither matches: send \`"1"\`.
 - **Bounds.** Wait for each answer: a connection with more than eight unanswered requests is closed. Where many answers are under way, a client that does not read its own loses its connection, and a call gets 503

@@ -4,7 +4,7 @@
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
-import type { Database } from '../infra/postgres/postgres.ts';
+import type { Database, Row } from '../infra/postgres/postgres.ts';
 import { constraintOf, sqlStateOf } from '../infra/postgres/postgres-errors.ts';
 import { CLIENT_COLUMNS, type ClientInput, clientRecordOf } from './client-record.ts';
 
@@ -17,6 +17,12 @@ export interface ClientPage {
 
 /** Which version a write may find, decided by its own statement. null: also none; any: whichever; else one of these, in decimal. */
 export type Expected = null | 'any' | readonly string[];
+
+/** ClientChange is what a write found, and what it made of it. before: null: nothing. */
+export interface ClientChange<Before = ClientRecord | null> {
+  before: Before;
+  record: ClientRecord;
+}
 
 /** Another writer may create or delete the client between the update and the insert; then both are tried again. */
 const PUT_ROUNDS = 5;
@@ -57,32 +63,31 @@ export class ClientRepository {
 
   /** Throws client_not_found. */
   async get(clientId: string): Promise<ClientRecord> {
-    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId], null, 'read');
+    const text = `select ${CLIENT_COLUMNS} from clients where client_id = $1`;
+    const record = await this.#find(text, [clientId], 'read');
+    if (record === null) throw noClient(clientId);
+    return record;
   }
 
   /** Throws client_exists; bad_request (status 422) for values outside of the table's constraints. */
   async create(clientId: string, input: ClientInput): Promise<ClientRecord> {
-    return this.#one(`${INSERT} ${RETURNING}`, valuesOf(clientId, input));
+    const created = await this.#find(`${INSERT} ${RETURNING}`, valuesOf(clientId, input));
+    return created!;
   }
 
   /** Creates or replaces. Throws client_changed where it finds another version, else as create, except client_exists. */
-  async put(
-    clientId: string,
-    input: ClientInput,
-    expected: Expected = null,
-  ): Promise<{ record: ClientRecord; created: boolean }> {
+  async put(clientId: string, input: ClientInput, expected: Expected = null): Promise<ClientChange> {
     const values = valuesOf(clientId, input);
     // Not "on conflict do update", which holds the insert's locks while it waits for a row that is being deleted.
     for (let round = 0; round < PUT_ROUNDS; round++) {
-      const updated = await this.#find(
-        `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5
-         where client_id = $1 ${andVersion(6)} ${RETURNING}`,
+      const updated = await this.#change(
+        `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5`,
         [...values, versionsOf(expected)],
       );
-      if (updated !== null) return { record: updated, created: false };
-      if (expected !== null) throw changed(clientId);
+      if (updated !== null) return updated;
+      if (expected !== null) throw hasChanged(clientId);
       const created = await this.#find(`${INSERT} on conflict (client_id) do nothing ${RETURNING}`, values);
-      if (created !== null) return { record: created, created: true };
+      if (created !== null) return { before: null, record: created };
     }
     const message = `the client ${clientId} is being created and deleted by others; try again`;
     throw new LbError('database_unavailable', message);
@@ -93,14 +98,13 @@ export class ClientRepository {
     clientId: string,
     patch: Partial<ClientInput>,
     expected: Expected = null,
-  ): Promise<ClientRecord> {
-    return this.#one(
+  ): Promise<ClientChange<ClientRecord>> {
+    const changed = await this.#change(
       `update clients set
          mode = coalesce($2, mode),
          capacity = case when $3 then $4 else capacity end,
          refill_per_second = case when $5 then $6 else refill_per_second end,
-         limits = coalesce($7, limits)
-       where client_id = $1 ${andVersion(8)} ${RETURNING}`,
+         limits = coalesce($7, limits)`,
       [
         clientId,
         patch.mode ?? null,
@@ -111,30 +115,49 @@ export class ClientRepository {
         patch.limits === undefined ? null : JSON.stringify(patch.limits),
         versionsOf(expected),
       ],
-      expected,
     );
+    return changed ?? this.#missed(clientId, expected);
   }
 
-  /** Leaves a tombstone. Throws client_not_found or client_changed. */
-  async remove(clientId: string, expected: Expected = null): Promise<void> {
+  /** Leaves a tombstone. Returns what it found. Throws client_not_found or client_changed. */
+  async remove(clientId: string, expected: Expected = null): Promise<ClientRecord> {
     const text = `delete from clients where client_id = $1 ${andVersion(2)} ${RETURNING}`;
-    await this.#one(text, [clientId, versionsOf(expected)], expected);
+    const removed = await this.#find(text, [clientId, versionsOf(expected)]);
+    return removed ?? this.#missed(clientId, expected);
   }
 
-  async #one(text: string, values: Values, expected: Expected = null, use?: 'read'): Promise<ClientRecord> {
-    const record = await this.#find(text, values, use);
-    if (record !== null) return record;
-    const [clientId] = values;
-    if (expected === null) throw new LbError('client_not_found', `there is no client ${clientId}`);
+  /** Throws why a statement found no row. */
+  async #missed(clientId: string, expected: Expected): Promise<never> {
+    if (expected === null) throw noClient(clientId);
     // Throws client_not_found where that is why.
     await this.get(clientId);
-    throw changed(clientId);
+    throw hasChanged(clientId);
   }
 
-  async #find(text: string, values: Values, use: 'query' | 'read' = 'query'): Promise<ClientRecord | null> {
+  /** @param update without its condition @param values the last one: versionsOf. null: no such row */
+  async #change(update: string, values: Values): Promise<ClientChange<ClientRecord> | null> {
+    // Waits for other writers of the row, as the update would: so what it finds is what the update changes.
+    const row = await this.#row(
+      `with found as (
+         select client_id as id, to_jsonb(clients) as before from clients
+         where client_id = $1 ${andVersion(values.length)} for no key update
+       )
+       ${update} from found where client_id = id ${RETURNING}, before`,
+      values,
+    );
+    if (row === null) return null;
+    return { before: clientRecordOf(row.before as Row), record: clientRecordOf(row) };
+  }
+
+  async #find(text: string, values: Values, use?: 'read'): Promise<ClientRecord | null> {
+    const row = await this.#row(text, values, use);
+    return row && clientRecordOf(row);
+  }
+
+  async #row(text: string, values: Values, use: 'query' | 'read' = 'query'): Promise<Row | null> {
     try {
-      const [row] = await this.#database[use](text, values);
-      return row === undefined ? null : clientRecordOf(row);
+      const [row = null] = await this.#database[use](text, values);
+      return row;
     } catch (error) {
       throw refusalOf(error, values[0]);
     }
@@ -155,7 +178,11 @@ function versionsOf(expected: Expected): readonly string[] | null {
   return expected === 'any' ? null : expected;
 }
 
-function changed(clientId: string): LbError {
+function noClient(clientId: string): LbError {
+  return new LbError('client_not_found', `there is no client ${clientId}`);
+}
+
+function hasChanged(clientId: string): LbError {
   return new LbError('client_changed', `the client ${clientId} is not what was expected any more`);
 }
 

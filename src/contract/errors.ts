@@ -13,6 +13,8 @@ const OTHER_ERRORS = {
   store_timeout: { source: 'store', status: 503, retryable: true },
   bucket_unreadable: { source: 'store', status: 503 },
   database_unavailable: { source: 'store', status: 503, retryable: true },
+  /** Of a write that may have taken effect. */
+  database_unanswered: { source: 'store', status: 503, retryable: true },
   database_starting: { source: 'store', status: 503, retryable: true },
   client_exists: { source: 'downstream', status: 409 },
   client_changed: { source: 'downstream', status: 412 },

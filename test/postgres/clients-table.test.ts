@@ -90,7 +90,7 @@ test('versions rise over create, change, delete and create again, even if the cl
     created.versionUs >= before && created.versionUs <= (await database.nowUs()),
     'the version is the time',
   );
-  const changed = await repository.patch('acme', { mode: 'blocked' });
+  const { record: changed } = await repository.patch('acme', { mode: 'blocked' });
   assert.ok(changed.versionUs > created.versionUs);
   await repository.remove('acme');
   const buried = await tombstoneUs();
@@ -108,7 +108,7 @@ test('versions rise over create, change, delete and create again, even if the cl
   await database.query('update clients set version_us = $1', [again.versionUs + hourUs]);
   const ahead = (await repository.get('acme')).versionUs;
   assert.ok(ahead >= again.versionUs + hourUs);
-  assert.equal((await repository.patch('acme', { mode: 'limit' })).versionUs, ahead + 1);
+  assert.equal((await repository.patch('acme', { mode: 'limit' })).record.versionUs, ahead + 1);
   await repository.remove('acme');
   assert.equal(await tombstoneUs(), ahead + 2);
   assert.equal((await repository.put('acme', INPUT)).record.versionUs, ahead + 3);
@@ -171,14 +171,19 @@ test('the repository creates, reads, replaces, changes, lists and removes', asyn
   });
   assert.deepEqual(await repository.get('acme'), made);
   const patched = await repository.patch('acme', { mode: 'unlimited' });
-  assert.deepEqual({ ...patched, versionUs: 0 }, { ...made, mode: 'unlimited', versionUs: 0 });
-  assert.deepEqual((await repository.patch('acme', { limits: {} })).limits, {
+  assert.deepEqual(patched.before, made);
+  const { record } = patched;
+  assert.deepEqual({ ...record, versionUs: 0 }, { ...made, mode: 'unlimited', versionUs: 0 });
+  assert.deepEqual((await repository.patch('acme', { limits: {} })).record.limits, {
     default: { capacity: 100, refillPerSecond: 10 },
   });
-  assert.deepEqual((await repository.patch('acme', { capacity: null, refillPerSecond: null })).limits, {});
+  assert.deepEqual(
+    (await repository.patch('acme', { capacity: null, refillPerSecond: null })).record.limits,
+    {},
+  );
   const replaced = await repository.put('acme', { ...INPUT, capacity: 7, refillPerSecond: 0.7 });
   assert.deepEqual(replaced, {
-    created: false,
+    before: { ...made, mode: 'unlimited', limits: {}, versionUs: replaced.before?.versionUs },
     record: {
       clientId: 'acme',
       mode: 'limit',
@@ -186,13 +191,13 @@ test('the repository creates, reads, replaces, changes, lists and removes', asyn
       versionUs: replaced.record.versionUs,
     },
   });
-  assert.equal((await repository.put('10.0.0.0/8', { ...INPUT, mode: 'blocked' })).created, true);
+  assert.equal((await repository.put('10.0.0.0/8', { ...INPUT, mode: 'blocked' })).before, null);
   await repository.create('Acme', INPUT);
   const first = await repository.list({ limit: 2, after: null });
   assert.deepEqual([first.items.map((item) => item.clientId), first.next], [['10.0.0.0/8', 'Acme'], 'Acme']);
   const second = await repository.list({ limit: 2, after: first.next });
   assert.deepEqual([second.items.map((item) => item.clientId), second.next], [['acme'], null]);
-  await repository.remove('acme');
+  assert.deepEqual(await repository.remove('acme'), replaced.record);
   assert.deepEqual((await repository.list({ limit: 2, after: null })).next, null);
 });
 
@@ -317,7 +322,7 @@ async function waitForBlocked(database: Database): Promise<void> {
 test('closing the database while a statement hangs cuts the statement in time', async (t) => {
   const { url } = await makeMigrated(t, server);
   const database = openDatabase(t, url, { logger: silent, statementMs: 60_000 });
-  const hanging = assert.rejects(database.query('select pg_sleep(60)'), { code: 'database_unavailable' });
+  const hanging = assert.rejects(database.query('select pg_sleep(60)'), { code: 'database_unanswered' });
   const startedMs = performance.now();
   await database.query('select 1');
   await database.close();
@@ -334,7 +339,7 @@ test('a process that is suspended inside a transaction keeps its locks for a sho
     other = database.query('select from clients');
     await Promise.allSettled([other]);
   });
-  await assert.rejects(transaction, { code: 'database_unavailable' });
+  await assert.rejects(transaction, { code: 'database_unanswered' });
   await other;
   await suspended.query('select from clients');
 });

@@ -87,7 +87,7 @@ test('a write by this process is passed on at once, without NOTIFY and poll', as
   await waitFor('the first load', () => feed.loaded);
   await repository.create('acme', INPUT);
   await seen('the created client', () => directory.byName('acme'));
-  const { versionUs } = await repository.patch('acme', { mode: 'blocked' });
+  const { versionUs } = (await repository.patch('acme', { mode: 'blocked' })).record;
   await seen('the changed client', () => directory.byName('acme')?.versionUs === versionUs);
   await repository.remove('acme');
   await seen('the tombstone', () => directory.byAddress('x', 'acme').tombstoneUs > versionUs);

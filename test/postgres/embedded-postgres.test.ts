@@ -81,7 +81,9 @@ test('the embedded database migrates itself, works like a real one, and keeps it
   await waitFor('the first load', () => feed.loaded);
   const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
   await waitFor('the own write', () => feed.table.get('acme')?.client, { timeoutMs: 1_000 });
-  const patched = await repository.patch('acme', { limits: { p: { capacity: 1, refillPerSecond: 1 } } });
+  const limits = { p: { capacity: 1, refillPerSecond: 1 } };
+  const { before, record: patched } = await repository.patch('acme', { limits });
+  assert.deepEqual(before, created);
   assert.ok(patched.versionUs > created.versionUs);
   await assert.rejects(repository.create('acme', INPUT), { code: 'client_exists' });
   await assert.rejects(repository.patch('acme', { capacity: null }), { code: 'bad_request', status: 422 });

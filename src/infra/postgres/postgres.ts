@@ -128,9 +128,12 @@ export class Database {
     throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
   }
 
-  /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
+  /** query runs one statement. Throws LbError: database_unanswered where it may have taken effect, else see mapDatabaseError. */
   query(text: string, params: readonly unknown[] = []): Promise<Row[]> {
-    return this.#lend('writing', this.#answerMs, (client) => run(client, text, params));
+    return this.#lend('writing', this.#answerMs, (client, onSend) => {
+      onSend();
+      return run(client, text, params);
+    });
   }
 
   /** read is query for a statement that changes nothing: it does not count as activity. */
@@ -157,12 +160,17 @@ export class Database {
   }
 
   /**
-   * transaction runs several statements of which all take effect or none, with the deadlines of readSnapshot. Each sees what
-   * was committed before it began (read committed). An error that fn throws costs the connection.
+   * transaction runs several statements of which all take effect or none, with the deadlines of readSnapshot, and throws as query
+   * does. Each sees what was committed before it began (read committed). An error that fn throws costs the connection.
    */
   transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend('writing', timeoutMs, (client) =>
-      this.#inside('read committed', this.#lockedIdleMs, client, fn),
+    return this.#lend('writing', timeoutMs, (client, onSend) =>
+      this.#inside('read committed', this.#lockedIdleMs, client, async (query) => {
+        const result = await fn(query);
+        // The commit is next.
+        onSend();
+        return result;
+      }),
     );
   }
 
@@ -256,15 +264,24 @@ export class Database {
     }
   }
 
-  async #lend<T>(use: Use, timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  /** @param fn onSend: to be called before what takes effect is sent */
+  async #lend<T>(
+    use: Use,
+    timeoutMs: number,
+    fn: (client: pg.PoolClient, onSend: () => void) => Promise<T>,
+  ): Promise<T> {
     const isMigrating = use === 'migrating';
     if (!isMigrating) await this.whenOpen();
     const server = this.#server;
     const client = await this.#connect(server);
     const release = this.#guard(client, server);
+    let isSent = false;
+    const onSend = (): void => {
+      isSent = true;
+    };
     try {
       const result = await this.#bounded(
-        this.#prepare(client).then(() => fn(client)),
+        this.#prepare(client).then(() => fn(client, onSend)),
         timeoutMs,
       );
       release(isMigrating);
@@ -276,7 +293,7 @@ export class Database {
       release(isLost || isMigrating || client.getTransactionStatus() !== 'I');
       // A statement that the server refused or gave up proves that the server is there.
       if (isLost) this.lossCount++;
-      throw error;
+      throw isLost && isSent ? new LbError('database_unanswered', error.message, { cause: error }) : error;
     } finally {
       if (use === 'writing' || isMigrating) this.noteActivity();
     }

@@ -48,11 +48,10 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
     }),
     async (request, reply) => {
       const { bucketName } = await matchOf(request.params.clientId);
+      const subject = `client ${bucketName}`;
+      request.asked = { subject };
       await buckets.reset(bucketName);
-      request.change = {
-        text: `the buckets of ${bucketName} were filled`,
-        subject: `client ${bucketName}`,
-      };
+      request.changed({ text: `the buckets of ${bucketName} were filled`, subject });
       return reply.code(204).send(null);
     },
   );

@@ -1,5 +1,4 @@
 /** The calls on clients and their limits: list, create, read, replace, change, delete. */
-import type { FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
 import {
@@ -20,6 +19,7 @@ import { etagOf, expectedOf, ifMatchHeaders } from './if-match.ts';
 import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
+import type { AdminChange } from './records.ts';
 
 const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
 
@@ -95,9 +95,9 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
     call('clients', 'Delete a client', [404, 412, 422], { params, headers, response: done('Deleted') }),
     async (request, reply) => {
       const { clientId: id } = request.params;
-      const before = knownView(parts, id);
-      await clients.remove(id, expectedOf(request.headers));
-      request.change = changeOf(id, before, null);
+      request.asked = { subject: subjectOf(id) };
+      const before = await clients.remove(id, expectedOf(request.headers));
+      request.changed(changeOf(id, before, null));
       await whenTold();
       return reply.code(204).send(null);
     },
@@ -117,8 +117,9 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
     async (request, reply) => {
       const { clientId: id, ...input } = request.body;
       checkPolicies(input.limits, reloader);
+      request.asked = { subject: subjectOf(id), asked: input };
       const record = await clients.create(id, input);
-      request.change = changeOf(id, null, viewOf(record));
+      request.changed(changeOf(id, null, record));
       const view = writtenOf(record, await whenTold());
       const location = locationOf(record.clientId);
       return reply
@@ -140,10 +141,11 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
       const { clientId: bodyId = id, ...input } = request.body;
       if (bodyId !== id) refuse('clientId', 'must equal the clientId of the path');
       checkPolicies(input.limits, reloader);
-      const before = knownView(parts, id);
-      const { record, created } = await clients.put(id, input, expectedOf(request.headers));
-      request.change = changeOf(id, created ? null : before, viewOf(record));
+      request.asked = { subject: subjectOf(id), asked: input };
+      const { before, record } = await clients.put(id, input, expectedOf(request.headers));
+      request.changed(changeOf(id, before, record));
       const view = writtenOf(record, await whenTold());
+      const created = before === null;
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(view);
     },
@@ -160,13 +162,14 @@ function registerWrites(app: AdminApp, parts: AdminParts): void {
     async (request, reply) => {
       const { clientId: id } = request.params;
       const { body } = request;
-      checkPolicies(body.limits ?? {}, reloader);
-      await checkPatch(clients, id, body);
       // Without the undefined fields, which the table would take for values.
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
-      const before = knownView(parts, id);
-      const record = await clients.patch(id, Object.fromEntries(given), expectedOf(request.headers));
-      request.change = changeOf(id, before, viewOf(record));
+      const patch = Object.fromEntries(given);
+      request.asked = { subject: subjectOf(id), asked: patch };
+      checkPolicies(body.limits ?? {}, reloader);
+      await checkPatch(clients, id, body);
+      const { before, record } = await clients.patch(id, patch, expectedOf(request.headers));
+      request.changed(changeOf(id, before, record));
       return reply.headers(etagOf(record)).send(writtenOf(record, await whenTold()));
     },
   );
@@ -213,26 +216,20 @@ function refuse(field: string, message: string): never {
   throw invalidFields([{ field, message }]);
 }
 
-/** As this primary knows the client: without a question to the database, and a second old at most. undefined: not at all. */
-function knownView({ directory }: AdminParts, id: string): ClientView | undefined {
-  const client = directory.feed.table.get(id)?.client;
-  return client ? viewOf(client) : undefined;
+function subjectOf(id: string): string {
+  return `client ${id}`;
 }
 
-/** @param before null: there was none; undefined: it is not known @param after null: it was deleted */
-function changeOf(
-  id: string,
-  before: ClientView | null | undefined,
-  after: ClientView | null,
-): FastifyRequest['change'] {
-  const subject = `client ${id}`;
-  const about = { subject, ...(before !== undefined && { before }), after };
+/** @param from null: there was none @param to null: it was deleted */
+function changeOf(id: string, from: ClientRecord | null, to: ClientRecord | null): AdminChange {
+  const subject = subjectOf(id);
+  const [before, after] = [from && viewOf(from), to && viewOf(to)];
+  const about = { subject, before, after };
   if (after === null) return { ...about, text: `${subject} was deleted` };
   if (before === null) return { ...about, text: `${subject} was created` };
-  if (before === undefined) return { ...about, text: `${subject} was changed` };
   const changed = (Object.keys(after) as (keyof ClientView)[]).flatMap((key) => {
-    const [from, to] = [JSON.stringify(before[key]), JSON.stringify(after[key])];
-    return from === to ? [] : [`${key} ${from} → ${to}`];
+    const [old, now] = [JSON.stringify(before[key]), JSON.stringify(after[key])];
+    return old === now ? [] : [`${key} ${old} → ${now}`];
   });
   const what = changed.length === 0 ? 'nothing has changed' : changed.join(', ');
   return { ...about, text: `${subject}: ${what}` };

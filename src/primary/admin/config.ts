@@ -33,10 +33,7 @@ export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 're
       const outcome = await reloader.reload();
       if (outcome.ok) {
         const { revision, pendingWorkers } = outcome;
-        request.change = {
-          text: `a reload was asked for: revision ${revision}`,
-          subject: 'configuration',
-        };
+        request.changed({ text: `a reload was asked for: revision ${revision}`, subject: 'configuration' });
         return { revision, pendingWorkers };
       }
       const { problems } = outcome;

@@ -27,11 +27,13 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
     }),
     async (request, reply) => {
       const { params, body } = request;
-      const issued = await apiKeys.issue(params.clientId, body?.name ?? null);
-      const { keyId, name: keyName } = issued;
       const subject = `client ${params.clientId}`;
+      const keyName = body?.name ?? null;
+      request.asked = { subject, asked: { name: keyName } };
+      const issued = await apiKeys.issue(params.clientId, keyName);
+      const { keyId } = issued;
       const text = `API key ${keyId} of ${subject} was issued`;
-      request.change = { text, subject, after: { keyId, name: keyName } };
+      request.changed({ text, subject, after: { keyId, name: keyName } });
       await whenTold();
       return reply.code(201).send(issued);
     },
@@ -53,10 +55,11 @@ export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
     }),
     async (request, reply) => {
       const { clientId, keyId } = request.params;
-      await apiKeys.revoke(clientId, keyId);
       const subject = `client ${clientId}`;
+      request.asked = { subject };
+      await apiKeys.revoke(clientId, keyId);
       const text = `API key ${keyId} of ${subject} was revoked`;
-      request.change = { text, subject, before: { keyId } };
+      request.changed({ text, subject, before: { keyId } });
       await whenTold();
       return reply.code(204).send(null);
     },

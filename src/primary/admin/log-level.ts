@@ -27,7 +27,7 @@ export function registerLogLevel(app: AdminApp, { reloader }: AdminParts): void 
       const before = { level: reloader.current.settings.log.level };
       reloader.setLogLevel(body.level, { requestId: id, peer: ip });
       const text = `the log level was set to ${body.level} until the next reload`;
-      request.change = { text, subject: 'log level', before, after: body };
+      request.changed({ text, subject: 'log level', before, after: body });
       return body;
     },
   );

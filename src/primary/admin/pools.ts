@@ -61,16 +61,18 @@ function setEnabled(
   const { pool, id } = request.params;
   const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
   parts.registry.setEnabled(pool, id, enabled);
-  request.change = {
-    text: `${enabled ? 'enable' : 'drain'} of backend ${id} of pool ${pool}`,
-    subject: `${pool}/${id}`,
-    before: { enabled: isEnabled },
-    after: { enabled },
-  };
   const pools = poolViews(parts);
   const views = pools.find((each) => each.pool === pool)?.backends;
   const view = views?.find((each) => each.id === id);
-  if (view !== undefined) return view;
+  if (view !== undefined) {
+    request.changed({
+      text: `${enabled ? 'enable' : 'drain'} of backend ${id} of pool ${pool}`,
+      subject: `${pool}/${id}`,
+      before: { enabled: isEnabled },
+      after: { enabled },
+    });
+    return view;
+  }
   const known =
     views === undefined
       ? `there is no such pool: ${someOf(

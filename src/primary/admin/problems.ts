@@ -75,6 +75,7 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   too_many_keys: 'the client has 1,000 keys; revoke one first',
   secret_missing: 'there is no secret to sign API keys with (the log says why): set secrets.apiKeys',
   database_unavailable: 'the database cannot be reached',
+  database_unanswered: 'the database gave no answer; the write may have taken effect',
   database_starting: 'the database is starting',
   folder_locked:
     'the folder of the embedded database (database.embeddedPath) cannot be used; the log says why',
@@ -106,6 +107,13 @@ export function toProblem(thrown: unknown): HttpProblem {
     : new HttpProblem(500, 'internal error');
 }
 
+/** Codes that a program may have to know. */
+const SHOWN_CODES: ReadonlySet<ErrorCode> = new Set([
+  'client_changed',
+  'database_starting',
+  'database_unanswered',
+]);
+
 function fromLbError(error: LbError): HttpProblem {
   const status = error.status >= 400 ? error.status : 500;
   // The table refused what the schema accepts, such as two patches at a time that together make half a limit.
@@ -114,12 +122,10 @@ function fromLbError(error: LbError): HttpProblem {
     return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
   }
   const { code } = error;
-  const more =
-    code === 'database_starting'
-      ? { code, headers: { 'retry-after': RETRY_STARTING_SEC } }
-      : code === 'client_changed'
-        ? { code }
-        : {};
+  const more = {
+    ...(SHOWN_CODES.has(code) && { code }),
+    ...(code === 'database_starting' && { headers: { 'retry-after': RETRY_STARTING_SEC } }),
+  };
   // SQLSTATE disk_full.
   const detail =
     sqlStateOf(error) === '53100' ? 'the disk of the database is full' : CODE_DETAILS[error.code];

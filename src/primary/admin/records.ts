@@ -1,7 +1,7 @@
 /** What is kept of calls: a count of each answer, a line for each write and each refused caller, and an event for what a write has done. */
 import type { FastifyRequest } from 'fastify';
 import { systemClock } from '../../contract/clock.ts';
-import type { EventActor } from '../../contract/events.ts';
+import type { EventActor, Severity } from '../../contract/events.ts';
 import { UNMATCHED_ROUTE } from '../../contract/settings.ts';
 import { FaultLog } from '../../infra/logging/fault-log.ts';
 import type { AdminApp } from './app.ts';
@@ -10,7 +10,7 @@ import { toProblem } from './problems.ts';
 import { sourceOf } from './wrong-tokens.ts';
 
 /** AdminChange is what a write has changed, for the event log. */
-interface AdminChange {
+export interface AdminChange {
   /** A sentence without its end, such as `client acme was created`. */
   text: string;
   /** Such as `client acme`. */
@@ -22,8 +22,12 @@ interface AdminChange {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The handler of a write sets it. null: it has changed nothing, or has not said what. */
-    change: AdminChange | null;
+    /** What a write is about and was asked for, in case that it fails and nobody knows how far it came. Its handler sets it first. */
+    asked: { subject: string; asked?: unknown } | null;
+    /** The handler of a write calls it when that has taken effect, before it waits for anything else: so events have the order of effects. */
+    changed(change: AdminChange): void;
+    /** changed was called. */
+    isRecorded: boolean;
   }
 }
 
@@ -32,7 +36,6 @@ export function recordAnswers(
   app: AdminApp,
   { gauges, logger }: Pick<AdminParts, 'gauges' | 'logger'>,
 ): void {
-  app.decorateRequest('change', null);
   // Of a source and status one line per second, and 100 in all: whoever has no token could otherwise crowd out other lines.
   const refusals = new FaultLog(systemClock, (facts) => logger.warn(facts, 'admin call refused'));
   app.addHook('onResponse', async (request, { statusCode: status }) => {
@@ -46,25 +49,42 @@ export function recordAnswers(
 }
 
 /**
- * writeRecorder makes what is called when a handler has ended, also where its caller has left meanwhile or was answered that it takes too
- * long: a write is an event if it took effect, or if nobody knows whether it did.
+ * recordWrites makes an event of each write that took effect, or of which nobody knows whether it did. It returns what is to be called
+ * when a handler has ended, also where its caller has left meanwhile or was answered that it takes too long.
  */
-export function writeRecorder(
+export function recordWrites(
+  app: AdminApp,
   { events }: Pick<AdminParts, 'events'>,
   who: EventActor['who'],
 ): (request: FastifyRequest, failure: Error | null) => void {
-  return (request, failure) => {
-    if (!isWrite(request)) return;
-    const problem = failure === null ? null : toProblem(failure);
-    if (problem !== null && problem.status < 500) return;
-    const { method, id: requestId, ip: from, change } = request;
-    const path = pathOf(request);
-    const { text: done = `${method} ${path}`, subject = null, ...values } = change ?? {};
-    const text = problem === null ? done : `${method} ${path} failed: ${problem.message}`;
-    const severity = problem === null ? 'info' : 'warning';
-    const about = { kind: 'admin', severity, text, subject, actor: { who, from, requestId } } as const;
+  const record = (
+    request: FastifyRequest,
+    severity: Severity,
+    { text, subject, ...values }: Partial<AdminChange> & Pick<AdminChange, 'text'>,
+  ): void => {
+    const { method, id: requestId, ip: from } = request;
+    const about = { kind: 'admin', severity, text, actor: { who, from, requestId } } as const;
+    const data = { method, path: pathOf(request), ...values };
     // The line is that of the answer.
-    events.record({ ...about, data: { method, path, ...values } }, { line: null });
+    events.record({ ...about, subject: subject ?? null, data }, { line: null });
+  };
+  app.decorateRequest('asked', null);
+  app.decorateRequest('isRecorded', false);
+  app.decorateRequest('changed', function (this: FastifyRequest, change: AdminChange) {
+    this.isRecorded = true;
+    record(this, 'info', change);
+  });
+  return (request, failure) => {
+    if (!isWrite(request) || request.isRecorded) return;
+    const text = `${request.method} ${pathOf(request)}`;
+    if (failure === null) {
+      record(request, 'info', { text });
+      return;
+    }
+    const { status, code, message } = toProblem(failure);
+    if (status < 500) return;
+    const end = code === 'database_unanswered' ? '' : ' failed';
+    record(request, 'warning', { ...request.asked, text: `${text}${end}: ${message}` });
   };
 }
 

@@ -25,7 +25,7 @@ import type { AdminParts } from './parts.ts';
 import { callerOf, Places } from './places.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
-import { isWrite, pathOf, recordAnswers, writeRecorder } from './records.ts';
+import { isWrite, pathOf, recordAnswers, recordWrites } from './records.ts';
 import { registerRequests } from './requests.ts';
 import { type Access, AccessGuard } from './security.ts';
 import { registerStatus } from './status.ts';
@@ -61,7 +61,7 @@ export async function startAdminServer(
 ) {
   const { handlerMs, requestMs, closeMs } = { ...DEFAULTS, ...deadlines };
   const app = makeApp(parts.logger, requestMs);
-  const onHandled = writeRecorder(parts, settings.token === null ? 'none' : 'admin');
+  const onHandled = recordWrites(app, parts, settings.token === null ? 'none' : 'admin');
   watchRoutes(app, new AccessGuard(settings, parts.logger), { handlerMs, onHandled });
   recordAnswers(app, parts);
   await registerDescription(app);
@@ -126,7 +126,7 @@ function notBuilt(): never {
 function watchRoutes(
   app: AdminApp,
   guard: AccessGuard,
-  { handlerMs, onHandled }: { handlerMs: number; onHandled: ReturnType<typeof writeRecorder> },
+  { handlerMs, onHandled }: { handlerMs: number; onHandled: ReturnType<typeof recordWrites> },
 ): void {
   const routes: KnownRoute[] = [];
   const places = new Places();

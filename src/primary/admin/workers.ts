@@ -52,10 +52,8 @@ export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: A
       await roll.begun.catch((error: unknown) => {
         throw new HttpProblem(500, toError(error).message);
       });
-      request.change = {
-        text: `the replacement of ${workers} workers was asked for`,
-        subject: 'workers',
-      };
+      const text = `the replacement of ${workers} workers was asked for`;
+      request.changed({ text, subject: 'workers' });
       return reply.code(202).send({ workers });
     },
   );

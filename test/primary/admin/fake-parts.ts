@@ -53,22 +53,23 @@ export class FakeClients implements ClientStore {
 
   async put(clientId: string, input: ClientInput) {
     await this.#pass();
-    const created = !this.rows.has(clientId);
+    const before = this.rows.has(clientId) ? this.#recordOf(clientId) : null;
     this.rows.set(clientId, input);
-    return { record: this.#recordOf(clientId), created };
+    return { before, record: this.#recordOf(clientId) };
   }
 
   async patch(clientId: string, patch: Partial<ClientInput>) {
     await this.#pass();
-    const row = this.rows.get(clientId);
-    if (row === undefined) throw new LbError('client_not_found', 'secret host db-7');
-    this.rows.set(clientId, { ...row, ...patch });
-    return this.#recordOf(clientId);
+    const before = this.#recordOf(clientId);
+    this.rows.set(clientId, { ...this.rows.get(clientId)!, ...patch });
+    return { before, record: this.#recordOf(clientId) };
   }
 
   async remove(clientId: string) {
     await this.#pass();
-    if (!this.rows.delete(clientId)) throw new LbError('client_not_found', 'secret host db-7');
+    const before = this.#recordOf(clientId);
+    this.rows.delete(clientId);
+    return before;
   }
 
   async #pass() {

@@ -1,5 +1,7 @@
 /** The admin API over the real repository and a real PostgreSQL. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, before, type TestContext, test } from 'node:test';
 import pg from 'pg';
 import { pino } from 'pino';
@@ -21,15 +23,36 @@ after(() => server.remove());
 
 const path = '/api/v1/clients';
 
-async function startOnPostgres(t: TestContext) {
+async function startOnPostgres(t: TestContext, port = server.port) {
   const logger = pino({ level: 'silent' });
   const url = await makeDatabase(server);
-  const database = new Database({ target: { kind: 'url', url }, logger });
+  const through = new URL(url);
+  through.port = String(port);
+  const database = new Database({ target: { kind: 'url', url: through.href }, logger });
   t.after(() => database.close());
   await migrate(database, 'up', { logger });
-  const { call } = await startAdmin(t, { clients: new ClientRepository(database) });
+  const { call, parts } = await startAdmin(t, { clients: new ClientRepository(database) });
   const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
-  return { call, rows, database, url };
+  return { call, parts, rows, database, url };
+}
+
+async function connectTo(t: TestContext, url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  t.after(() => client.end());
+  return client;
+}
+
+/** whileLocked makes the writes wait for each other in PostgreSQL. */
+async function whileLocked<T>(other: pg.Client, writes: () => Promise<T>[]): Promise<T[]> {
+  await other.query("begin; update clients set mode = 'blocked'");
+  const all = writes();
+  await waitFor('all writers to wait', async () => {
+    const waiting = await other.query('select from pg_locks where not granted');
+    return waiting.rowCount === all.length;
+  });
+  await other.query('commit');
+  return Promise.all(all);
 }
 
 test('while the embedded database starts, calls get 503 with that reason and a Retry-After', async (t) => {
@@ -212,23 +235,64 @@ test('a write with If-Match that waits for another writer is refused once that o
   const { call, url } = await startOnPostgres(t);
   const one = `${path}/acme`;
   const { headers: made } = await call({ method: 'POST', path, body: { clientId: 'acme' } });
-  const other = new pg.Client({ connectionString: url });
-  await other.connect();
-  t.after(() => other.end());
-  await other.query("begin; update clients set mode = 'blocked'");
   const headers = { 'if-match': made.etag ?? '' };
-  const writes = Promise.all([
+  const answers = await whileLocked(await connectTo(t, url), () => [
     call({ method: 'PATCH', path: one, headers, body: { capacity: null } }),
     call({ method: 'PUT', path: one, headers, body: {} }),
     call({ method: 'DELETE', path: one, headers }),
   ]);
-  await waitFor('three writers to wait', async () => {
-    const waiting = await other.query('select from pg_locks where not granted');
-    return waiting.rowCount === 3;
-  });
-  await other.query('commit');
-  for (const answer of await writes) assertProblem(answer, 412);
+  for (const answer of answers) assertProblem(answer, 412);
   assert.equal(((await call({ path: one })).json as { mode: string }).mode, 'blocked');
+});
+
+test('the event of a write has what its statement found, also where others write at the same time', async (t) => {
+  const { call, parts, url } = await startOnPostgres(t);
+  const one = `${path}/acme`;
+  const made = await call({ method: 'POST', path, body: { clientId: 'acme' } });
+  const body = (capacity: number) => ({ capacity, refillPerSecond: 1 });
+  const answers = await whileLocked(await connectTo(t, url), () => [
+    ...[20, 30, 40].map((each) => call({ method: 'PATCH', path: one, body: body(each) })),
+    call({ method: 'PUT', path: one, body: body(50) }),
+  ]);
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  await call({ method: 'DELETE', path: one });
+  const found = parts.events.entries.map(({ data }) => JSON.stringify(data.before));
+  const left = parts.events.entries.map(({ data }) => JSON.stringify(data.after));
+  // What the first has left was changed by psql. Answers of one moment may arrive in another order than that of the writes.
+  left[0] = JSON.stringify({ ...(made.json as object), mode: 'blocked' });
+  assert.deepEqual(found.slice(1).sort(), left.slice(0, -1).sort(), 'each state is found by one write');
+});
+
+test('a write whose answer is lost may have taken effect: its caller and its event say so, and what was asked for', async (t) => {
+  let isArmed = false;
+  // Passes on what comes for a write, and not the answer.
+  const proxy = createServer((client) => {
+    const upstream = connect(server.port, '127.0.0.1');
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy());
+    upstream.on('data', (bytes) => client.write(bytes)).on('close', () => client.destroy());
+    client.on('close', () => upstream.destroy());
+    client.on('data', (bytes) => {
+      upstream.write(bytes);
+      if (!isArmed || !bytes.includes('update clients set')) return;
+      isArmed = false;
+      upstream.removeAllListeners('data').once('data', () => client.destroy());
+    });
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => proxy.close());
+  const { call, parts } = await startOnPostgres(t, (proxy.address() as AddressInfo).port);
+  const one = `${path}/acme`;
+  await call({ method: 'PUT', path: one, body: {} });
+  isArmed = true;
+  const lost = await call({ method: 'PATCH', path: one, body: { mode: 'blocked' } });
+  assertProblem(lost, 503);
+  const { code, detail } = lost.json as { code: string; detail: string };
+  const said = 'the database gave no answer; the write may have taken effect';
+  assert.deepEqual([code, detail], ['database_unanswered', said]);
+  assert.equal(((await call({ path: one })).json as { mode: string }).mode, 'blocked');
+  const { severity, text, subject, data } = parts.events.entries.at(-1)!;
+  assert.deepEqual([severity, text, subject], ['warning', `PATCH ${one}: ${said}`, 'client acme']);
+  assert.deepEqual(data.asked, { mode: 'blocked' });
 });
 
 test('a write that a full disk refuses is answered with that reason, and reads go on', async (t) => {

@@ -15,9 +15,6 @@ test('a write is told with who, from where, and what it has changed', async (t) 
   const { call, parts } = await startAdmin(t, { settings: { token: 'secret' } });
   const headers = { authorization: 'Bearer secret' };
   await call({ method: 'PUT', path: ACME, headers, body: { capacity: 100, refillPerSecond: 5 } });
-  const limits = { default: { capacity: 100, refillPerSecond: 5 } };
-  const client = { clientId: 'acme', mode: 'limit' as const, limits, versionUs: 1 };
-  parts.directory.feed.table.get = () => ({ client, versionUs: 1 });
   await call({ method: 'PATCH', path: ACME, headers, body: { capacity: 200, refillPerSecond: 5 } });
   await call({ method: 'POST', path: `${ACME}/keys`, headers, body: { name: '<b>' } });
   await call({ method: 'POST', path: `${ACME}/bucket/reset`, headers });
@@ -45,6 +42,19 @@ test('a write is told with who, from where, and what it has changed', async (t) 
   assert.doesNotMatch(JSON.stringify(entries), /secret-1-key/, 'the key itself is told to its owner alone');
 });
 
+test('a write is told once it has taken effect, before the workers are', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const toldBefore: number[] = [];
+  parts.events.onEvent(() => toldBefore.push(parts.told));
+  await call({ method: 'POST', path: '/api/v1/clients', body: { clientId: 'acme' } });
+  await call({ method: 'PUT', path: ACME, body: {} });
+  await call({ method: 'PATCH', path: ACME, body: {} });
+  await call({ method: 'POST', path: `${ACME}/keys` });
+  await call({ method: 'DELETE', path: `${ACME}/keys/k1` });
+  await call({ method: 'DELETE', path: ACME });
+  assert.deepEqual([toldBefore, parts.told], [[0, 1, 2, 3, 4, 5], 6]);
+});
+
 test('what changes nothing is no event; what may have changed something is', async (t) => {
   const { call, parts } = await startAdmin(t);
   await call({ method: 'PUT', path: ACME, body: { capacity: 1 } });
@@ -54,10 +64,10 @@ test('what changes nothing is no event; what may have changed something is', asy
   assert.equal(parts.events.entries.length, 0);
   parts.clients.failure = new LbError('database_unavailable', 'secret host db-7');
   await call({ method: 'DELETE', path: ACME });
-  const { severity, text, actor } = parts.events.entries[0]!;
+  const { severity, text, subject, actor } = parts.events.entries[0]!;
   assert.deepEqual(
-    [severity, text, actor?.who],
-    ['warning', `DELETE ${ACME} failed: the database cannot be reached`, 'none'],
+    [severity, text, subject, actor?.who],
+    ['warning', `DELETE ${ACME} failed: the database cannot be reached`, 'client acme', 'none'],
   );
 });
 
