@@ -13,6 +13,9 @@ export const EVENT_KINDS = [
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 
+/** The subject of a reload that somebody asked for. */
+export const CONFIGURATION = 'configuration';
+
 export type Severity = 'info' | 'warning' | 'error';
 
 /** EventActor is who caused an event through the admin port. */

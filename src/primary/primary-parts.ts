@@ -23,6 +23,7 @@ import { BackendHealth } from './health/backend-health.ts';
 import { type GaugeSources, PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader, type ReloaderOptions } from './reloader.ts';
+import type { SettingsChange } from './settings-change.ts';
 import { orphanFolder, StartupSockets } from './startup-sockets.ts';
 import { type BoardSources, StatusBoard } from './status/status-board.ts';
 import { openStorage, type Storage } from './storage.ts';
@@ -127,7 +128,7 @@ export class PrimaryParts {
     const reloader = this.#makeReloader(state, {
       listen: ({ listen }) => sockets.prepare(listen, log.logger),
       redis: ({ redis }) => store.prepare(redis),
-      database: ({ database }) => directory.prepare(database),
+      database: ({ database }) => this.#prepareMove(directory.prepare(database), audit),
     });
     const supervisor = this.#makeSupervisor(sockets, briefing, health, audit);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
@@ -197,6 +198,20 @@ export class PrimaryParts {
       audit.close(async (entries) => (await this.succession?.passEvents(entries)) ?? false),
     );
     return audit;
+  }
+
+  /** The former database gets a last row, which says why there are no others. */
+  async #prepareMove(
+    prepared: Promise<SettingsChange | null>,
+    audit: AuditWriter,
+  ): Promise<SettingsChange | null> {
+    const change = await prepared;
+    const text = 'clients, keys and the audit move to another database';
+    const announce = (): Promise<void> => {
+      this.#process.events.record({ kind: 'database', severity: 'info', text });
+      return audit.whenWritten('events');
+    };
+    return change && { ...change, announce };
   }
 
   #makeReloader(state: ReloadedState, prepare: ReloaderOptions['prepare']): Reloader {

@@ -131,6 +131,7 @@ export class Reloader {
   async #reloadOnce(): Promise<ReloadOutcome> {
     const { logger } = this.#options.log;
     const startMs = systemClock.monotonicMs();
+    const wasAudited = this.#isAudited;
     let outcome: ReloadOutcome;
     try {
       outcome = await this.#tryReload();
@@ -142,11 +143,15 @@ export class Reloader {
     const problems = outcome.ok ? [] : outcome.problems;
     const tookMs = systemClock.monotonicMs() - startMs;
     this.last = { succeeded: outcome.ok, problems, tookMs, successAtMs };
-    this.#record(outcome);
+    this.#record(outcome, wasAudited && !this.#isAudited);
     return outcome;
   }
 
-  #record(outcome: ReloadOutcome): void {
+  get #isAudited(): boolean {
+    return this.current.settings.audit.adminChanges;
+  }
+
+  #record(outcome: ReloadOutcome, endsAudit: boolean): void {
     const { events } = this.#options;
     const kind = 'reload' as const;
     if (!outcome.ok) {
@@ -158,7 +163,8 @@ export class Reloader {
       return;
     }
     const { revision, pendingWorkers } = outcome;
-    const text = `revision ${revision} of the configuration is in force`;
+    const audit = endsAudit ? ' and turns the audit off' : '';
+    const text = `revision ${revision} of the configuration is in force${audit}`;
     if (pendingWorkers.length === 0) {
       events.record({ kind, severity: 'info', text, data: { revision } }, { line: 'reloaded' });
       return;
@@ -210,6 +216,7 @@ export class Reloader {
     const { log, health, links, resize } = this.#options;
     logWarnings(log.logger, warnings);
     await health.prepare(settings.pools);
+    for (const change of changes) await change.announce?.();
     const { number, workerCount, policyVersionUs } = this.current;
     this.current = {
       number: number + 1,

@@ -9,6 +9,8 @@ export interface SettingsChange {
    * @returns finish: to be called once they have applied them. It closes what is in force no more
    */
   commit(links: readonly WorkerLink[]): () => Promise<void>;
+  /** announce is called before commit, once nothing can refuse the revision any more. It has a deadline of its own, and never rejects. */
+  announce?(): Promise<void>;
   /** cancel closes what was made. */
   cancel(): Promise<void> | void;
   /** The clock of another database, as Storage.nowUs; it may reject. */

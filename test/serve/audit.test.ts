@@ -58,6 +58,25 @@ test('what an operator changes, and what happens, is in the audit, also after a 
   const older = await audit('--json', '--after', place);
   assert.equal(JSON.parse(older.stdout.join('')).length, 1, older.stderr.join('\n'));
   assert.deepEqual(older.stderr, [], 'that was the last page');
+  const reload = async (adminChanges: boolean) => {
+    second.configure({ ...config, audit: { adminChanges } });
+    const { status } = await askJson(`${second.adminUrl}/api/v1/reload`, { method: 'POST' });
+    assert.equal(status, 200);
+  };
+  await reload(false);
+  await reload(false);
+  await askJson(`${second.adminUrl}/api/v1/clients/acme`, { method: 'DELETE' });
+  await reload(true);
+  assert.deepEqual(
+    (await list('limit=4')).map(({ text }) => text),
+    [
+      'a reload was asked for: revision 4',
+      'revision 4 of the configuration is in force',
+      'a reload was asked for: revision 2',
+      'revision 2 of the configuration is in force and turns the audit off',
+    ],
+    'what turns the audit off and on is in it',
+  );
   const refused = await audit('--since', 'yesterday');
   assert.equal(refused.code, 1);
   assert.match(refused.stderr.join('\n'), /since/);

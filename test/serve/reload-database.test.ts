@@ -83,6 +83,8 @@ test('B37: a reload under load moves to another database and back: clients and k
     assert.equal((await ask(sluice.proxyUrl, { headers })).status, 403);
   }
   await waitFor('the first database to be left', async () => (await connectionsTo(first)) === 0);
+  const left = await sql.query("select from audit where text ~ 'the audit move to another database'");
+  assert.ok(Number(left.rowCount) > 0, 'the audit of the former database does not tell that it was left');
   assert.ok((await connectionsTo(second)) <= 5, 'a pool of four and one that listens');
   const { failures, statuses } = await load.stop();
   assert.deepEqual([failures, Object.keys(statuses)], [{}, ['200', '403']]);

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import { checkView, diffView } from '../../contract/config-file-view.ts';
+import { CONFIGURATION } from '../../contract/events.ts';
 import { type AdminApp, call } from './app.ts';
 import { configChanges } from './config-changes.ts';
 import { configView } from './config-view.ts';
@@ -33,7 +34,7 @@ export function registerConfig(app: AdminApp, { reloader }: Pick<AdminParts, 're
       const outcome = await reloader.reload();
       if (outcome.ok) {
         const { revision, pendingWorkers } = outcome;
-        request.changed({ text: `a reload was asked for: revision ${revision}`, subject: 'configuration' });
+        request.changed({ text: `a reload was asked for: revision ${revision}`, subject: CONFIGURATION });
         return { revision, pendingWorkers };
       }
       const { problems } = outcome;

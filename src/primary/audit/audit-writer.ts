@@ -9,7 +9,7 @@
 import { hostname } from 'node:os';
 import type { RequestRows } from '../../contract/audited-requests.ts';
 import { toError } from '../../contract/errors.ts';
-import { EVENT_KINDS } from '../../contract/events.ts';
+import { CONFIGURATION, EVENT_KINDS } from '../../contract/events.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { atMost } from '../../infra/with-deadline.ts';
@@ -63,6 +63,8 @@ export class AuditWriter {
   /** Never rejects; null: none is on its way. */
   #sweeping: Promise<void> | null = null;
   #refusedRows = 0;
+  /** isAudited: the audit was on before or after the last reload; wasOn: after it. */
+  #reload: { isAudited: boolean; wasOn: boolean };
   /** Between the call of close and its end there is no sweep, and what waits is written. */
   #isClosing = false;
   readonly #stops: (() => void)[];
@@ -70,6 +72,8 @@ export class AuditWriter {
   constructor(options: AuditWriterOptions) {
     this.#options = { instance: hostname(), minRetryMs: MIN_RETRY_MS, ...options };
     const { storage, events, collector, minRetryMs, logger } = this.#options;
+    const { adminChanges: wasOn } = options.settings();
+    this.#reload = { isAudited: wasOn, wasOn };
     this.events = new AuditTable(storage.database);
     this.requests = new RequestTable(storage.database);
     const common = { minRetryMs, logger, onWritten: () => this.#beginSweep() };
@@ -152,10 +156,17 @@ export class AuditWriter {
   }
 
   #add(entry: Omit<AuditEntry, 'instance'>): void {
-    if (!this.#options.settings().adminChanges) return;
+    if (!this.#isAudited(entry)) return;
     this.#waiting.push({ ...entry, instance: this.#options.instance });
     this.#keepBound();
     this.#schedule();
+  }
+
+  /** A reload, and who asked for it, also where it has turned the audit off: that must not happen without a trace. */
+  #isAudited({ kind, subject }: Pick<AuditEntry, 'kind' | 'subject'>): boolean {
+    const isOn = this.#options.settings().adminChanges;
+    if (kind === 'reload') this.#reload = { isAudited: isOn || this.#reload.wasOn, wasOn: isOn };
+    return kind === 'reload' || subject === CONFIGURATION ? this.#reload.isAudited : isOn;
   }
 
   #keepBound(): void {
