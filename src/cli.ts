@@ -77,8 +77,9 @@ async function makeProgram(argv: string[], word = ''): Promise<Command> {
     .description("bring the database's schema up to date, undo the last step, or list the steps")
     .addArgument(new Argument('[action]', 'what to do').choices(['up', 'down', 'status']).default('up'))
     .option('--yes', 'undo a step although it drops data')
-    .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
-      process.exitCode = await migrateCommand(configPath(), action, yes);
+    .option('--step <name>', 'undo it only while it is the last step')
+    .action(async (action: MigrationAction, options: { yes?: true; step?: string }) => {
+      process.exitCode = await migrateCommand(configPath(), action, options);
     });
   const isLean = LEAN.includes(word) && !argv.includes('--help') && !argv.includes('-h');
   if (!isLean) await addOthers(program, argv, configPath);
@@ -159,7 +160,11 @@ async function loadOrPrint(configPath: string): Promise<LoadedConfig | null> {
   return null;
 }
 
-async function migrateCommand(configPath: string, action: MigrationAction, yes: boolean): Promise<number> {
+async function migrateCommand(
+  configPath: string,
+  action: MigrationAction,
+  { yes, step }: { yes?: true; step?: string },
+): Promise<number> {
   const loaded = await loadOrPrint(configPath);
   if (loaded === null) return REFUSED;
   const { settings } = loaded;
@@ -175,12 +180,13 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
     if (storage.isUnused) return say('no database yet');
     // A new embedded database takes seconds, and so may a step on a large table.
     const { begin: onStep, stop } = startProgress(1, 'opening the database');
-    const work = () => migrate(storage.database, isRefused ? 'status' : action, { logger, onStep });
+    const done = isRefused ? 'status' : action;
+    const work = () => migrate(storage.database, done, { logger, onStep, step });
     const result = await storage.ready.then(work).finally(stop);
     const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
     if (!isRefused || last === undefined) return say(...describe(action, result));
     process.stderr.write(
-      `sluice: this undoes ${last.name} and drops what its tables hold for good: ${aboutMigration(last.name)}\nadd --yes to do it\n`,
+      `sluice: this undoes ${last.name} and drops what its tables hold for good: ${aboutMigration(last.name)}\nadd --yes --step ${last.name} to do it\n`,
     );
     return REFUSED;
   } finally {

@@ -195,10 +195,14 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.deepEqual([refused.code, refused.stdout], [2, '']);
   assert.match(
     refused.stderr,
-    /undoes 0005_audit_requests and drops what its tables hold for good: The audit of requests.*--yes/s,
+    /undoes 0005_audit_requests and drops what its tables hold for good: The audit of requests.*--yes --step 0005_audit_requests/s,
   );
   assert.equal(migrate('up').stdout, 'up to date\n', 'nothing was undone');
-  assert.match(migrate('down', '--yes').stdout, /^undone \d{4}_\w+\n$/);
+  const named = ['down', '--yes', '--step', '0005_audit_requests'];
+  assert.equal(migrate(...named).stdout, 'undone 0005_audit_requests\n');
+  const again = migrate(...named);
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /the last step is 0004_audit, not 0005_audit_requests: nothing was undone/);
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
 });
 

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { COMMANDS } from '../../src/cli/commands.ts';
 
 /** Those of cli.ts, with their own options. */
-const OWN = { serve: [], check: [], migrate: ['--yes'], version: [] };
+const OWN = { serve: [], check: [], migrate: ['--yes', '--step <name>'], version: [] };
 
 /** commandTree returns the program; nothing of it is run. */
 export async function commandTree(): Promise<Command> {

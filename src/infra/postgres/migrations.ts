@@ -30,6 +30,8 @@ interface MigrateOptions {
   logger: Logger;
   /** Folder of the steps, for tests; default the product's own. */
   folder?: string;
+  /** The step that `down` is to undo; default the last one as the run begins. */
+  step?: string | undefined;
   /** Called as each step begins, with how many there are. */
   onStep?: (name: string, total: number) => void;
 }
@@ -68,13 +70,11 @@ export async function migrate(
         `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
       );
     const total = action === 'up' ? before.filter(({ appliedAt }) => appliedAt === null).length : 1;
-    const last = before.findLast(({ appliedAt }) => appliedAt !== null)?.name;
+    const step = options.step ?? before.findLast(({ appliedAt }) => appliedAt !== null)?.name;
     // Called under the lock, before the first statement of the step.
     const onStep = (name: string) => {
-      if (action === 'down' && name !== last)
-        throw misfit(
-          `another process has undone ${last} meanwhile, and ${name} is the last step now: nothing was undone here`,
-        );
+      if (action === 'down' && name !== step)
+        throw misfit(`the last step is ${name}, not ${step}: nothing was undone`);
       options.onStep?.(name, total);
     };
     const changed = await run(client, action, { folder, logger: options.logger, onStep });
