@@ -12,7 +12,7 @@ const HERE = fileURLToPath(new URL('./', import.meta.url));
 const UPSTREAM = fileURLToPath(new URL('../upstream/', import.meta.url));
 
 /** Ends before the deadline of the file (scripts/run-tests.ts), so that the output is reported. */
-const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 240_000) - 10_000;
+const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 360_000) - 10_000;
 
 /** Tests of connections to backends. They depend on the wire, not on the engine. */
 export const UPSTREAM_SUITES = [

@@ -169,7 +169,7 @@ export function spawnChild(command: string, args: string[], options: SpawnOption
 export async function runToEnd(
   command: string,
   args: string[],
-  { timeoutMs = 60_000, ...options }: SpawnOptions & { timeoutMs?: number } = {},
+  { timeoutMs = 110_000, ...options }: SpawnOptions & { timeoutMs?: number } = {},
 ): Promise<ExitStatus & { stdout: string[]; stderr: string[] }> {
   const child = spawnChild(command, args, options);
   try {
