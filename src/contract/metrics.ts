@@ -19,9 +19,11 @@ type Kind = 'counter' | 'gauge' | 'histogram';
 /** Kind, name and labels of each metric, and its help. */
 const ROWS = {
   'counter sluice_requests_total route method code':
-    'Requests that ended, answered or aborted. Code 499: the client gave up; grpc_0 to grpc_16: the status of a gRPC call.',
+    'Requests that ended, answered or aborted. Code 499: the client gave up; grpc_0 to grpc_16, grpc_other: the status of a gRPC call.',
+  'counter sluice_request_failures_total route reason':
+    'Those of them that Sluice or a backend has failed, by the reason in the access log; answered: the backend itself answered 5xx, or the like of gRPC. Not those that their client is to blame for, whatever the code.',
   'histogram sluice_request_duration_seconds route':
-    'Time from the request head to the last byte of the answer or the abort.',
+    'Time from the request head to the last byte of the answer or the abort; bytes that never became a request have none.',
   'gauge sluice_requests_in_flight': 'Requests being served now.',
   'counter sluice_bytes_total direction': 'Body bytes, in from clients and out to them.',
   'counter sluice_upstream_requests_total pool backend code':

@@ -1,13 +1,17 @@
 /** What the primary asks workers for `GET /api/v1/requests`: to show the access lines of requests as they end. */
 import type { Fitting } from './shape.ts';
 
+const STATUS_RANGE = { fields: { from: 'number', to: 'number' } } as const;
+/** StatusRange is from…to, both included. */
+export type StatusRange = Fitting<typeof STATUS_RANGE>;
+
 const REQUEST_FILTER = {
   fields: {
     /** A client's id, the address of a client, or a range of addresses; canonical. */
     client: { nullOr: 'string' },
     route: { nullOr: 'string' },
-    /** Statuses from…to, both included. */
-    status: { nullOr: { fields: { from: 'number', to: 'number' } } },
+    /** Of the status, or of meantStatus. */
+    status: { nullOr: STATUS_RANGE },
     slowerThanMs: { nullOr: 'number' },
   },
 } as const;

@@ -9,7 +9,7 @@ const quantile = z.number().min(0).nullable();
 /** Of requests that have ended in the last ten seconds. */
 const traffic = {
   requestsPerSec: rate,
-  errorsPerSec: rate.meta({ description: 'Answered with 500 and above, or with the like of gRPC' }),
+  errorsPerSec: rate.meta({ description: 'Failed by Sluice or a backend (sluice_request_failures_total)' }),
   limitedPerSec: rate.meta({ description: 'Answered with 429, or with RESOURCE_EXHAUSTED of gRPC' }),
   p50Ms: quantile.meta({ description: 'Estimated within the buckets of the histogram; null: none ended' }),
   p95Ms: quantile,

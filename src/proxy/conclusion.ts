@@ -1,4 +1,5 @@
 /** What is left of a request at its end: its counts and its access line. */
+import { failureOf } from '../contract/request-failure.ts';
 import { type AccessRecord, isSampled, loggedPath, protocolOf } from './access-record.ts';
 import type { Admission } from './admission.ts';
 import type { Attempts } from './attempts.ts';
@@ -7,7 +8,7 @@ import type { LiveRequests } from './live-requests.ts';
 import type { Plan } from './plan.ts';
 import type { RequestAudit } from './request-audit.ts';
 import type { RequestBody } from './request-body.ts';
-import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
+import { type RouteCounters, requestNumber, type TrafficStats } from './request-stats.ts';
 
 /** ConclusionDeps is made once per worker. */
 export interface ConclusionDeps {
@@ -43,14 +44,17 @@ export function describe(
 }
 
 /** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */
-export function conclude(record: AccessRecord, stats: TimedCounters, plan: Plan, deps: ConclusionDeps): void {
+export function conclude(record: AccessRecord, stats: RouteCounters, plan: Plan, deps: ConclusionDeps): void {
   count(record, stats, deps.traffic);
   writeLine(record, plan, deps);
 }
 
 /** count alone is for a request that has become a tunnel. */
-export function count(record: AccessRecord, stats: TimedCounters, traffic: TrafficStats): void {
-  stats.count(requestNumber(record.method, record.status, record.grpcStatus), record.totalMs);
+export function count(record: AccessRecord, stats: RouteCounters, traffic: TrafficStats): void {
+  // What never became a request has no duration: only the patience of who sends no head, or sends it slowly.
+  const durationMs = record.protocol === null ? null : record.totalMs;
+  stats.count(requestNumber(record.method, record.status, record.grpcStatus), durationMs);
+  if (failureOf(record) === 'server') stats.countFailure(record.reason);
   traffic.end(record.bytesIn, record.bytesOut);
 }
 

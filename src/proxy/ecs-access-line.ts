@@ -3,6 +3,7 @@
  * `sluice`. Dots stand for levels, which Elasticsearch and its shippers read as such.
  */
 import { UNIX_PEER } from '../contract/addresses.ts';
+import { failureOf } from '../contract/request-failure.ts';
 import { ECS_VERSION } from '../infra/logging/ecs.ts';
 import type { AccessRecord } from './access-record.ts';
 import {
@@ -16,7 +17,6 @@ import {
   text,
   USER_AGENT_BYTES,
 } from './access-text.ts';
-import { failureOf } from './request-failure.ts';
 
 /** ecsAccessLine makes one line with its newline, as accessLine does. */
 export function ecsAccessLine(record: AccessRecord): string {

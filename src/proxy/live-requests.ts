@@ -4,7 +4,8 @@
  */
 import { canonicalRange } from '../contract/addresses.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
-import type { RequestFilter } from '../contract/request-watch.ts';
+import { failureOf, meantStatus } from '../contract/request-failure.ts';
+import type { RequestFilter, StatusRange } from '../contract/request-watch.ts';
 import { AddressRanges } from '../infra/address-ranges.ts';
 import { accessLine } from './access-log.ts';
 import type { AccessRecord } from './access-record.ts';
@@ -69,7 +70,7 @@ export class LiveRequests {
       if (!passes(record, watch)) continue;
       if (watch.room === 0) watch.dropped += 1;
       else {
-        line ??= accessLine(record).trimEnd();
+        line ??= lineOf(record);
         watch.lines.push(line);
         watch.room -= 1;
       }
@@ -97,6 +98,11 @@ export class LiveRequests {
   }
 }
 
+/** The access line, and whose failure it is. */
+function lineOf(record: AccessRecord): string {
+  return `${accessLine(record).trimEnd().slice(0, -1)},"failure":"${failureOf(record)}"}`;
+}
+
 function rangeOf(client: string | null): AddressRanges | null {
   const range = client === null ? null : canonicalRange(client);
   return range?.includes('/') ? new AddressRanges([range]) : null;
@@ -106,8 +112,12 @@ function rangeOf(client: string | null): AddressRanges | null {
 function passes(record: AccessRecord, { filter, range }: Watch): boolean {
   const { client, route, status, slowerThanMs } = filter;
   if (route !== null && record.route !== route) return false;
-  if (status !== null && (record.status < status.from || record.status > status.to)) return false;
+  if (status !== null && !isIn(record.status, status) && !isIn(meantStatus(record), status)) return false;
   if (slowerThanMs !== null && !(record.totalMs > slowerThanMs)) return false;
   if (client === null || record.clientId === client || record.clientIp === client) return true;
   return range?.has(record.clientIp) ?? false;
+}
+
+function isIn(status: number, { from, to }: StatusRange): boolean {
+  return status >= from && status <= to;
 }

@@ -16,7 +16,7 @@ import { HttpsLocation } from './https-location.ts';
 import { PRIORITIES } from './overload.ts';
 import { type PlannedBackend, type PlannedPool, type PoolDeps, planPool } from './plan-pool.ts';
 import type { Tracing } from './request-span.ts';
-import { routeCounters, type TimedCounters } from './request-stats.ts';
+import { RouteCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
 /** `leased` and `alone` are for explanations. */
@@ -41,7 +41,7 @@ export interface PlannedRoute {
   priorityIndex: number;
   /** null: not limited. */
   limit: RouteLimit | null;
-  stats: TimedCounters;
+  stats: RouteCounters;
 }
 
 /** What admission needs of a plan. */
@@ -67,7 +67,7 @@ export class Plan {
   /** null: there are no traces. */
   readonly tracing: Tracing | null;
   /** Counts requests without a route. */
-  readonly unmatchedStats: TimedCounters;
+  readonly unmatchedStats: RouteCounters;
   readonly #pools = new Map<string, PlannedPool>();
   /** By backendKey. */
   readonly #backends = new Map<string, Backend>();
@@ -113,7 +113,7 @@ export class Plan {
     this.limiter = deps.limiter;
     this.tracing = deps.tracing;
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
-    this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
+    this.unmatchedStats = new RouteCounters(metrics, UNMATCHED_ROUTE);
   }
 
   /** uncounted is what admission needs of this plan, but counts no use of an API key; for explanations. */
@@ -188,7 +188,7 @@ export class Plan {
     const pool = poolName === null ? null : known(this.#pools.get(poolName), `pool ${poolName}`);
     const priorityIndex = PRIORITIES.indexOf(priority);
     const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade, priorityIndex };
-    const stats = routeCounters(metrics, name);
+    const stats = new RouteCounters(metrics, name);
     if (rateLimit === null) return { match, route: { ...action, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {
       const policy = policies.find((each) => each.name === wanted);

@@ -1,5 +1,6 @@
 /** Counters of requests: labels are resolved to cells once, so that a request only adds numbers. */
 import { OTHER_METHOD, STANDARD_METHODS } from '../contract/metrics.ts';
+import type { Reason } from '../contract/outcomes.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 
 const SECOND_MS = 1000;
@@ -9,6 +10,8 @@ const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((
 /** Above the statuses of HTTP: the statuses of gRPC, 0 to 16, and one number for what no specification knows. */
 const FIRST_GRPC_CODE = 600;
 const GRPC_OTHER = 17;
+/** Why a request failed whose reason is `ok`: the backend has answered it so. */
+const ANSWERED = 'answered';
 /** Counts an attempt that ended without a response head. */
 export const NO_STATUS = 0;
 
@@ -37,12 +40,22 @@ export class TimedCounters {
   }
 }
 
-/** routeCounters counts the requests of one route, or those without a route, by requestNumber. */
-export function routeCounters(metrics: WorkerMetrics, route: string): TimedCounters {
-  return new TimedCounters(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
-    const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
-    return metrics.series('sluice_requests_total', route, method, codeOf(number % STATUS_SPAN));
-  });
+/** RouteCounters counts the requests of one route, or those without a route, by requestNumber. */
+export class RouteCounters extends TimedCounters {
+  /** countFailure counts one that has failed, and not by its client; beside its count. */
+  readonly countFailure: (reason: Reason) => void;
+
+  constructor(metrics: WorkerMetrics, route: string) {
+    super(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
+      const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
+      return metrics.series('sluice_requests_total', route, method, codeOf(number % STATUS_SPAN));
+    });
+    this.countFailure = (reason) =>
+      metrics.add(
+        metrics.series('sluice_request_failures_total', route, reason === 'ok' ? ANSWERED : reason),
+        1,
+      );
+  }
 }
 
 /** requestNumber packs method and status into one number. @param grpcStatus of a gRPC call that has one, in place of the status */

@@ -32,7 +32,7 @@ import type { PlannedPool } from './plan-pool.ts';
 import type { TransactionDeps } from './proxy-deps.ts';
 import { RequestBody } from './request-body.ts';
 import { beginSpan, noteSpan, type RequestSpan } from './request-span.ts';
-import type { TimedCounters } from './request-stats.ts';
+import type { RouteCounters } from './request-stats.ts';
 import { type OwnAnswer, outcomeOfStatus } from './responder.ts';
 import { traceOf } from './trace.ts';
 import { looksSwitched, switchProblem } from './tunnel/websocket.ts';
@@ -392,7 +392,7 @@ export class Transaction implements DownstreamListener, AttemptsOwner {
     if (tracing !== null) noteSpan(this, tracing, this.#admission, this.#record, this.#deps.requestIds);
   }
 
-  get #stats(): TimedCounters {
+  get #stats(): RouteCounters {
     return this.#admission.route?.stats ?? this.#plan.unmatchedStats;
   }
 

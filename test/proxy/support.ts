@@ -6,6 +6,7 @@ import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contrac
 import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { EngineName } from '../../src/contract/data-path.ts';
 import type { WorkerMessage } from '../../src/contract/messages.ts';
+import { cellCount, METRICS, type MetricName } from '../../src/contract/metrics.ts';
 import type { PoolSettings } from '../../src/contract/pool-settings.ts';
 import type {
   ListenAddress,
@@ -118,7 +119,7 @@ export interface TestProxy {
   overload: Overload;
   plan(): Plan;
   backend(id: string): Backend;
-  /** Cells of a metric summed over all label sets that hold these values. */
+  /** What a metric (of a histogram its count) has over all label sets that hold these values. */
   metric(name: string, ...labels: string[]): number;
   reload(options: ProxyOptions): void;
   connect(): Promise<RawClient>;
@@ -352,10 +353,12 @@ class Totals {
       const index = cells[i] ?? 0;
       this.#values.set(index, (this.#values.get(index) ?? 0) + (cells[i + 1] ?? 0));
     }
+    const metric = METRICS[name as MetricName];
+    const at = metric.kind === 'histogram' ? cellCount(metric) - 2 : 0;
     let total = 0;
     for (const [index, known] of this.#series) {
       if (known.name !== name || !labels.every((label) => known.labels.includes(label))) continue;
-      total += this.#values.get(index) ?? 0;
+      total += this.#values.get(index + at) ?? 0;
     }
     return total;
   }

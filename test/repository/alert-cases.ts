@@ -18,6 +18,7 @@ export interface AlertCase {
 }
 
 const REQUESTS = (code: string) => `sluice_requests_total{route="api",method="GET",code="${code}"}`;
+const FAILURES = (reason: string) => `sluice_request_failures_total{route="api",reason="${reason}"}`;
 const ATTEMPTS = (code: string) => `sluice_upstream_requests_total{pool="app",backend="b1",code="${code}"}`;
 const DURATIONS = (le: string) => `sluice_request_duration_seconds_bucket{route="api",le="${le}"}`;
 const DECISIONS = (result: string) =>
@@ -60,7 +61,10 @@ export const ALERT_CASES: Record<string, AlertCase> = {
   },
   SluiceErrors: {
     from: 6,
-    ...tenth(REQUESTS('503'), REQUESTS('200')),
+    fires: { [REQUESTS('200')]: '0+600x20', [FAILURES('upstream_reset')]: '0+60x20' },
+    // Whoever scans may ask for what nobody can serve as often as it likes.
+    quiet: { [REQUESTS('501')]: '0+600x20', [FAILURES('upstream_reset')]: '0+6x20' },
+    at: 15,
     labels: { route: 'api' },
     summary: '10% of the requests of route api fail at INSTANCE',
   },

@@ -79,6 +79,11 @@ test('every metric and label in the rules and in the dashboard exists', async ()
   ]);
 });
 
+test('rules and dashboard tell failures by whose they are, as the status of an instance does, and not by codes', () => {
+  const panels = dashboard.panels.flatMap(({ targets = [] }) => targets);
+  for (const { expr } of [...RULES, ...panels]) assert.doesNotMatch(expr, /sluice_requests_total\{[^}]*code/);
+});
+
 test('the dashboard has its variables, and panels of their own number and place', () => {
   const names = dashboard.templating.list.map(({ name }) => name);
   assert.deepEqual(names, ['datasource', 'job', 'instance', 'route', 'pool']);

@@ -2,6 +2,7 @@
 import type { BucketLimits, SeenView } from '../../contract/client-view.ts';
 import type { EventEntry } from '../../contract/events.ts';
 import type { PoolView } from '../../contract/pool-view.ts';
+import type { Failure, RequestEnd } from '../../contract/request-failure.ts';
 import type { History, Live } from '../../contract/status.ts';
 
 export type {
@@ -45,7 +46,8 @@ export type Curve = (number | null)[];
 export type Mode = SeenView['mode'];
 
 /** The event `request` of GET /api/v1/requests: the fields of an access line that are shown. */
-export interface AccessLine {
+export interface AccessLine extends RequestEnd {
+  failure: Failure;
   time: string;
   requestId: string;
   clientIp: string | null;
@@ -53,8 +55,6 @@ export interface AccessLine {
   method: string | null;
   host: string | null;
   path: string | null;
-  status: number;
-  reason: string;
   totalMs: number;
   route: string | null;
   backend: string | null;

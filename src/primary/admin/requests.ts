@@ -1,7 +1,7 @@
 /** The call that shows requests as they end, with the fields of their access lines. */
 import * as z from 'zod';
 import { canonicalAddress, canonicalRange } from '../../contract/addresses.ts';
-import type { RequestFilter } from '../../contract/request-watch.ts';
+import type { RequestFilter, StatusRange } from '../../contract/request-watch.ts';
 import type { WatchedRequests } from '../workers/request-watch.ts';
 import { type AdminApp, call } from './app.ts';
 import { EventStreams, eventText, streamResponse } from './event-streams.ts';
@@ -25,7 +25,10 @@ export const requestFilters = {
     .string()
     .regex(/^[1-5](?:\d\d|xx)$/, 'must be a status such as 429, or a class such as 5xx')
     .optional()
-    .meta({ description: 'A status such as 429, or a class such as 5xx' }),
+    .meta({
+      description:
+        'A status such as 429, or a class such as 5xx. Where the answer had none of 400 and above and the request has failed, also the one that its reason or its status of gRPC means: 502 for `upstream_reset`, 503 for 14',
+    }),
 };
 
 const requestsQuery = z.strictObject({
@@ -38,7 +41,7 @@ const requestsQuery = z.strictObject({
 
 const SUMMARY = 'Follow requests as they end, with the fields of their access lines';
 const DESCRIPTION =
-  'Server-sent events. `request`: the fields of an access line, also where the access log is off or sampled. `dropped`: the `count` of requests of a ' +
+  'Server-sent events. `request`: the fields of an access line, and `failure` (`none`, `client`, `server`: whose it is), also where the access log is off or sampled. `dropped`: the `count` of requests of a ' +
   '`worker` that passed the filter and are left out, because a worker sends 50 per second at most';
 
 /** Each costs every worker up to 50 lines a second. */
@@ -83,7 +86,7 @@ function filterOf({ client, route, status, slowerThanMs }: z.infer<typeof reques
 }
 
 /** statusRange reads `status` of requestFilters. */
-export function statusRange(status: string): { from: number; to: number } {
+export function statusRange(status: string): StatusRange {
   return { from: Number(status.replace('xx', '00')), to: Number(status.replace('xx', '99')) };
 }
 

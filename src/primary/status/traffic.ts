@@ -36,8 +36,6 @@ const BEGUN = 0;
 const CPU_SEC = 1;
 const DECISIONS = ['allowed', 'limited', 'shadow', 'refused'];
 
-/** The faults of a server among the statuses of gRPC: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. */
-const GRPC_FAULTS = new Set(['grpc_2', 'grpc_4', 'grpc_12', 'grpc_13', 'grpc_14', 'grpc_15']);
 const LIMITED_CODES = new Set(['429', 'grpc_8']);
 
 type RequestTraffic = Omit<RouteTraffic, 'route'>;
@@ -147,9 +145,10 @@ export class Traffic {
       const [route = '', , code = ''] = labels;
       const [count = 0] = cells;
       this.#addToRoute(route, REQUESTS, count);
-      if (code.startsWith('5') || GRPC_FAULTS.has(code)) this.#addToRoute(route, ERRORS, count);
-      else if (LIMITED_CODES.has(code)) this.#addToRoute(route, LIMITED, count);
+      if (LIMITED_CODES.has(code)) this.#addToRoute(route, LIMITED, count);
     }
+    for (const { labels, cells } of this.#collector.seriesOf('sluice_request_failures_total'))
+      this.#addToRoute(labels[0] ?? '', ERRORS, cells[0] ?? 0);
     for (const { labels, cells } of this.#collector.seriesOf('sluice_request_duration_seconds')) {
       const [route = ''] = labels;
       this.#routes.addAll(route, FIRST_BUCKET, cells, BOUNDS_SEC.length + 1);

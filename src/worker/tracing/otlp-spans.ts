@@ -12,8 +12,8 @@ import {
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import { hostPort } from '../../contract/addresses.ts';
+import { failureOf } from '../../contract/request-failure.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
-import { failureOf } from '../../proxy/request-failure.ts';
 import type { AttemptSpan, RequestSpan } from '../../proxy/request-span.ts';
 
 const FIRST_CLIENT_ERROR = 400;

@@ -82,10 +82,13 @@ function start(t: TestContext, workerCount = 2) {
 
 const REQUESTS = 'sluice_requests_total';
 const ROUND: [MetricName, string[], number][] = [
-  [REQUESTS, ['api', 'GET', '200'], 80],
-  [REQUESTS, ['api', 'GET', '502'], 10],
+  [REQUESTS, ['api', 'GET', '200'], 85],
+  // Of their clients' making.
+  [REQUESTS, ['api', 'CONNECT', '501'], 5],
   [REQUESTS, ['rest', 'POST', 'grpc_14'], 5],
   [REQUESTS, ['rest', 'GET', '429'], 5],
+  ['sluice_request_failures_total', ['api', 'upstream_reset'], 10],
+  ['sluice_request_failures_total', ['rest', 'answered'], 5],
   ['sluice_request_duration_seconds', ['api'], 90],
   ['sluice_ratelimit_decisions_total', ['default', 'limited', 'store'], 5],
   ['sluice_ratelimit_decisions_total', ['default', 'shadow', 'lease'], 7],

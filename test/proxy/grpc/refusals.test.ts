@@ -158,6 +158,7 @@ test('a stream whose backend is lost ends with UNAVAILABLE behind the messages t
   assert.equal(details, 'Backend closed the connection');
   const line = await accessLineOf(proxy, () => true);
   assert.deepEqual([line.status, line.grpcStatus, line.reason], [200, 14, 'upstream_reset']);
+  assert.equal(proxy.metric('sluice_request_failures_total', 'default', 'upstream_reset'), 1);
 });
 
 test('a client that reads more slowly than its backend sends gets the status of a stream that fails, behind what has come', async (t) => {
@@ -234,6 +235,8 @@ test('a call whose body is too large is INTERNAL', async (t) => {
   const { code, details } = await say(clientOf(t, proxy), 'x'.repeat(5_000));
   assert.equal(code, grpc.status.INTERNAL);
   assert.equal(details, 'Request body is too large');
+  await accessLineOf(proxy, ({ reason }) => reason === 'body_too_large');
+  assert.equal(proxy.metric('sluice_request_failures_total'), 0, 'its client is to blame');
 });
 
 test('a request of HTTP/2 that is no call gets problem+json', async (t) => {

@@ -9,7 +9,7 @@ import { useStore } from '../../api/store.ts';
 import { useConfig } from '../../parts/answer.tsx';
 import { Filter, useSettled } from '../../parts/filter.tsx';
 import { clockOf, countOf, msOf } from '../../parts/format.ts';
-import { Status } from '../../parts/status.tsx';
+import { Status, type Tone } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
 import { insertByTime } from './insert-by-time.ts';
 
@@ -179,7 +179,7 @@ function LineTable({ lines }: { lines: readonly AccessLine[] }): JSX.Element {
         { title: 'Time', cell: ({ time }) => clockOf(time) },
         {
           title: 'Status',
-          cell: ({ status, reason }) => <Status tone={toneOf(status)} word={`${status} ${reason}`} />,
+          cell: (line) => <Status tone={TONES[line.failure]} word={wordOf(line)} />,
         },
         {
           title: 'Request',
@@ -195,7 +195,8 @@ function LineTable({ lines }: { lines: readonly AccessLine[] }): JSX.Element {
   );
 }
 
-function toneOf(status: number): 'ok' | 'warn' | 'bad' {
-  if (status >= 500) return 'bad';
-  return status >= 400 ? 'warn' : 'ok';
+const TONES: Record<AccessLine['failure'], Tone> = { none: 'ok', client: 'warn', server: 'bad' };
+
+function wordOf({ status, grpcStatus, reason }: AccessLine): string {
+  return grpcStatus === null ? `${status} ${reason}` : `${status} grpc ${grpcStatus} ${reason}`;
 }
