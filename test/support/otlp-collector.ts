@@ -1,5 +1,5 @@
 /** A collector of OpenTelemetry: it takes OTLP over HTTP with protobuf, as real ones do, and keeps the spans. */
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface CollectedSpan {
@@ -25,10 +25,12 @@ export interface Collector {
   readonly spans: CollectedSpan[];
   /** Header fields of the requests so far. */
   readonly headers: Record<string, unknown>[];
-  /** The status of its answers; 0: it answers nothing. */
+  /** The status of its answers; 0: it answers nothing, -1: 200 and a body without an end. */
   status: number;
   /** The body of its answers: an ExportTraceServiceResponse. */
   body: Buffer;
+  /** Answers without an end that are under way. */
+  dripping: number;
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function startCollector(port = 0): Promise<Collector> {
     req.on('end', () => {
       collector.headers.push(req.headers);
       if (collector.status === 0) return;
+      if (collector.status === -1) return drip(res, collector);
       if (collector.status === 200 && req.url === '/v1/traces')
         collector.spans.push(...spansOf(Buffer.concat(pieces)));
       res.writeHead(req.url === '/v1/traces' ? collector.status : 404).end(collector.body);
@@ -54,6 +57,7 @@ export async function startCollector(port = 0): Promise<Collector> {
     headers: [],
     status: 200,
     body: Buffer.alloc(0),
+    dripping: 0,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -61,6 +65,16 @@ export async function startCollector(port = 0): Promise<Collector> {
       }),
   };
   return collector;
+}
+
+function drip(res: ServerResponse, collector: Collector): void {
+  const timer = setInterval(() => res.write('\0'), 10);
+  collector.dripping += 1;
+  res.on('close', () => {
+    clearInterval(timer);
+    collector.dripping -= 1;
+  });
+  res.writeHead(200).write('\0');
 }
 
 /** Fields of a message by their numbers, as the protocol buffers' encoding has them. */

@@ -67,6 +67,8 @@ export class HeavyHitters {
     for (let i = from; i < from + WAYS; i++) {
       if (this.#tags[i] === tag && this.#hashes[i] === bucketHash) {
         counts[i]! += this.#weight;
+        // A caller may become a client, and the other way round, under the same name.
+        this.#areClients[i] = owner.clientId === null ? 0 : 1;
         return;
       }
       if (counts[i]! < counts[lowest]!) lowest = i;

@@ -137,6 +137,16 @@ test('no rate is too high, or too low by more than the bound, whoever comes in w
   );
 });
 
+test('a caller that becomes a client, or is none any more, is shown as what it is now', () => {
+  const sketch = new HeavyHitters(16, 0);
+  const shown = [null, '10.0.0.1', null].map((clientId) => {
+    sketch.count(callerOf('10.0.0.1', clientId));
+    sketch.advance(1_000);
+    return sketch.top(8).items.map(({ name, isClient }) => [name, isClient]);
+  });
+  assert.deepEqual(shown, [[['10.0.0.1', false]], [['10.0.0.1', true]], [['10.0.0.1', false]]]);
+});
+
 test('a flood of callers that come once pushes out nobody who sends much, and none of them looks heavy', () => {
   const rates = new CallerRates(0);
   const heavy = callerOf('acme', 'acme');

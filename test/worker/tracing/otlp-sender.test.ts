@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { RequestHead } from '../../../src/contract/request-head.ts';
 import { AccessRecord } from '../../../src/proxy/access-record.ts';
 import { RequestIds } from '../../../src/proxy/request-id.ts';
@@ -110,6 +111,30 @@ test('an answer is to its own batch, also where the next one is under way alread
   assert.deepEqual(await first, { spans: 1, message: 'no' });
   owed[1]?.end(Buffer.from('ffff', 'hex'));
   assert.equal(await second, null);
+});
+
+test('a collector that drips its answers loses its batches, and neither connections nor the next batches', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const collector = await startCollector();
+  t.after(() => collector.close());
+  const sender = new OtlpSender(collector.url);
+  t.after(() => sender.close());
+  // Timers are the test's, also those of waitFor.
+  const until = async (isSo: () => boolean) => {
+    while (!isSo()) await nextTurn();
+  };
+  collector.status = -1;
+  // More than the SDK sends at the same time.
+  for (let batch = 1; batch <= 31; batch++) {
+    const sent = assert.rejects(sender.send([spanOf({})]), /does not end its answer/);
+    await until(() => collector.headers.length === batch);
+    t.mock.timers.tick(6_000);
+    await sent;
+    await until(() => collector.dripping === 0);
+  }
+  collector.status = 200;
+  assert.equal(await sender.send([spanOf({})]), null);
+  assert.equal(collector.spans.length, 1);
 });
 
 test('a batch becomes spans in several turns of the event loop, and arrives as one', async (t) => {
