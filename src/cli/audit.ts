@@ -35,6 +35,7 @@ const requestSchema = z.looseObject({
   host: z.string().nullable(),
   path: z.string().nullable(),
   status: z.number(),
+  grpcStatus: z.number().nullish(),
   reason: z.string(),
   totalMs: z.number(),
   route: z.string().nullable(),
@@ -43,10 +44,10 @@ const requestSchema = z.looseObject({
 const requestTable: ListView<z.infer<typeof requestSchema>> = {
   item: requestSchema,
   headings: ['AT', 'MACHINE', 'STATUS', 'REASON', 'MS', 'CLIENT', 'ROUTE', 'REQUEST'],
-  cells: ({ time, instance, status, reason, totalMs, clientId, clientIp, route, ...request }) => [
+  cells: ({ time, instance, status, grpcStatus, reason, totalMs, clientId, clientIp, route, ...request }) => [
     time,
     instance,
-    String(status),
+    grpcStatus == null ? String(status) : `${status} grpc ${grpcStatus}`,
     reason,
     totalMs.toFixed(1),
     clientId === null ? clientIp : `${clientId} ${clientIp}`,

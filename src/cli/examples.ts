@@ -9,7 +9,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'sluice migrate': [
     'sluice migrate --config sluice.yaml',
     'sluice migrate status',
-    'sluice migrate down --yes --step 0005_audit_requests',
+    'sluice migrate down --yes --step 0006_audit_grpc_status',
   ],
   'sluice version': ['sluice version'],
   'sluice init': [

@@ -7,7 +7,7 @@ export type AuditedRequests = 'off' | 'limited' | 'all';
 /** The columns of a row, in its order. */
 export const REQUEST_COLUMNS =
   'at, instance, number, request_id, client_ip, client_id, method, host, path, ' +
-  'status, reason, bytes_in, bytes_out, total_ms, backend, route, policies';
+  'status, grpc_status, reason, bytes_in, bytes_out, total_ms, backend, route, policies';
 
 export const REQUEST_ROWS = {
   count: 'number',

@@ -24,7 +24,8 @@ const caller = new SteadyPart(
 /** Between the path and the time. */
 const outcome = new SteadyPart(
   sameOutcome,
-  ({ status, reason, bytesIn, bytesOut }) => `\t${status}\t${reason}\t${bytesIn}\t${bytesOut}\t`,
+  ({ status, grpcStatus, reason, bytesIn, bytesOut }) =>
+    `\t${status}\t${grpcStatus ?? '\\N'}\t${reason}\t${bytesIn}\t${bytesOut}\t`,
 );
 
 /** Behind the backend. Names of policies need no quotes in an array. */

@@ -195,14 +195,17 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.deepEqual([refused.code, refused.stdout], [2, '']);
   assert.match(
     refused.stderr,
-    /undoes 0005_audit_requests and drops what its tables hold for good: The audit of requests.*--yes --step 0005_audit_requests/s,
+    /undoes 0006_audit_grpc_status and drops what its tables hold for good: The status of gRPC.*--yes --step 0006_audit_grpc_status/s,
   );
   assert.equal(migrate('up').stdout, 'up to date\n', 'nothing was undone');
-  const named = ['down', '--yes', '--step', '0005_audit_requests'];
-  assert.equal(migrate(...named).stdout, 'undone 0005_audit_requests\n');
+  const named = ['down', '--yes', '--step', '0006_audit_grpc_status'];
+  assert.equal(migrate(...named).stdout, 'undone 0006_audit_grpc_status\n');
   const again = migrate(...named);
   assert.equal(again.code, 1);
-  assert.match(again.stderr, /the last step is 0004_audit, not 0005_audit_requests: nothing was undone/);
+  assert.match(
+    again.stderr,
+    /the last step is 0005_audit_requests, not 0006_audit_grpc_status: nothing was undone/,
+  );
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
 });
 

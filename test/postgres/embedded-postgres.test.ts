@@ -109,7 +109,7 @@ test('the embedded database migrates itself, works like a real one, and keeps it
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).mode, 'blocked');
   const { changed } = await migrate(later.database, 'down', { logger: silent });
-  assert.deepEqual(changed, ['0005_audit_requests']);
+  assert.deepEqual(changed, ['0006_audit_grpc_status']);
 });
 
 test('kill -9 loses no acknowledged write and does not leave the folder locked', async (t) => {

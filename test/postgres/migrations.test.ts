@@ -14,7 +14,10 @@ import { makeMigrated, openDatabase, silent } from './support.ts';
 
 const PRODUCT = fileURLToPath(new URL('../../migrations/', import.meta.url));
 const RUN_UP = fileURLToPath(new URL('fixtures/migrate-up.ts', import.meta.url));
-const STEPS = ['0001_clients', '0002_api_keys', '0003_acme', '0004_audit', '0005_audit_requests'];
+const STEPS = [
+  ...['0001_clients', '0002_api_keys', '0003_acme', '0004_audit', '0005_audit_requests'],
+  '0006_audit_grpc_status',
+];
 
 let server: PostgresServer;
 before(async () => {
@@ -90,7 +93,7 @@ test('two that undo the last step at the same time undo one step: the other one 
   assert.deepEqual(done?.status === 'fulfilled' && done.value.changed, STEPS.slice(-1));
   assert.match(
     String(refused?.status === 'rejected' && refused.reason),
-    /the last step is 0004_audit, not 0005_audit_requests: nothing was undone/,
+    /the last step is 0005_audit_requests, not 0006_audit_grpc_status: nothing was undone/,
   );
   const { migrations } = await migrate(database, 'status', { logger: silent });
   assert.deepEqual(
@@ -121,7 +124,7 @@ test('a database without the schema, or without its last step, does not fit', as
   const fits = {
     code: 'schema_mismatch',
     message:
-      /lacks 0001_clients, 0002_api_keys, 0003_acme, 0004_audit, 0005_audit_requests: run `sluice migrate up`/,
+      /lacks 0001_clients, 0002_api_keys, 0003_acme, 0004_audit, 0005_audit_requests, 0006_audit_grpc_status: run `sluice migrate up`/,
   };
   await assert.rejects(assertSchema(database), fits);
   await migrate(database, 'up', { logger: silent });

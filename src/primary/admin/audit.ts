@@ -45,6 +45,7 @@ const requestView = z.strictObject({
   host: text,
   path: text.meta({ description: 'Without the query; 1,024 characters at most' }),
   status: z.number(),
+  grpcStatus: z.number().nullable().meta({ description: 'Of a call of gRPC that has one' }),
   reason: z.string().meta({ description: 'As in the access log' }),
   bytesIn: z.number(),
   bytesOut: z.number(),

@@ -1,6 +1,9 @@
-/** The table of migrations/0005_audit_requests.sql. All methods throw what Database throws. */
+/** The table of migrations/0005_audit_requests.sql and 0006_audit_grpc_status.sql. All methods throw what Database throws. */
 import { canonicalAddress, canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
 import { REQUEST_COLUMNS } from '../../contract/audited-requests.ts';
+import { OUTCOMES, type Reason } from '../../contract/outcomes.ts';
+import { meantStatus } from '../../contract/request-failure.ts';
+import type { StatusRange } from '../../contract/request-watch.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
 import { sqlStateOf } from '../../infra/postgres/postgres-errors.ts';
 import { type AuditPage, DayTable, type PageQuery, timeOf } from './day-table.ts';
@@ -10,8 +13,8 @@ export interface RequestQuery extends PageQuery {
   /** The id of a client, the address of a caller or UNIX_PEER, or a range of addresses. */
   client?: string | undefined;
   route?: string | undefined;
-  /** Statuses from…to, both included. */
-  status?: { from: number; to: number } | undefined;
+  /** Of the status, or of meantStatus. */
+  status?: StatusRange | undefined;
 }
 
 /** AuditedRequest has the names of the access line. */
@@ -51,17 +54,10 @@ export class RequestTable {
 
   /** page reads the newest rows first. */
   async page({ client, route, status, ...query }: RequestQuery): Promise<AuditPage<AuditedRequest>> {
-    const [from, to] = status === undefined ? [] : [status.from, status.to];
-    const filters = {
-      'route = ?': route,
-      // One value alone lets an index give the rows in their order.
-      ...(from === to ? { 'status = ?': from } : { 'status >= ?': from, 'status <= ?': to }),
-    };
     const callers = client === undefined ? [{}] : callerFilters(client);
-    const { items, next } = await this.#days.page(
-      query,
-      callers.map((caller) => ({ ...caller, ...filters })),
-    );
+    const ends = status === undefined ? [{}] : statusFilters(status);
+    const sets = callers.flatMap((caller) => ends.map((end) => ({ 'route = ?': route, ...caller, ...end })));
+    const { items, next } = await this.#days.page(query, sets);
     return { items: items.map(requestOf), next };
   }
 
@@ -85,6 +81,27 @@ function callerFilters(client: string): Record<string, string>[] {
   return [{ 'client_id = ?': address }, { [`${ADDRESS} ${operator} ?::text::inet`]: address }];
 }
 
+/** Ways to fail behind a status below 400: for a reason, or with a status of gRPC (17: any that is unknown). */
+const HIDDEN_ENDS = [
+  ...(Object.keys(OUTCOMES) as Reason[])
+    .filter((reason) => reason !== 'ok')
+    .map((reason) => ({ end: String(reason), meant: OUTCOMES[reason].status })),
+  ...Array.from({ length: 17 }, (_, i) => ({
+    end: `grpc_${i + 1}`,
+    meant: meantStatus({ reason: 'ok', status: 200, grpcStatus: i + 1 }),
+  })),
+];
+/** The index audit_requests_failed has the first line. */
+const ENDED_BY = `status < 400 and (reason <> 'ok' or grpc_status > 0)
+  and case reason when 'ok' then 'grpc_' || least(grpc_status, 17) else reason end = any(?::text[])`;
+
+function statusFilters({ from, to }: StatusRange): Record<string, unknown>[] {
+  // One value alone lets an index give the rows in their order.
+  const sent = from === to ? { 'status = ?': from } : { 'status >= ?': from, 'status <= ?': to };
+  const ends = HIDDEN_ENDS.filter(({ meant }) => meant >= from && meant <= to).map(({ end }) => end);
+  return ends.length === 0 ? [sent] : [sent, { [ENDED_BY]: ends }];
+}
+
 function requestOf(row: Row) {
   const text = (name: string): string | null => (row[name] === null ? null : String(row[name]));
   return {
@@ -97,6 +114,7 @@ function requestOf(row: Row) {
     host: text('host'),
     path: text('path'),
     status: Number(row.status),
+    grpcStatus: row.grpc_status === null ? null : Number(row.grpc_status),
     reason: String(row.reason),
     bytesIn: Number(row.bytes_in),
     bytesOut: Number(row.bytes_out),

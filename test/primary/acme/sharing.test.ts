@@ -191,7 +191,7 @@ test('a schema without the tables is one warning, and no order begins', async (t
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   await migrate(database, 'up', { logger: silent });
-  for (const _ of ['requests', 'the audit', 'the tables'])
+  for (const _ of ['statuses of gRPC', 'requests', 'the audit', 'the tables'])
     await migrate(database, 'down', { logger: silent });
   const answering = await startAnswering(t);
   const authority = await startAuthority(t, { httpPort: answering.port });
@@ -208,7 +208,7 @@ test('a schema without the tables is one warning, and no order begins', async (t
   assert.equal(warnings.length, 1);
   assert.match(
     JSON.stringify(warnings),
-    /lacks 0003_acme, 0004_audit, 0005_audit_requests: run `sluice migrate up`/,
+    /lacks 0003_acme, 0004_audit, 0005_audit_requests, 0006_audit_grpc_status: run `sluice migrate up`/,
   );
   assert.deepEqual(authority.requests, []);
   await manager.close();

@@ -59,7 +59,15 @@ test('requests are listed, the newest first, by client, route, status and time',
     time: `${DAY}T14:00:00.000Z`,
     requestId: 'r-0',
     ...{ clientIp: '2001:db8::1', clientId: 'acme', method: 'GET', host: 'a', path: '/x' },
-    ...{ status: 429, reason: 'limited', bytesIn: 0, bytesOut: 0, totalMs: 0.25, backend: null },
+    ...{
+      status: 429,
+      grpcStatus: null,
+      reason: 'limited',
+      bytesIn: 0,
+      bytesOut: 0,
+      totalMs: 0.25,
+      backend: null,
+    },
     ...{ route: 'api', policies: ['day'] },
   });
   assert.deepEqual(await idsOf('client=acme'), ['r-1', 'r-0']);
@@ -70,6 +78,31 @@ test('requests are listed, the newest first, by client, route, status and time',
   assert.deepEqual(await idsOf("route='%20or%20true--"), []);
   const until = `until=${DAY}T15:00:00.003%2B01:00`;
   assert.deepEqual(await idsOf(`since=${DAY}T14:00:00.001Z&${until}`), ['r-2', 'r-1']);
+});
+
+test('a status also finds what means it: a call of gRPC, and an answer that was cut behind a status of 200', async (t) => {
+  const { add, list, idsOf } = await start(t);
+  add(
+    { status: 200, grpcStatus: 0, reason: 'ok' },
+    { status: 200, grpcStatus: 8, reason: 'limited', clientId: 'acme' },
+    { status: 200, grpcStatus: 8, reason: 'ok' },
+    { status: 200, grpcStatus: 14, reason: 'ok' },
+    { status: 200, grpcStatus: 13, reason: 'body_too_large' },
+    { status: 200, reason: 'upstream_reset' },
+    { status: 200, grpcStatus: 77, reason: 'ok' },
+    { status: 429, reason: 'limited' },
+  );
+  assert.deepEqual(await idsOf('status=429'), ['r-7', 'r-2', 'r-1']);
+  assert.deepEqual(await idsOf('status=429&client=acme'), ['r-1']);
+  assert.deepEqual(await idsOf('status=5xx'), ['r-6', 'r-5', 'r-3']);
+  assert.deepEqual(await idsOf('status=502'), ['r-5']);
+  assert.deepEqual(await idsOf('status=413'), ['r-4']);
+  assert.deepEqual(await idsOf('status=3xx'), []);
+  assert.equal((await idsOf('status=2xx')).length, 7, 'as it was sent');
+  assert.deepEqual(
+    (await list('status=503')).items.map(({ status, grpcStatus }) => [status, grpcStatus]),
+    [[200, 14]],
+  );
 });
 
 test('requests are listed by an address or a range, as `top` names callers, which may be the id of a client too', async (t) => {

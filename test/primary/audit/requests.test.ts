@@ -213,27 +213,32 @@ test('a character that the encoding of the database lacks costs no row, and come
   assert.deepEqual([items.length, paths, dropped('request')], [9, ['/é', '/?z?', '/é'], 0]);
 });
 
-test('requests of a client, of an address and of a range are found by an index', async (t) => {
+test('requests of a client, of an address, of a range and of a status from 400 on are found by an index', async (t) => {
   const { audit, database, page } = await start(t);
   await audit.requests.write(writeOf(many(1)));
   await database.query(
     `insert into audit_requests select now(), 'h', i, 'r',
        case when i % 100 = 0 then '192.0.2.9' when i % 1000 = 1 then 'unix:' else '203.0.' || i / 250 || '.' || i % 250 end, case when i % 2000 = 0 then '10.9.0.0/16' end, 'GET', 'h', '/', 200, 'ok', 0, 0, 1, 'b', 'r', null from generate_series(1, 20000) i`,
   );
+  await database.query(
+    "update audit_requests set grpc_status = 8 where number % 5000 = 7 and instance = 'h'",
+  );
   await database.query('analyze audit_requests');
   const read = t.mock.method(database, 'read');
-  for (const [client, rows] of [
-    ['acme', 0],
-    ['10.9.0.0/16', 10],
-    ['203.0.7.0/28', 16],
-    ['203.0.7.5', 1],
-    ['192.0.2.9', 21],
-    ['unix:', 20],
+  for (const [filter, rows] of [
+    [{ client: 'acme' }, 0],
+    [{ client: '10.9.0.0/16' }, 10],
+    [{ client: '203.0.7.0/28' }, 16],
+    [{ client: '203.0.7.5' }, 1],
+    [{ client: '192.0.2.9' }, 21],
+    [{ client: 'unix:' }, 20],
+    [{ status: { from: 429, to: 429 } }, 4],
+    [{ status: { from: 400, to: 499 } }, 4],
   ] as const) {
-    assert.equal((await page({ client, limit: 20 })).length, Math.min(rows, 20));
+    assert.equal((await page({ ...filter, limit: 20 })).length, Math.min(rows, 20));
     const [text = '', params] = read.mock.calls.at(-1)?.arguments ?? [];
     const plan = (await database.query(`explain ${text}`, params)).map((row) => row['QUERY PLAN']).join('\n');
-    assert.doesNotMatch(plan, /Seq Scan|_pkey/, client);
+    assert.doesNotMatch(plan, /Seq Scan|_pkey/, JSON.stringify(filter));
   }
 });
 

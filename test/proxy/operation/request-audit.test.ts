@@ -41,7 +41,7 @@ for (const engine of ['wire', 'node'] as const) {
     assert.match(at ?? '', /^\d{4}-\d\d-\d\dT.*Z$/);
     assert.equal(instance, hostname());
     assert.match(requestId ?? '', /^\S+$/);
-    const [bytesOut, totalMs] = rest.splice(8, 2);
+    const [bytesOut, totalMs] = rest.splice(9, 2);
     assert.ok(Number(bytesOut) > 0 && Number(totalMs) > 0, `${bytesOut} ${totalMs}`);
     assert.deepEqual(rest, [
       '127.0.0.1',
@@ -50,6 +50,7 @@ for (const engine of ['wire', 'node'] as const) {
       'a',
       '/api/second',
       '429',
+      '\\N',
       'limited',
       '0',
       '\\N',
@@ -64,7 +65,7 @@ for (const engine of ['wire', 'node'] as const) {
     await bad.readResponse();
     const all = await seen(2);
     assert.deepEqual(
-      all.map((row) => row[10]),
+      all.map((row) => row[11]),
       ['no_route', 'bad_request'],
     );
     assert.equal(proxy.lines.length, 2);
