@@ -7,10 +7,10 @@ WORKDIR /app
 FROM base AS build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev --ignore-scripts
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json ./
 COPY src ./src
 COPY migrations ./migrations
-COPY scripts/build.ts scripts/build-dashboard.ts scripts/notices.ts scripts/prepare-data.ts scripts/sbom.ts ./scripts/
+COPY scripts/build.ts scripts/build-dashboard.ts scripts/bundle.ts scripts/notices.ts scripts/prepare-data.ts scripts/sbom.ts ./scripts/
 RUN node scripts/build.ts
 # What remains runs. Without optional packages: Node.js, which the image has, and a package for another runtime.
 RUN npm prune --omit=dev --omit=optional --ignore-scripts && find node_modules dist \( -name '*[jt]s.map' -o -name '*.ts' -o -name '*.[cm]ts' \) -type f -delete

@@ -98,6 +98,13 @@ test('no folder has a barrel', () => {
   );
 });
 
+test('one file alone looks for others by its own path, which is another one in dist/', () => {
+  assert.deepEqual(
+    SOURCES.filter((path) => /import\.meta\.(?!main\b)/.test(textOf(path))),
+    ['src/infra/product-files.ts'],
+  );
+});
+
 test(`nine of ten files have at most ${ADVISED_LINES} lines`, () => {
   for (const folder of ['src', 'test']) {
     const lengths = filesUnder(ROOT, folder, '.ts').map((path) => textOf(path).split('\n').length - 1);

@@ -1,6 +1,7 @@
-import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
+import { productFile } from './product-files.ts';
 
-/** sluiceVersion is the product's version, from package.json, which lies beside both src/ and dist/. */
+/** sluiceVersion is the product's version, from package.json. */
 export function sluiceVersion(): string {
-  return createRequire(import.meta.url)('../../package.json').version;
+  return JSON.parse(readFileSync(productFile('package.json'), 'utf8')).version;
 }

@@ -4,10 +4,8 @@
  * connection. It accepts nothing.
  */
 import { Socket } from 'node:net';
-import { FIRST_INHERITED_FD } from '../contract/descriptors.ts';
+import { FIRST_INHERITED_FD, GIVEN_COUNT } from '../contract/descriptors.ts';
 
-/** The environment variable with the number of sockets. */
-export const GIVEN_COUNT = 'SLUICE_GIVEN_SOCKETS';
 /** The primary answers each socket within milliseconds. */
 const GIVE_MS = 5_000;
 

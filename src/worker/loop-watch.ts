@@ -2,10 +2,10 @@
  * Lets a thread watch the event loop of this worker, so that one that hangs says where: the primary sees its silence and kills it, but
  * not the reason. The thread takes 9 MiB, so it runs only where a worker of this instance has hung before, or where asked for.
  */
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { LogOutput } from '../infra/logging/process-log.ts';
+import { entryFile } from '../infra/product-files.ts';
 
 /** What the thread is given. */
 export interface LoopWatchStart {
@@ -17,7 +17,7 @@ export interface LoopWatchStart {
 
 export const BEAT_MS = 1_000;
 
-const THREAD_ENTRY = new URL(`./loop-watch-thread${extname(import.meta.filename)}`, import.meta.url);
+const THREAD_ENTRY = entryFile('worker/loop-watch-thread');
 const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
 
 /** LoopWatch starts the thread; main.ts makes one at most, when the primary says so. */

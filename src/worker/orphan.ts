@@ -3,15 +3,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { CHANNEL_FD } from '../contract/descriptors.ts';
+import { CHANNEL_FD, GIVEN_COUNT } from '../contract/descriptors.ts';
 import { toError } from '../contract/errors.ts';
 import { ORPHAN_CONTROL, ORPHAN_DRAIN, ORPHAN_SOCKETS, type OrphanNote } from '../contract/orphans.ts';
 import { assertPrivate, makeFolder } from '../infra/folders.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { GIVEN_COUNT } from './give-sockets.ts';
+import { entryFile } from '../infra/product-files.ts';
 
 interface OrphanOptions {
   /** As in WorkerPlace. */
@@ -23,7 +22,7 @@ interface OrphanOptions {
   logger: Logger;
 }
 
-const GIVER = fileURLToPath(new URL(`./give-sockets${extname(import.meta.filename)}`, import.meta.url));
+const GIVER = entryFile('worker/give-sockets');
 /** A primary that starts needs one of each. */
 const MAX_CONNECTIONS = 16;
 

@@ -43,6 +43,19 @@ test('the licences of all that ships are listed with their texts', () => {
   assert.equal(/^(typescript|@biomejs\/biome) /m.test(notices), false);
 });
 
+test('a worker of the build loads few files, and what a Node.js that is too old has to read is one', () => {
+  const filesOf = (path: string, seen = new Set<string>()): Set<string> => {
+    if (seen.has(path)) return seen;
+    seen.add(path);
+    const imports = readFileSync(path, 'utf8').matchAll(/^(?:import|export)\b.*?"(\.[^"]+)";$/gm);
+    for (const [, to = ''] of imports) filesOf(join(dirname(path), to), seen);
+    return seen;
+  };
+  const ofWorker = filesOf(join(dist, 'worker/main.js')).size;
+  assert.ok(ofWorker > 1 && ofWorker <= 40, `${ofWorker} files, of 250 in src/`);
+  assert.equal(filesOf(join(dist, 'cli.js')).size, 1);
+});
+
 test('npm pack makes a package that npm installs in an empty folder, with Node.js, and that serves', async (t) => {
   const checkout = tempFolder(t);
   for (const path of ['package.json', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE', '.gitignore'])

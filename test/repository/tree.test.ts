@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
 
 const TOP_LEVEL = new Set([
-  ...['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'biome.json', 'knip.json'],
+  ...['package.json', 'package-lock.json', 'tsconfig.json', 'biome.json', 'knip.json'],
   ...['Makefile', 'compose.yaml', 'Dockerfile', '.dockerignore', '.gitignore', '.npmrc', '.ci'],
   ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'LICENSE', 'docs'],
   ...['bin', 'config', 'src', 'lua', 'migrations', 'bench', 'test_backs', 'test', 'scripts'],

@@ -18,14 +18,14 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { extname, join, relative, resolve } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { inspect, promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { LbError, toError } from '../../contract/errors.ts';
 import { isAbsent } from '../folders.ts';
 import type { Logger } from '../logging/logger.ts';
+import { codeFile, entryFile } from '../product-files.ts';
 import { atMost, withDeadline } from '../with-deadline.ts';
 import type { ThreadStart } from './embedded-postgres-thread.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -46,12 +46,9 @@ export interface EmbeddedPostgresOptions {
   preparedData?: string;
 }
 
-/** Runs from src/ as TypeScript and from dist/ as JavaScript. */
-const THREAD_ENTRY = fileURLToPath(
-  new URL(`./embedded-postgres-thread${extname(import.meta.filename)}`, import.meta.url),
-);
+const THREAD_ENTRY = entryFile('infra/postgres/embedded-postgres-thread');
 /** In dist/ only. */
-const PREPARED_DATA = fileURLToPath(new URL('../../embedded-data', import.meta.url));
+const PREPARED_DATA = codeFile('embedded-data');
 
 /** A file of prepared data that stands for an empty folder, because shipping dist/ may lose those. It is not copied. */
 export const PLACEHOLDER = 'sluice-empty-folder';

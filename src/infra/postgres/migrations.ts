@@ -1,10 +1,10 @@
 /** Runs and lists the steps of the schema, and tells whether a database fits this program. See migrations/README.md. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
+import { productFile } from '../product-files.ts';
 import type { Database, QueryFn, Row } from './postgres.ts';
 import { mapDatabaseError, sqlStateOf } from './postgres-errors.ts';
 
@@ -36,8 +36,7 @@ interface MigrateOptions {
   onStep?: (name: string, total: number) => void;
 }
 
-/** The folder lies beside src/ and dist/ alike. */
-const PRODUCT_FOLDER = fileURLToPath(new URL('../../../migrations/', import.meta.url));
+const PRODUCT_FOLDER = productFile('migrations');
 const LEDGER = 'sluice_migrations';
 /** Bounds a whole run, waiting for another one included. */
 const RUN_MS = 120_000;

@@ -1,5 +1,6 @@
 /** The scripts in lua/, beside src/ and dist/. Their names are `<verb>-<noun>-<number of keys, or n for any>.lua`. */
 import { readFileSync } from 'node:fs';
+import { productFile } from '../product-files.ts';
 
 export interface LuaScript {
   lua: string;
@@ -11,6 +12,6 @@ export interface LuaScript {
 export function loadLuaScript(fileName: string): LuaScript {
   const keys = /-(\d+|n)\.lua$/.exec(fileName)?.[1];
   if (keys === undefined) throw new TypeError(`${fileName} does not say how many keys it takes`);
-  const lua = readFileSync(new URL(`../../../lua/${fileName}`, import.meta.url), 'utf8');
+  const lua = readFileSync(productFile(`lua/${fileName}`), 'utf8');
   return keys === 'n' ? { lua } : { lua, numberOfKeys: Number(keys) };
 }

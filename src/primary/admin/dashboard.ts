@@ -2,16 +2,16 @@
 import { hash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
 import { systemCodeOf } from '../../contract/errors.ts';
+import { productFile } from '../../infra/product-files.ts';
 import { type AdminApp, call } from './app.ts';
 import { HttpProblem } from './problems.ts';
 
 /** The same folder from src/ and from dist/. */
-const FOLDER = fileURLToPath(new URL('../../../dist/dashboard', import.meta.url));
+const FOLDER = productFile('dist/dashboard');
 const PAGE = '/index.html';
 
 const TYPES: Readonly<Record<string, string>> = {

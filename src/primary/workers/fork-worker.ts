@@ -1,8 +1,8 @@
 /** Forks a worker process. Those of V8's options that may be set later are in the worker's heap.ts. */
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
-import { fileURLToPath } from 'node:url';
 import { WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
+import { entryFile } from '../../infra/product-files.ts';
 import { PROTOCOL_VERSION } from '../../infra/protocol-version.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
@@ -49,7 +49,7 @@ const OF_THE_RUNTIME = /^(NODE|SSL|OPENSSL|LD)_/;
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
   const {
-    exec = workerEntry(),
+    exec = entryFile('worker/main'),
     execArgv = workerArguments(),
     workerCount,
     dataPath,
@@ -82,12 +82,6 @@ function variablesIn(secrets: readonly string[]): Record<string, undefined> {
       : [],
   );
   return Object.fromEntries(names.map((name) => [name, undefined]));
-}
-
-/** TypeScript from a checkout, JavaScript from dist/. */
-function workerEntry(): string {
-  const file = import.meta.url.endsWith('.ts') ? '../../worker/main.ts' : '../../worker/main.js';
-  return fileURLToPath(new URL(file, import.meta.url));
 }
 
 /**
