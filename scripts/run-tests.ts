@@ -9,12 +9,12 @@
  * A skipped test, a file without a test, a file that does not exit by itself and a run without files count as failures.
  * Exit 0 only if nothing failed. (run() of node:test has no deadline for a file that never exits.)
  */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Child, spawnChild } from '../test/support/child.ts';
+import { type Child, runToEnd, spawnChild } from '../test/support/child.ts';
 import { filesUnder, importsOf } from '../test/support/imports.ts';
 import { makeTempFolder } from '../test/support/temp-folder.ts';
 import { within } from '../test/support/wait.ts';
@@ -83,7 +83,12 @@ const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', CLUSTERS];
 
 /** Holds what all files share: compiled code and a ready-made database. Removed after the run. */
 const RUN_FOLDER = makeTempFolder('sluice-tests-');
-const ENV = { NODE_COMPILE_CACHE: join(RUN_FOLDER, 'compile-cache'), TEST_RUN_FOLDER: RUN_FOLDER };
+const ENV: Record<string, string> = {
+  NODE_COMPILE_CACHE: join(RUN_FOLDER, 'compile-cache'),
+  TEST_RUN_FOLDER: RUN_FOLDER,
+};
+/** Making what ships takes as much as what twenty starts of it save. */
+const BUNDLED_FROM = 20;
 
 interface FileResult {
   path: string;
@@ -105,6 +110,19 @@ function needsServices(path: string, seen = new Set<string>()): boolean {
   const targets = importsOf(path, readFileSync(join(ROOT, path), 'utf8'));
   const helpers = targets.filter((target) => target.startsWith('test/') && existsSync(join(ROOT, target)));
   return helpers.some((helper) => needsServices(helper, seen));
+}
+
+/** Makes what ships of src/, for the tests that start the product (test/support/product.ts). The rest of a build costs more than it saves. */
+async function bundle(): Promise<void> {
+  const product = join(RUN_FOLDER, 'product');
+  const dist = join(product, 'dist');
+  mkdirSync(dist, { recursive: true });
+  for (const name of ['package.json', 'node_modules', 'lua', 'migrations'])
+    symlinkSync(join(ROOT, name), join(product, name));
+  const { code, stderr } = await runToEnd(process.execPath, ['scripts/bundle.ts', dist], { cwd: ROOT });
+  if (code !== 0) throw new Error(`cannot bundle src/:\n${stderr.join('\n')}`);
+  symlinkSync(join(ROOT, 'dist/dashboard'), join(dist, 'dashboard'));
+  ENV.TEST_CLI = join(dist, 'cli.js');
 }
 
 function chooseFiles(words: string[]): string[] {
@@ -271,6 +289,7 @@ const IDLE_SHARE = 0.15;
 const IDLE_WINDOW_MS = 500;
 
 const files = chooseFiles(process.argv.slice(2));
+if (files.filter((path) => needsServices(path)).length >= BUNDLED_FROM) await bundle();
 const clusters = files.filter((path) => path.startsWith(CLUSTERS));
 const others = files.filter((path) => !clusters.includes(path));
 const results = await runFiles(others, { fewest: FEWEST, most: FEWEST + 4 });

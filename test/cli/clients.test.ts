@@ -12,6 +12,7 @@ import { findTarget } from '../../src/cli/session.ts';
 import { LbError } from '../../src/contract/errors.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { runToEnd } from '../support/child.ts';
+import { CLI } from '../support/product.ts';
 import { type Run, runSluice as sluice } from '../support/run-sluice.ts';
 import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
 
@@ -129,7 +130,7 @@ test('a new key that cannot be written is reported as lost, with its id, and exi
   const admin = await startAdmin(t);
   const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
   admin.parts.clients.rows.set('acme', input);
-  const words = ['src/cli.ts', 'clients', 'issue-key', 'acme', '--admin', admin.url];
+  const words = [CLI, 'clients', 'issue-key', 'acme', '--admin', admin.url];
   const lost = /^sluice: key k\d of acme could not be written and is lost: revoke it .*revoke-key/;
   for (const [script, last] of [
     ['"$@" >/dev/full', /ENOSPC/],

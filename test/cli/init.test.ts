@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../src/config/load.ts';
+import { CLI } from '../support/product.ts';
 import { runSluice } from '../support/run-sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { startTerminal } from '../support/terminal.ts';
@@ -103,7 +104,7 @@ test('what the check would refuse is not written, and without a terminal a backe
 
 test('on a terminal init asks, and an empty answer takes what is in brackets', async (t) => {
   const path = join(tempFolder(t, 'sluice-init-'), 'sluice.yaml');
-  const terminal = startTerminal(t, `${process.execPath} src/cli.ts init ${path}`, { cwd: ROOT });
+  const terminal = startTerminal(t, `${process.execPath} ${CLI} init ${path}`, { cwd: ROOT });
   for (const [question, answer] of [
     ['Backends', '127.0.0.1:1 127.0.0.1:2'],
     ['accept requests [:8080', ':8888'],

@@ -5,6 +5,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { CLI } from '../support/product.ts';
 import { runSluice } from '../support/run-sluice.ts';
 import { spawnSluice } from '../support/sluice.ts';
 import { startTerminal } from '../support/terminal.ts';
@@ -160,7 +161,7 @@ test('status is one screen that begins with what is wrong', async (t) => {
 test('in a terminal top shows a screen, follows keys and the size, and leaves the terminal as it was', async (t) => {
   const port = await startPort(t);
   const env = { NO_COLOR: '1' };
-  const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;
+  const command = `${process.execPath} ${CLI} top --admin ${port.url}`;
   const terminal = startTerminal(t, command, { columns: 60, rows: 24, env, cwd: ROOT });
   await terminal.sees('q quit');
   await terminal.sees('1,000');
@@ -186,7 +187,7 @@ test('in a terminal top shows a screen, follows keys and the size, and leaves th
 
 test('a terminal that tells no size is one of 80 × 24', async (t) => {
   const port = await startPort(t);
-  const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;
+  const command = `${process.execPath} ${CLI} top --admin ${port.url}`;
   const terminal = startTerminal(t, command, { columns: 0, rows: 0, cwd: ROOT });
   await terminal.sees('1,000');
   for (let tab = 1; tab <= 5; tab++) terminal.type('\t');
@@ -197,7 +198,7 @@ test('a terminal that tells no size is one of 80 × 24', async (t) => {
 
 test('q ends top at once, also while the port owes it an answer', async (t) => {
   const port = await startPort(t, true);
-  const command = `${process.execPath} src/cli.ts top --admin ${port.url}`;
+  const command = `${process.execPath} ${CLI} top --admin ${port.url}`;
   const terminal = startTerminal(t, command, { cwd: ROOT });
   await terminal.sees('waiting for the first sample');
   terminal.type('q');

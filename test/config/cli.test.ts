@@ -6,11 +6,11 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { NODE_RANGE, nodeProblem } from '../../src/config/node-version.ts';
 import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
+import { CLI } from '../support/product.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { EXPECTED_PROBLEMS } from './expected-problems.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const CLI = join(ROOT, 'src/cli.ts');
 const LOCAL = join(ROOT, 'config/local.yaml');
 const RUN_MS = 60_000;
 const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
@@ -163,7 +163,7 @@ test('a Node.js that is too old gets one message before any modern syntax is par
     stdout: '',
     stderr: 'Sluice needs Node.js >=24.18.1 <25 || >=26.5.1, this is 20.20.2.\n',
   });
-  const source = readFileSync(CLI, 'utf8');
+  const source = readFileSync(join(ROOT, 'src/cli.ts'), 'utf8');
   const imported = [...source.matchAll(/^import (?!type\b)[^;]* from '([^']+)'/gm)].map((match) => match[1]);
   assert.deepEqual(imported, ['./config/node-version.ts']);
   assert.doesNotMatch(readFileSync(join(ROOT, 'src/config/node-version.ts'), 'utf8'), /^import /m);

@@ -1,14 +1,12 @@
 /** The audit of requests of a whole Sluice, whose PostgreSQL goes away under load. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { ask, askJson, metricOf, poolOf, startMigrated, startNamed } from '../cluster/support.ts';
 import { runToEnd } from '../support/child.ts';
 import { startLoad } from '../support/load.ts';
+import { CLI } from '../support/product.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 test('requests become rows; while PostgreSQL is away no request waits or fails, and its row is written later', async (t) => {
   const backend = await startNamed('a');

@@ -1,12 +1,10 @@
 /** The audit of whole processes that share a PostgreSQL. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { askJson, poolOf, startMigrated, startNamed } from '../cluster/support.ts';
 import { runToEnd } from '../support/child.ts';
+import { CLI } from '../support/product.ts';
 import { startSluice } from '../support/sluice.ts';
-
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 interface Entry {
   kind: string;

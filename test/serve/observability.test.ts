@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { ask, metricOf, poolOf, startNamed } from '../cluster/support.ts';
 import { runToEnd } from '../support/child.ts';
 import { startLoad } from '../support/load.ts';
+import { CLI } from '../support/product.ts';
 import { startSluice } from '../support/sluice.ts';
 import { hasTool } from '../support/tools.ts';
 import { waitFor } from '../support/wait.ts';
@@ -150,7 +151,7 @@ test('B35: counters are summed over workers, labels come from the config, and pr
 });
 
 test('the command line prints the version', async () => {
-  const { code, stdout } = await runToEnd(process.execPath, ['src/cli.ts', 'version']);
+  const { code, stdout } = await runToEnd(process.execPath, [CLI, 'version']);
   assert.equal(code, 0);
   assert.match(stdout.join(), /\d+\.\d+\.\d+/);
 });

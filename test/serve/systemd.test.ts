@@ -3,14 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { type Child, spawnChild } from '../support/child.ts';
+import { CLI } from '../support/product.ts';
 import { startSluice, writeConfig } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 /** A handle of node's: a socket that is bound and that this process does not listen on, which a net.Server would do. */
 interface Bound {

@@ -2,12 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { CLI } from './product.ts';
 import { tempFolder } from './temp-folder.ts';
 
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-
-/** sluiceCommand returns an environment in which `sluice` is that of src/, and nothing names a configuration or a store. */
+/** sluiceCommand returns an environment in which `sluice` is the product, and nothing names a configuration or a store. */
 export function sluiceCommand(t: TestContext): Record<string, string> {
   const folder = tempFolder(t);
   writeFileSync(join(folder, 'sluice'), `#!/bin/sh\nexec '${process.execPath}' '${CLI}' "$@"\n`, {

@@ -1,10 +1,11 @@
-/** The whole product as a child process: `src/cli.ts serve` with a generated configuration in a throw-away working folder. */
+/** The whole product as a child process: `serve` with a generated configuration in a throw-away working folder. */
 import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { type Child, type ExitStatus, spawnChild } from './child.ts';
 import { copyMadeDatabase } from './made-database.ts';
+import { CLI } from './product.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 
 export interface ReadyLine {
@@ -32,7 +33,7 @@ export interface SluiceOptions {
    * clients makes it.
    */
   data?: 'made';
-  /** Entry file; default: src/cli.ts. */
+  /** Entry file; default: CLI of product.ts. */
   entry?: string;
   /** Limit of open files, soft and hard; default: that of the test. */
   openFiles?: number;
@@ -105,13 +106,13 @@ export function spawnSluice(
   words: string[],
   options: Pick<SluiceOptions, 'env' | 'folder' | 'entry' | 'openFiles' | 'output'> = {},
 ): Child {
-  const { env = {}, folder, entry = 'src/cli.ts', openFiles, output } = options;
+  const { env = {}, folder, entry = CLI, openFiles, output } = options;
   const removed = Object.keys(process.env).filter(
     (name) =>
       (name.startsWith('SLUICE_') && !DATA_PATH_ENV.includes(name)) ||
       ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'].includes(name),
   );
-  const line = [process.execPath, join(ROOT, entry), ...words];
+  const line = [process.execPath, resolve(ROOT, entry), ...words];
   const before = [
     ...(openFiles === undefined ? [] : [`ulimit -n ${openFiles}`]),
     ...(output === undefined ? [] : [`exec > '${output}' 2>&1`]),
