@@ -31,8 +31,20 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
   const traffic = startLoad({ url: `${proxyUrl}/orders`, connections: 1, pauseMs: 50, headers });
   t.after(() => traffic.stop());
 
-  await t.test('live, only what was limited', async () => {
+  await t.test('live, an answer that was cut is found as a failure, and shown as one', async () => {
     await goTo(page, 'Live');
+    await main.getByLabel('Status').selectOption('5xx');
+    const cut = main.locator('.status.bad', { hasText: '200 upstream_reset' }).first();
+    let callers = 0;
+    await waitFor('the answer that was cut', async () => {
+      const others = { 'x-forwarded-for': `198.51.100.${callers++}` };
+      const answer = await fetch(`${proxyUrl}/cut`, { headers: others });
+      await assert.rejects(answer.arrayBuffer());
+      return cut.isVisible();
+    });
+  });
+
+  await t.test('live, only what was limited', async () => {
     await main.getByLabel('Status').selectOption('429');
     await main.getByRole('cell', { name: 'GET 127.0.0.1' }).first().waitFor();
     const statuses = await main.getByRole('cell', { name: '429 limited' }).count();

@@ -1,4 +1,4 @@
-/** A Sluice with two backends, both tokens and a limit, for the tests of the dashboard. */
+/** A Sluice with two backends, which cut their answers to `/cut`, both tokens and a limit, for the tests of the dashboard. */
 import type { TestContext } from 'node:test';
 import { startBackend } from '../support/backend.ts';
 import { type SluiceConfig, type SluiceProcess, startSluice } from '../support/sluice.ts';
@@ -9,7 +9,12 @@ export const READ_TOKEN = 'a-token-that-may-read';
 /** startScene starts it with clients of its own; all of it ends with the test. @param more replaces blocks of the configuration */
 export async function startScene(t: TestContext, more: SluiceConfig = {}): Promise<SluiceProcess> {
   const backends = await Promise.all(
-    ['one', 'two'].map(() => startBackend((_, response) => response.end('ok'))),
+    ['one', 'two'].map(() =>
+      startBackend(({ url }, response) => {
+        if (url !== '/cut') response.end('ok');
+        else response.writeHead(200, { 'content-length': 9 }).write('cut', () => response.destroy());
+      }),
+    ),
   );
   t.after(() => Promise.all(backends.map((backend) => backend.close())));
   const sluice = await startSluice({
