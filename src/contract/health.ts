@@ -75,3 +75,8 @@ export type PoolPanic = Fitting<typeof POOL_PANIC>;
 export function backendKey(pool: string, id: string): string {
   return `${pool} ${id}`;
 }
+
+/** poolOf is the pool in a key of backendKey: no name has a space. */
+export function poolOf(key: string): string {
+  return key.slice(0, key.indexOf(' '));
+}

@@ -2,7 +2,7 @@
  * How much traffic there is now: the growth of the workers' counters over the last samples, by route, policy, backend and worker. Means
  * and quantiles are of ten samples, a second apart, so that a few requests make no jumps.
  */
-import { backendKey } from '../../contract/health.ts';
+import { backendKey, poolOf } from '../../contract/health.ts';
 import { METRICS } from '../../contract/metrics.ts';
 import type { Now, PolicyTraffic, RouteTraffic } from '../../contract/status.ts';
 import type { MetricsCollector } from '../metrics/metrics-collector.ts';
@@ -26,11 +26,11 @@ const ROUTE_WIDTH = FIRST_BUCKET + BOUNDS_SEC.length + 1;
 const BYTES_IN = ROUTE_WIDTH;
 const BYTES_OUT = ROUTE_WIDTH + 1;
 const TOTAL = 'total';
-/** Of a pool. */
-const ATTEMPTS = 0;
-const QUEUE_REFUSED = 1;
 /** Of a backend: attempts, then buckets. */
+const ATTEMPTS = 0;
 const BACKEND_WIDTH = 1 + BACKEND_BOUNDS_SEC.length + 1;
+/** The row of a pool has one more. */
+const QUEUE_REFUSED = BACKEND_WIDTH;
 /** Of a worker process. */
 const BEGUN = 0;
 const CPU_SEC = 1;
@@ -66,20 +66,24 @@ export class Traffic {
     this.#total = windowOf(ROUTE_WIDTH + 2);
     this.#routes = windowOf(ROUTE_WIDTH);
     this.#policies = windowOf(DECISIONS.length);
-    this.#pools = windowOf(2);
+    this.#pools = windowOf(QUEUE_REFUSED + 1);
     this.#backends = windowOf(BACKEND_WIDTH);
     this.#processes = windowOf(2);
   }
 
   /** take makes the sample of a second. @param nowMs monotonic @param workers all slots */
   take(nowMs: number, workers: readonly WorkerView[]): void {
-    const windows = [this.#total, this.#routes, this.#policies, this.#pools, this.#backends, this.#processes];
-    for (const window of windows) window.begin(nowMs);
+    const parts = [this.#routes, this.#policies, this.#backends, this.#processes];
+    const sums = [this.#total, this.#pools];
+    for (const window of [...parts, ...sums]) window.begin(nowMs);
     this.#takeRoutes();
     this.#takePolicies();
     this.#takeBackends();
     this.#takeWorkers(workers);
-    for (const window of windows) window.end();
+    for (const window of parts) window.end();
+    this.#total.addGrowth(this.#routes, () => TOTAL);
+    this.#pools.addGrowth(this.#backends, poolOf);
+    for (const window of sums) window.end();
   }
 
   /** lastSecond is the traffic of the last sample alone; for the history. */
@@ -144,23 +148,18 @@ export class Traffic {
     for (const { labels, cells } of this.#collector.seriesOf('sluice_requests_total')) {
       const [route = '', , code = ''] = labels;
       const [count = 0] = cells;
-      this.#addToRoute(route, REQUESTS, count);
-      if (LIMITED_CODES.has(code)) this.#addToRoute(route, LIMITED, count);
+      this.#routes.add(route, REQUESTS, count);
+      if (LIMITED_CODES.has(code)) this.#routes.add(route, LIMITED, count);
     }
     for (const { labels, cells } of this.#collector.seriesOf('sluice_request_failures_total'))
-      this.#addToRoute(labels[0] ?? '', ERRORS, cells[0] ?? 0);
+      this.#routes.add(labels[0] ?? '', ERRORS, cells[0] ?? 0);
     for (const { labels, cells } of this.#collector.seriesOf('sluice_request_duration_seconds')) {
       const [route = ''] = labels;
       this.#routes.addAll(route, FIRST_BUCKET, cells, BOUNDS_SEC.length + 1);
-      this.#total.addAll(TOTAL, FIRST_BUCKET, cells, BOUNDS_SEC.length + 1);
     }
+    // They name the row also while no route has been counted yet: after a reload that has renamed all of them.
     for (const { labels, cells } of this.#collector.seriesOf('sluice_bytes_total'))
       this.#total.add(TOTAL, labels[0] === 'in' ? BYTES_IN : BYTES_OUT, cells[0] ?? 0);
-  }
-
-  #addToRoute(route: string, at: number, count: number): void {
-    this.#routes.add(route, at, count);
-    this.#total.add(TOTAL, at, count);
   }
 
   #takePolicies(): void {
@@ -174,7 +173,6 @@ export class Traffic {
     for (const { labels, cells } of this.#collector.seriesOf('sluice_upstream_requests_total')) {
       const [pool = '', backend = ''] = labels;
       const [count = 0] = cells;
-      this.#pools.add(pool, ATTEMPTS, count);
       this.#backends.add(backendKey(pool, backend), 0, count);
     }
     for (const { labels, cells } of this.#collector.seriesOf('sluice_queue_refusals_total'))

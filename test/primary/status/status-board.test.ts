@@ -77,7 +77,7 @@ function start(t: TestContext, workerCount = 2) {
     collector.applyDelta(worker.pid, { series, cells });
     board.reported(worker.pid);
   };
-  return { board, time, workers, report, events, now };
+  return { board, time, workers, report, events, collector, now };
 }
 
 const REQUESTS = 'sluice_requests_total';
@@ -175,6 +175,35 @@ test('how long a phase lasts is counted from its beginning', (t) => {
   assert.equal(board.live().phaseSec, 0);
   time.nowMs = 66_500;
   assert.equal(board.live().phaseSec, 1);
+});
+
+test('a reload that drops or renames routes and backends falsifies no rate and no share', (t) => {
+  const { board, time, report, collector } = start(t, 1);
+  const round = (second: number, counts: typeof ROUND) => {
+    time.nowMs = second * 1_000;
+    report(0, counts);
+    const { requestsPerSec, errorsPerSec, p50Ms } = board.live().now;
+    return { rates: [requestsPerSec, errorsPerSec, p50Ms], shares: ['a', 'b'].map(shareOf) };
+  };
+  const shareOf = (id: string) => board.backend('app', id).share;
+  for (let second = 1; second <= 20; second++) round(second, ROUND);
+  collector.keepOnly((_, [of = '', backend]) => !['api', 'rest'].includes(of) && backend !== 'b');
+  const renamed: typeof ROUND = ROUND.map(([name, labels, count]) => [
+    name,
+    labels.map((label) => ({ api: 'renamed', rest: 'last', b: 'c' })[label] ?? label),
+    count,
+  ]);
+  // A second in which nothing is counted, nor any route known.
+  round(21, []);
+  for (let second = 22; second <= 40; second++) {
+    const { rates, shares } = round(second, renamed);
+    assert.deepEqual(rates, second <= 30 ? [90, 13.5, 3.75] : [100, 15, 3.75], `second ${second}`);
+    assert.deepEqual(shares, [0.75, 0], `second ${second}`);
+  }
+  const rates = new Array(40).fill(100);
+  rates[20] = 0;
+  assert.deepEqual(board.history(40).series.requestsPerSec, rates);
+  assert.equal(shareOf('c'), 0.25);
 });
 
 test('a worker that hangs delays a sample, and does not prevent it', (t) => {
