@@ -178,6 +178,7 @@ test('an answer that is cut, a refused call of gRPC and one that fails are error
     [{ reason: 'ok', status: 503, grpcStatus: null }, 2, '503'],
     // Of the client's making: no error of a server.
     [{ reason: 'ok', status: 200, grpcStatus: 5 }, 0, undefined],
+    [{ reason: 'ok', status: 200, grpcStatus: 12 }, 0, undefined],
     [{ reason: 'limited', status: 200, grpcStatus: 8 }, 0, undefined],
     [{ reason: 'client_abort', status: 499, grpcStatus: null }, 0, 'client_abort'],
   ] as const;
