@@ -1,6 +1,7 @@
 /** What `sluice status` prints and `sluice top` shows: the sections of one look at a running Sluice. */
 import * as z from 'zod';
 import { UNMATCHED_ROUTE } from '../contract/settings.ts';
+import type { Tones } from '../contract/tones.ts';
 import { bytes, duration, millis, percent, perSec, type Row, type Section, whole } from './table.ts';
 
 const rate = z.number().nullish();
@@ -99,14 +100,15 @@ function pools({ pools: known = [] }: Sample): Section {
       return { cells: [pool, id, state, ...numbers, why], tone: TONES[state] ?? null };
     }),
   );
-  const headings = ['POOL', 'BACKEND', 'STATE', 'WEIGHT', 'IN FLIGHT', 'REQ/S', 'SHARE', 'P99 MS', 'REASON'];
+  const headings = ['POOL', 'BACKEND', 'STATE', 'WEIGHT', 'IN FLIGHT', 'ATTEMPTS/S', 'SHARE', 'P99 MS'];
+  headings.push('REASON');
   return { title: 'POOLS', headings, rows, none: 'no pools', textColumns: 3, endsInText: true };
 }
 
 const TONES: Readonly<Record<string, Row['tone']>> = {
   ...{ down: 'bad', ejected: 'bad', draining: 'warn', unknown: 'warn', starting: 'warn' },
   ...{ softened: 'warn', shedding: 'bad' },
-};
+} satisfies Tones;
 
 function workers({ workers: known }: Sample): Section {
   const rows = known.map((each): Row => {

@@ -123,6 +123,7 @@ test('without a terminal top prints a block per sample, with --json a line, and 
   assert.match(lines[2] ?? '', /^error {2}backend \\u\{1b\}\]0;a of pool app is down$/);
   assert.match(once.out, /\n *1,000 +0\.5 +2\.0 +1\.50 +9\.25 +120 +3 +7 +0 +5 B +2\.9 MiB\n/);
   assert.match(once.out, / TUNNELS +BODIES IN\/S +BODIES OUT\/S\n/);
+  assert.match(once.out, /\nPOOL +BACKEND +STATE +WEIGHT +IN FLIGHT +ATTEMPTS\/S +/, 'retries count');
   assert.match(once.out, /\nROUTE +REQ\/S +ERR\/S +429\/S /);
   assert.doesNotMatch(once.out, /_none|none matches/, 'a row of requests that there are not');
   assert.match(once.out, /\napp +two +down +1 +0 +- +- +- +timeout\n/);

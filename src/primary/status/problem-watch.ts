@@ -1,5 +1,5 @@
 /** Looks once a second for what is wrong. What costs more than a look, it asks less often. */
-import { expiresWithin, validityText } from '../../config/validity.ts';
+import { expiresSoon, validityText } from '../../config/validity.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Live, Problem } from '../../contract/status.ts';
 import type { AcmeService } from '../acme/acme-service.ts';
@@ -30,7 +30,6 @@ export interface ProblemWatchSources extends DegradedSources {
 
 /** To look at all certificates takes a millisecond. */
 const CERTIFICATES_MS = 60_000;
-const CERTIFICATE_ENDS_MS = 7 * 24 * 3_600_000;
 const LOST_LINES = [
   'sluice_application_log_dropped_lines_total',
   'sluice_access_log_dropped_lines_total',
@@ -115,7 +114,7 @@ export class ProblemWatch {
       ...ofPools.map(([pool, validity]) => ({ which: `the certificate of pools.${pool}.tls`, validity })),
     ];
     this.#certificates = all
-      .filter(({ validity }) => expiresWithin(validity, wallMs, CERTIFICATE_ENDS_MS))
+      .filter(({ validity }) => expiresSoon(validity, wallMs))
       .map(({ which, validity }) => ({
         text: validityText(validity, wallMs, which) ?? which,
         isOver: validity.notAfterMs <= wallMs,

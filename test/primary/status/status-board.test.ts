@@ -17,12 +17,13 @@ pools: { app: { backends: [{ url: "http://10.0.0.1", id: a }, { url: "http://10.
 routes: [{ name: api, match: { path: /api/ }, pool: app }, { name: rest, pool: app }]
 rateLimit: { policies: { default: {} } }
 `);
+const DAY_MS = 24 * 3_600_000;
 const CELLS: Partial<Record<MetricName, number>> = {
   sluice_request_duration_seconds: 1,
   sluice_upstream_duration_seconds: 1,
 };
 
-function start(t: TestContext, workerCount = 2) {
+function start(t: TestContext, workerCount = 2, { endsInMs }: { endsInMs?: number } = {}) {
   const time = new FakeTime();
   const { logger } = keepLog();
   const now = { phase: 'ready' as 'ready' | 'draining' };
@@ -51,7 +52,11 @@ function start(t: TestContext, workerCount = 2) {
         last: { succeeded: true, problems: [], tookMs: 0, successAtMs: 0 },
       },
       store: { connection: null },
-      tls: { validities: () => [], fault: null },
+      tls: {
+        validities: () =>
+          endsInMs === undefined ? [] : [['a.test', { notBeforeMs: -90 * DAY_MS, notAfterMs: endsInMs }]],
+        fault: null,
+      },
       acme: { missing: [] },
       storeWorkers: () => workerCount,
       countLostLines: () => undefined,
@@ -253,6 +258,20 @@ test('the history of a slot goes on with the worker that replaces another, whose
   assert.deepEqual(board.history(4).workers, [
     { id: 0, cpuRatio: [0, 0.5, 0, 0.25], residentBytes: zeros, loopDelayMs: zeros },
   ]);
+});
+
+test('a certificate that ends within 14 days is a problem: as long as the alert for it', (t) => {
+  for (const [days, codes] of [
+    [14.5, []],
+    [13.5, ['certificate_ends']],
+  ] as const) {
+    const { board, report } = start(t, 1, { endsInMs: days * DAY_MS });
+    report(0, []);
+    assert.deepEqual(
+      board.live().problems.map(({ code }) => code),
+      codes,
+    );
+  }
 });
 
 test('workers that die again and again are a problem for ten minutes', (t) => {

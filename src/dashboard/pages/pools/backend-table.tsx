@@ -25,7 +25,7 @@ export function BackendTable({ pool, backends, onDrain, onEnable }: BackendTable
         { title: 'State', wide: true, cell: stateOf },
         { title: 'Last probe', wide: true, cell: probeOf },
         { title: 'Share', number: true, cell: ({ share }) => percentOf(share) },
-        { title: 'Requests/s', number: true, cell: ({ requestsPerSec }) => rateOf(requestsPerSec) },
+        { title: 'Attempts/s', number: true, cell: ({ requestsPerSec }) => rateOf(requestsPerSec) },
         { title: 'p99', number: true, cell: ({ p99Ms }) => msOf(p99Ms) },
         { title: 'In flight', number: true, cell: ({ inFlight }) => countOf(inFlight) },
         { title: 'Weight', number: true, cell: ({ weight }) => weight },
