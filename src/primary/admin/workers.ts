@@ -32,7 +32,7 @@ const RESTART_SUMMARY =
   'Replace the workers one by one with the code on disk; answered once the first replacement serves';
 
 /** registerWorkers adds the routes. */
-export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: AdminParts): void {
+export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers, phase }: AdminParts): void {
   app.get(
     '/api/v1/workers',
     call('workers', 'Worker processes with their load', [], { response: { 200: listOf(workerView) } }),
@@ -50,7 +50,8 @@ export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: A
       if (roll === null) throw new HttpProblem(409, 'workers are being replaced already, or Sluice stops');
       const workers = supervisor.workers().filter(({ wanted }) => wanted).length;
       await roll.begun.catch((error: unknown) => {
-        throw new HttpProblem(500, toError(error).message);
+        // A stop that comes meanwhile is nobody's failure.
+        throw new HttpProblem(phase() === 'draining' ? 409 : 500, toError(error).message);
       });
       const text = `the replacement of ${workers} workers was asked for`;
       request.changed({ text, subject: 'workers' });
@@ -60,10 +61,10 @@ export function registerWorkers(app: AdminApp, { supervisor, replaceWorkers }: A
 }
 
 function workerViews(supervisor: AdminParts['supervisor']): z.infer<typeof workerView>[] {
-  const nowMs = systemClock.wallMs();
+  const nowMs = systemClock.monotonicMs();
   return supervisor.workers().flatMap(({ index, state, pid, startedAtMs, revision, report }) => {
     if (state === 'dead' || pid === null) return [];
-    const uptimeSec = Math.max(0, Math.round((nowMs - (startedAtMs ?? nowMs)) / 1000));
+    const uptimeSec = Math.round((nowMs - (startedAtMs ?? nowMs)) / 1000);
     const { connections = 0, requestsTotal = 0, inFlight = 0, loopDelayMaxMs = 0 } = report ?? {};
     const { overload = 'none', overloadReason = null } = report ?? {};
     const load = {

@@ -19,6 +19,8 @@ interface RollOptions {
   marginMs: number;
 }
 
+const STOPS = 'Sluice stops';
+
 /** Roll is a rolling replacement under way; neither promise ends the process when nobody waits for it. */
 export interface Roll {
   /** Resolves once the first replacement serves; else rejects as `ended`. */
@@ -34,12 +36,20 @@ export function rollWorkers(options: RollOptions): Roll {
   begun.promise.catch(() => undefined);
   ended.then(begun.resolve, (error: unknown) => {
     begun.reject(error);
-    const line = 'the rolling replacement of workers has ended, the others stay';
-    const err = toError(error);
-    const text = `${line}: ${err.message}`;
-    options.events.record({ kind: 'worker', severity: 'error', text, data: { err } }, { line });
+    recordEnd(options, toError(error));
   });
   return { begun: begun.promise, ended };
+}
+
+function recordEnd({ events, isRunning }: RollOptions, err: Error): void {
+  if (!isRunning()) {
+    const text = `the rolling replacement of workers has ended: ${STOPS}`;
+    events.record({ kind: 'worker', severity: 'info', text });
+    return;
+  }
+  const line = 'the rolling replacement of workers has ended, the others stay';
+  const text = `${line}: ${err.message}`;
+  events.record({ kind: 'worker', severity: 'error', text, data: { err } }, { line });
 }
 
 async function replaceAll(
@@ -50,10 +60,12 @@ async function replaceAll(
     // The number of workers may have changed meanwhile.
     if (!fleet.isWanted(wanted)) continue;
     const next = fleet.makeReplacement(wanted);
-    const failure = isRunning() ? await next.start() : 'Sluice stops';
+    const failure = isRunning() ? await next.start() : STOPS;
     if (failure !== null) {
       fleet.forget(next);
-      throw new LbError('worker_gone', `worker ${next.index} was not replaced: ${failure}`);
+      // A stop has killed it.
+      const why = isRunning() ? failure : STOPS;
+      throw new LbError('worker_gone', `worker ${next.index} was not replaced: ${why}`);
     }
     if (!fleet.isWanted(wanted)) {
       await next.shutDown({ type: 'drain', graceMs: 0, drainMs, patient: true }, drainMs + marginMs);

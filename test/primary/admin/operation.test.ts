@@ -254,6 +254,8 @@ test('a rolling replacement is answered once it has begun, and one that cannot b
     [refused.status, (refused.json as { detail: string }).detail],
     [500, 'worker 0 was not replaced: no reason'],
   );
+  parts.now.phase = 'draining';
+  assert.equal((await restart()).status, 409, 'a stop meanwhile is no failure');
   parts.roll = null;
   assert.equal((await restart()).status, 409);
 });

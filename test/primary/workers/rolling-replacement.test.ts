@@ -85,13 +85,19 @@ test('a replaced worker is told what all are told until it ends, and is killed i
 });
 
 test('a stop ends the roll, and every process with it', async (t) => {
-  const { supervisor, changes } = makeFleet(t, 2);
+  const { supervisor, changes, lines } = makeFleet(t, 2);
   await supervisor.start();
   const firstChange = changes.length;
   const roll = supervisor.replaceWorkers(DRAIN_MS);
   await waitFor('the replacement to start', () => changes.length > firstChange);
   await supervisor.drain({ graceMs: 0, drainMs: DRAIN_MS });
-  await assert.rejects(roll?.ended ?? Promise.resolve(), { code: 'worker_gone' });
+  const message = 'worker 0 was not replaced: Sluice stops';
+  await assert.rejects(roll?.ended ?? Promise.resolve(), { code: 'worker_gone', message });
+  const [line] = lines.filter(({ msg }) => /rolling replacement/.test(msg));
+  assert.deepEqual(
+    [line?.level, line?.msg],
+    [30, 'the rolling replacement of workers has ended: Sluice stops'],
+  );
   assert.equal(supervisor.counts().serving, 0);
   assert.equal(supervisor.replaceWorkers(DRAIN_MS), null);
 });
