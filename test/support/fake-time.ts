@@ -7,13 +7,15 @@ export const TICK_MS = 20;
 /** FakeTime is a clock that the test moves, with a timer. `pass` throws what a deadline throws. */
 export class FakeTime {
   nowMs = 0;
+  /** By how much the wall clock was set forward, or back. */
+  steppedMs = 0;
   #readCount = 0;
   readonly clock: Clock = {
     monotonicMs: () => {
       this.#readCount += 1;
       return this.nowMs;
     },
-    wallMs: () => this.nowMs,
+    wallMs: () => this.nowMs + this.steppedMs,
   };
   readonly timer = new DeadlineTimer({
     clock: this.clock,

@@ -1,6 +1,7 @@
 /** Looks once a second for what is wrong. What costs more than a look, it asks less often. */
 import { expiresSoon, validityText } from '../../config/validity.ts';
 import type { Clock } from '../../contract/clock.ts';
+import type { EventEntry } from '../../contract/events.ts';
 import type { Live, Problem } from '../../contract/status.ts';
 import type { AcmeService } from '../acme/acme-service.ts';
 import type { EventLog } from '../events/event-log.ts';
@@ -47,6 +48,8 @@ export class ProblemWatch {
   /** Lines that were lost so far; and those of the last minute, by when that was noticed (monotonic). */
   #lostLines = 0;
   #lostLately: { atMs: number; count: number }[] = [];
+  /** Of workers that were started again, in the last RESTARTS_MS (monotonic): a back-off of seconds bounds them. */
+  #deaths: { worker: string; atMs: number }[] = [];
   /** close ends it. */
   readonly close: () => void;
 
@@ -54,8 +57,10 @@ export class ProblemWatch {
     this.#sources = sources;
     this.#traffic = traffic;
     this.#clock = clock;
-    this.close = sources.events.onEvent(({ kind }) => {
-      if (kind === 'certificate' || kind === 'reload') this.#certificatesDueMs = 0;
+    for (const entry of sources.events.entries) this.#noteDeath(entry);
+    this.close = sources.events.onEvent((entry) => {
+      if (entry.kind === 'certificate' || entry.kind === 'reload') this.#certificatesDueMs = 0;
+      this.#noteDeath(entry);
     });
   }
 
@@ -90,15 +95,19 @@ export class ProblemWatch {
     };
   }
 
+  /** Those before the first look were a moment ago. */
+  #noteDeath({ kind, severity, subject, data }: EventEntry): void {
+    if (kind !== 'worker' || severity !== 'error' || subject === null || data.restartInMs === undefined)
+      return;
+    this.#deaths.push({ worker: subject, atMs: this.#clock.monotonicMs() });
+  }
+
   /** How often each worker has died lately and was started again. */
   #restarts(): Map<string, number> {
-    const fromMs = this.#clock.wallMs() - RESTARTS_MS;
+    const fromMs = this.#clock.monotonicMs() - RESTARTS_MS;
+    this.#deaths = this.#deaths.filter(({ atMs }) => atMs >= fromMs);
     const counts = new Map<string, number>();
-    for (const { kind, severity, subject, at, data } of this.#sources.events.entries) {
-      if (kind !== 'worker' || severity !== 'error' || subject === null) continue;
-      if (data.restartInMs === undefined || Date.parse(at) < fromMs) continue;
-      counts.set(subject, (counts.get(subject) ?? 0) + 1);
-    }
+    for (const { worker } of this.#deaths) counts.set(worker, (counts.get(worker) ?? 0) + 1);
     return counts;
   }
 

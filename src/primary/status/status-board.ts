@@ -139,7 +139,7 @@ export class StatusBoard {
   }
 
   #workerLoads(): WorkerLoad[] {
-    const nowMs = this.#clock.wallMs();
+    const nowMs = this.#clock.monotonicMs();
     return this.#sources.supervisor.workers().flatMap(({ index, state, pid, startedAtMs, report }) => {
       if (state === 'dead' || pid === null) return [];
       const { busyRatio = 0, residentBytes = 0, connections = 0, inFlight = 0 } = report ?? {};
@@ -147,7 +147,7 @@ export class StatusBoard {
         id: index,
         pid,
         state,
-        uptimeSec: Math.max(0, Math.round((nowMs - (startedAtMs ?? nowMs)) / 1_000)),
+        uptimeSec: Math.round((nowMs - (startedAtMs ?? nowMs)) / 1_000),
         ...this.#traffic.worker(pid),
         busyRatio,
         residentBytes,

@@ -43,7 +43,7 @@ export interface WorkerView {
   state: WorkerState;
   /** null while there is no process. */
   pid: number | null;
-  /** Wall clock of the fork; null while there is no process. */
+  /** When it was forked, by this process's monotonic clock; null while there is no process. */
   startedAtMs: number | null;
   /** Revision of the settings that it said it runs; null before it is ready. */
   revision: number | null;
@@ -96,7 +96,6 @@ const KILL_MS = 2_000;
 class SlotProcess {
   readonly link: WorkerLink;
   readonly startedAtMs = systemClock.monotonicMs();
-  readonly startedAtWallMs = systemClock.wallMs();
   /** Whether `prepare` has begun: it may be sent messages. */
   reachable = false;
   cameUp = false;
@@ -171,7 +170,7 @@ export class WorkerSlot {
       index: this.index,
       state: this.#state,
       pid: now?.link.pid ?? null,
-      startedAtMs: now?.startedAtWallMs ?? null,
+      startedAtMs: now?.startedAtMs ?? null,
       revision: now?.revision ?? null,
       report: now?.report ?? null,
     };

@@ -307,7 +307,7 @@ function fakeWorker(index: number): WorkerView {
     wanted: true,
     state: index === 0 ? 'serving' : 'starting',
     pid: 4711 + index,
-    startedAtMs: Date.now() - 12_000,
+    startedAtMs: performance.now() - 12_000,
     revision: index === 0 ? 1 : null,
     report: index === 0 ? reportOf(busy) : null,
   };

@@ -294,6 +294,11 @@ test('workers that die again and again are a problem for ten minutes', (t) => {
   time.nowMs = 500_000;
   die();
   assert.deepEqual(problems(), ['worker_restarts']);
+  for (const steppedMs of [86_400_000, -86_400_000]) {
+    time.steppedMs = steppedMs;
+    assert.deepEqual(problems(), ['worker_restarts'], 'whatever the clock says');
+    assert.equal(board.live().workers[0]?.uptimeSec, 500);
+  }
   time.nowMs = 601_000;
   assert.deepEqual(problems(), []);
 });
