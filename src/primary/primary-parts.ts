@@ -142,7 +142,19 @@ export class PrimaryParts {
     const store = await this.#openStore(briefing);
     const buckets = this.#openBuckets(store, storage.database);
     const { registry } = health;
-    const shown = { directory, registry, supervisor, reloader, store, buckets, tls, acme, briefing, audit };
+    const shown = {
+      directory,
+      registry,
+      health,
+      supervisor,
+      reloader,
+      store,
+      buckets,
+      tls,
+      acme,
+      briefing,
+      audit,
+    };
     const admin = await this.#openAdmin(shown);
     const revision = () => reloader.current.number;
     this.succession = new Succession({

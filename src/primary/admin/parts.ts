@@ -4,6 +4,7 @@ import type { AuditWriter } from '../audit/audit-writer.ts';
 import type { OperatorBuckets } from '../buckets/operator-buckets.ts';
 import type { PrimaryDirectory } from '../clients/primary-directory.ts';
 import type { EventLog } from '../events/event-log.ts';
+import type { BackendHealth } from '../health/backend-health.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
@@ -31,6 +32,7 @@ export interface AdminParts {
     feed: { degraded: boolean; table: Pick<PrimaryDirectory['feed']['table'], 'get' | 'longestRange'> };
   };
   registry: Pick<HealthRegistry, 'state' | 'setEnabled' | 'lossOf'>;
+  health: Pick<BackendHealth, 'save'>;
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
   reloader: Pick<Reloader, 'current' | 'reload' | 'look' | 'setLogLevel'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;

@@ -53,26 +53,27 @@ function refuseLast({ registry }: AdminParts, { pool, id }: z.infer<typeof param
   throw new HttpProblem(409, detail, { code: 'last_backend' });
 }
 
-function setEnabled(
+/** Resolves once a primary that is killed now would pass it on. */
+async function setEnabled(
   parts: AdminParts,
   request: FastifyRequest & { params: z.infer<typeof params> },
   enabled: boolean,
-): BackendView {
+): Promise<BackendView> {
   const { pool, id } = request.params;
   const isEnabled = parts.registry.state(pool, id)?.enabled ?? null;
-  parts.registry.setEnabled(pool, id, enabled);
-  const pools = poolViews(parts);
-  const views = pools.find((each) => each.pool === pool)?.backends;
-  const view = views?.find((each) => each.id === id);
-  if (view !== undefined) {
+  if (parts.registry.setEnabled(pool, id, enabled) !== null) {
     request.changed({
       text: `${enabled ? 'enable' : 'drain'} of backend ${id} of pool ${pool}`,
       subject: `${pool}/${id}`,
       before: { enabled: isEnabled },
       after: { enabled },
     });
-    return view;
+    await parts.health.save();
   }
+  const pools = poolViews(parts);
+  const views = pools.find((each) => each.pool === pool)?.backends;
+  const view = views?.find((each) => each.id === id);
+  if (view !== undefined) return view;
   const known =
     views === undefined
       ? `there is no such pool: ${someOf(

@@ -65,6 +65,11 @@ export class BackendHealth {
     return this.#checker.reconfigure(pools);
   }
 
+  /** save resolves once the next primary would know of all changes so far; see HealthFile.flush. */
+  async save(): Promise<void> {
+    await this.#file?.flush();
+  }
+
   async close(): Promise<void> {
     this.ejections.close();
     this.#checker.close();

@@ -1,7 +1,7 @@
 /**
  * What the next primary is told of backends: a small file beside the data. It is written whole, under another name first: soon after
- * each change, every half minute so that its age says how long nobody has looked, and at the end. Whatever is wrong with it is logged and
- * changes nothing else.
+ * each change, before a call is answered that drains or enables a backend, every half minute so that its age says how long nobody has
+ * looked, and at the end. Whatever is wrong with it is logged and changes nothing else.
  *
  * What is taken over: an operator's drain, always; an ejection, until the time at which it ends; and, of a file that is not old, that a
  * backend was up, so that its requests need not wait for the first probe, which decides alone. Nothing else keeps a backend out: one
@@ -57,14 +57,16 @@ export class HealthFile {
   readonly #interval: NodeJS.Timeout;
   #due: NodeJS.Timeout | null = null;
   /** At most one at a time. */
-  #writing: Promise<void> | null = null;
+  #writing: Promise<void> = Promise.resolve();
+  /** Comes after it, for everybody who has a change meanwhile. */
+  #next: Promise<void> | null = null;
   #hasFailed = false;
   /** Whether another primary writes the file. */
   #isLent = false;
 
   constructor(options: HealthFileOptions) {
     this.#options = options;
-    this.#interval = setInterval(() => void this.#write(false), WRITE_EVERY_MS).unref();
+    this.#interval = setInterval(() => void this.flush(), WRITE_EVERY_MS).unref();
   }
 
   /** load reads what an earlier primary has left; nothing where there is no file, or none that can be used. */
@@ -89,19 +91,22 @@ export class HealthFile {
 
   /** note is called with each change. */
   note(): void {
-    this.#due ??= setTimeout(() => {
-      this.#due = null;
-      void this.#write(true);
-    }, WRITE_AFTER_MS).unref();
+    this.#due ??= setTimeout(() => void this.flush(), WRITE_AFTER_MS).unref();
+  }
+
+  /** flush resolves once the file has what is to be saved now, or could not be written. It never rejects. */
+  flush(): Promise<void> {
+    if (this.#due !== null) clearTimeout(this.#due);
+    this.#due = null;
+    this.#next ??= this.#writeNext();
+    return this.#next;
   }
 
   /** lend writes once more, and leaves the file to another primary. */
   async lend(): Promise<void> {
-    if (this.#due !== null) clearTimeout(this.#due);
-    this.#due = null;
-    await this.#writing;
-    await this.#write(true);
+    await this.flush();
     this.#isLent = true;
+    await this.#writing;
   }
 
   /** takeBack ends that. */
@@ -116,16 +121,13 @@ export class HealthFile {
     await this.lend();
   }
 
-  /** Never rejects. @param isChange whether it must be written once more where a write is under way */
-  async #write(isChange: boolean): Promise<void> {
+  /** What is under way may have been read before the change. */
+  async #writeNext(): Promise<void> {
+    await this.#writing;
+    this.#next = null;
     if (this.#isLent) return;
-    if (this.#writing !== null) {
-      if (isChange) this.note();
-      return;
-    }
     this.#writing = this.#save();
     await this.#writing;
-    this.#writing = null;
   }
 
   async #save(): Promise<void> {

@@ -143,6 +143,8 @@ export interface FakeParts extends AdminParts {
   seen: Map<string, string | null>;
   /** How often a call waited for the workers. */
   told: number;
+  /** How often a call waited for the file of backends. */
+  saved: number;
   /** Ids of the clients whose buckets were reset. */
   resets: string[];
   /** Routes and statuses of the calls that were answered. */
@@ -182,6 +184,13 @@ export function makeFakeParts(settings: Settings): FakeParts {
     counted: [],
     resets: [],
     told: 0,
+    saved: 0,
+    health: {
+      save: async () => {
+        for (let turn = 0; turn < 20; turn++) await nextTurn();
+        parts.saved++;
+      },
+    },
     resetFailure: null,
     outcome: async () => ({ ok: true, revision: 2, pendingWorkers: [] }),
     file: () => ({

@@ -144,10 +144,11 @@ test('the last backend of a pool is drained only by force, also in a panic', asy
   assert.equal((await drain(two)).status, 200, 'it takes no requests');
 });
 
-test('a backend is drained and enabled by pool and id, and each answer shows its new state', async (t) => {
+test('a backend is drained and enabled by pool and id, and each answer shows its new state, once that is kept', async (t) => {
   const { call, parts } = await startAdmin(t);
   const operate = (id: string, operation: string, pool = 'app') =>
     call({ method: 'POST', path: `/api/v1/pools/${pool}/backends/${encodeURIComponent(id)}/${operation}` });
+  let keptCount = 0;
   for (const id of ['one', '[::1]:8082']) {
     for (const [operation, state, enabled] of [
       ['drain', 'draining', false],
@@ -157,6 +158,7 @@ test('a backend is drained and enabled by pool and id, and each answer shows its
       const { status, json } = await operate(id, operation);
       assert.ok(status === 200 && typeof json === 'object' && json !== null && !Array.isArray(json));
       assert.deepEqual([json.id, json.state, json.enabled], [id, state, enabled]);
+      assert.equal(parts.saved, ++keptCount);
     }
   }
   const bare = await operate('127.0.0.1:8083', 'enable', 'bare');

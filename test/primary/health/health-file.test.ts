@@ -77,6 +77,23 @@ test('each change is written soon, by a whole file in place of the other', async
   await waitFor('no draft to be left', () => readdirSync(dirname(path)).length === 1);
 });
 
+test('whoever waits finds each change in the file, also one that came while it was written', async (t) => {
+  const { path, start } = open(t);
+  const { registry, file } = start();
+  const drained = () => JSON.parse(readFileSync(path, 'utf8')).backends.map(({ id }: { id: string }) => id);
+  registry.setEnabled('app', 'a', false);
+  const first = file.flush();
+  await Promise.resolve();
+  const more = ['b', 'c'].map((id) => {
+    registry.setEnabled('app', id, false);
+    return file.flush();
+  });
+  await first;
+  assert.ok(drained().includes('a'));
+  await Promise.all(more);
+  assert.deepEqual(drained(), ['a', 'b', 'c']);
+});
+
 test('a file that is lent to another primary is left alone until it is taken back', async (t) => {
   const { path, start } = open(t);
   const { registry, file } = start();
