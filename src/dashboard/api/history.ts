@@ -4,6 +4,8 @@ import { call } from './call.ts';
 import { Store } from './store.ts';
 
 const HOUR_SEC = 3_600;
+/** Samples come about once a second. */
+const STEP_SEC = 5;
 
 const CURVES = [
   'requestsPerSec',
@@ -30,9 +32,13 @@ const emptyCurves = () => Object.fromEntries(CURVES.map((name) => [name, [] as C
 
 export const history = new Store<Columns>({ times: [], curves: emptyCurves(), workers: new Map() });
 
+let loadingCount = 0;
+
 /** loadHistory replaces the columns; a failure leaves them, for the samples go on. */
 export async function loadHistory(): Promise<void> {
+  loadingCount++;
   const answer = await call<History>(`/api/v1/history?seconds=${HOUR_SEC}`).catch(() => null);
+  loadingCount--;
   if (answer !== null) history.set(columnsOf(answer));
 }
 
@@ -55,13 +61,16 @@ function columnsOf({ stepSec, endsAt, series, workers }: History): Columns {
 }
 
 /**
- * addSample appends the newest second, at its time: the clock of this machine may be another one. The columns are changed in place, in a
- * new object, so that who compares objects sees the change.
+ * addSample appends the newest second, at its time: the clock of this machine may be another one. Where that of the server has been set, or
+ * samples were missed, all columns are asked for again, with the times of now. The columns are changed in place, in a new object, so that
+ * who compares objects sees the change.
  */
 export function addSample({ history: { endsAt, series, workers: current } }: Sample): void {
   const { times, curves, workers } = history.value;
   const timeSec = Math.floor(Date.parse(endsAt) / 1_000);
-  if (timeSec <= (times.at(-1) ?? 0)) return;
+  const aheadSec = timeSec - (times.at(-1) ?? timeSec - 1);
+  if (Math.abs(aheadSec) > STEP_SEC && loadingCount === 0) void loadHistory();
+  if (aheadSec <= 0 || aheadSec > STEP_SEC) return;
   const lengthBefore = times.length;
   times.push(timeSec);
   for (const name of CURVES) curves[name].push(series[name]?.at(-1) ?? null);
