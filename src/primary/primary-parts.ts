@@ -275,7 +275,7 @@ export class PrimaryParts {
     this.#board = board;
     lifecycle.onClose('the samples of the status', () => board.close());
     const tunnels = new TunnelList(() => this.supervisor?.links() ?? []);
-    const topCallers = new TopCallers(() => this.supervisor?.links() ?? []);
+    const topCallers = new TopCallers(() => this.supervisor?.ratedLinks() ?? []);
     const lastSeen = new LastSeen(() => this.supervisor?.links() ?? []);
     const explainer = new Explainer(() => this.supervisor?.servingLinks() ?? []);
     const replaceWorkers = () => this.replaceWorkers();

@@ -1,7 +1,8 @@
 /** `POST /api/v1/explain` of the whole product: a worker answers for the settings in force, with live levels. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, askJson, metricOf, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
+import { ask, askJson, metricOf, poolOf, QUICK_CHECK, startNamed, workersOf } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -79,4 +80,28 @@ test('a request is explained by a serving worker, with live levels and states, a
     'the count of the requests that were sent',
     async () => (await metricOf(sluice.adminUrl, 'sluice_requests_total')) === sent,
   );
+});
+
+test('while a replaced worker drains, the heaviest callers are those of its replacement', async (t) => {
+  const backend = await startBackend((request, response) => {
+    if (request.url === '/long') response.write('…');
+    else response.end('ok');
+  });
+  t.after(() => backend.close());
+  const config = { workers: 1, pools: poolOf([backend]), timeouts: { drain: '60s' } };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const rates = async () => {
+    const { body } = await askJson(`${sluice.adminUrl}/api/v1/top`);
+    return [body.totalPerSec, (body.items as unknown[]).length];
+  };
+  const long = await fetch(`${sluice.proxyUrl}/long`);
+  for (let i = 0; i < 50; i++) await ask(sluice.proxyUrl);
+  await waitFor('a caller', async () => (await rates())[1] === 1);
+  const restarted = await askJson(`${sluice.adminUrl}/api/v1/workers/restart`, { method: 'POST' });
+  assert.equal(restarted.status, 202);
+  await waitFor('no caller of the old worker', async () => String(await rates()) === '0,0');
+  const states = (await workersOf(sluice.adminUrl)).map(({ state }) => state);
+  assert.deepEqual(states, ['serving', 'draining']);
+  await long.body?.cancel();
 });

@@ -70,6 +70,15 @@ export class Fleet {
     return this.slots.flatMap((slot) => (slot.state === 'serving' ? (slot.reachableLink ?? []) : []));
   }
 
+  /**
+   * ratedLinks are the workers that serve; where none does, those that drain. Rates are means: that of a replaced worker fades, while its
+   * replacement shows the same callers already.
+   */
+  ratedLinks(): WorkerLink[] {
+    const serving = this.servingLinks();
+    return serving.length > 0 ? serving : this.links();
+  }
+
   /** everyLink has the workers that start, too: what they are sent waits for them. */
   everyLink(): WorkerLink[] {
     return this.all().flatMap((slot) => slot.link ?? []);

@@ -105,6 +105,11 @@ export class Supervisor {
     return this.#fleet.servingLinks();
   }
 
+  /** ratedLinks are those whose rates together are the rates of now; see Fleet. */
+  ratedLinks(): WorkerLink[] {
+    return this.#fleet.ratedLinks();
+  }
+
   /** everyLink: those of all processes that were forked, for what they could not inherit. */
   everyLink(): WorkerLink[] {
     return this.#fleet.everyLink();

@@ -26,7 +26,7 @@ export class TopCallers {
   readonly #clock: Clock;
   readonly #shared = new Map<TopOrder, { view: Promise<TopCallersView>; untilMs: number }>();
 
-  /** @param links of all workers that have requests */
+  /** @param links of the workers whose rates count */
   constructor(links: () => readonly Link[], clock: Clock = systemClock) {
     this.#links = links;
     this.#clock = clock;
