@@ -14,21 +14,21 @@ const TIMEOUT_MS = 120_000;
 const made = new Map<string, Promise<string>>();
 
 /** builtDist returns the path of a finished `dist`, as `make build` makes it. */
-export const builtDist = (): Promise<string> => madeOnce('dist', 'build.ts');
+export const builtDist = async (): Promise<string> => madeOnce('dist', 'build.ts', await preparedData());
 
 /** preparedData returns the path of a new embedded database, migrated, as it ships in `dist`. */
 export const preparedData = (): Promise<string> => madeOnce('prepared-data', 'prepare-data.ts');
 
-function madeOnce(name: string, script: string): Promise<string> {
+function madeOnce(name: string, script: string, ...args: string[]): Promise<string> {
   let path = made.get(name);
   if (path === undefined) {
-    path = makeIn(process.env.TEST_RUN_FOLDER ?? makeTempFolder('sluice-made-'), name, script);
+    path = makeIn(process.env.TEST_RUN_FOLDER ?? makeTempFolder('sluice-made-'), name, [script, ...args]);
     made.set(name, path);
   }
   return path;
 }
 
-async function makeIn(folder: string, name: string, script: string): Promise<string> {
+async function makeIn(folder: string, name: string, [script, ...args]: string[]): Promise<string> {
   const [path, draft, lock] = ['', '.draft', '.lock'].map((suffix) => join(folder, name + suffix)) as [
     ...[string, string, string],
   ];
@@ -37,7 +37,9 @@ async function makeIn(folder: string, name: string, script: string): Promise<str
   });
   if (existsSync(path)) return path;
   try {
-    const ran = await runToEnd(process.execPath, [SCRIPTS + script, draft], { timeoutMs: TIMEOUT_MS });
+    const ran = await runToEnd(process.execPath, [SCRIPTS + script, draft, ...args], {
+      timeoutMs: TIMEOUT_MS,
+    });
     if (ran.code !== 0) throw new Error(`cannot make ${name}:\n${[...ran.stdout, ...ran.stderr].join('\n')}`);
     renameSync(draft, path);
   } finally {
