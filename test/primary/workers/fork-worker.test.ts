@@ -19,6 +19,26 @@ test('workers get the arguments of their primary, no debugger by a signal, and a
   assert.deepEqual(workerArguments([], '--max_semi_space_size=32'), [NO_DEBUGGER]);
 });
 
+test('workers have two arenas of malloc unless another number was chosen', async (t) => {
+  const before = { ...process.env };
+  t.after(() => {
+    process.env = before;
+  });
+  const exec = join(tempFolder(t), 'worker.cjs');
+  writeFileSync(exec, 'process.send(process.env.MALLOC_ARENA_MAX, () => process.exit());');
+  const log = { level: 'info', format: 'json', file: null } as const;
+  const options = { exec, execArgv: [], workerCount: () => 1, log: () => log };
+  const arenas = async () => {
+    const worker = forkWorker(0, { ...options, dataPath: { engine: 'wire', wire: 'handle' } }, false);
+    const [[said]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')]);
+    return said;
+  };
+  delete process.env.MALLOC_ARENA_MAX;
+  assert.equal(await arenas(), '2');
+  process.env.MALLOC_ARENA_MAX = '5';
+  assert.equal(await arenas(), '5');
+});
+
 test('workers inherit the environment without secrets, also parts of them, and the socket of systemd, which the primary alone needs', async (t) => {
   const withheld = ['DATABASE_URL', 'SLUICE_KEY_SECRET', 'NOTIFY_SOCKET', 'WATCHDOG_USEC'];
   const before = { ...process.env };
