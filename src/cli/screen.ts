@@ -31,6 +31,7 @@ export const sampleSchema = z.looseObject({
       errorsPerSec: rate,
       limitedPerSec: rate,
       ...latency,
+      hiddenBy: z.string().nullish(),
     }),
   ),
   policies: z.array(
@@ -46,6 +47,7 @@ export const sampleSchema = z.looseObject({
       ...{ requestsPerSec: rate, overload: z.string().nullish() },
     }),
   ),
+  waitingWorkers: z.array(z.looseObject({ id: z.number(), startsInSec: z.number() })).default([]),
   pools: poolsSchema.optional(),
 });
 export type Sample = z.infer<typeof sampleSchema>;
@@ -110,7 +112,7 @@ const TONES: Readonly<Record<string, Row['tone']>> = {
   ...{ softened: 'warn', shedding: 'bad' },
 } satisfies Tones;
 
-function workers({ workers: known }: Sample): Section {
+function workers({ workers: known, waitingWorkers }: Sample): Section {
   const rows = known.map((each): Row => {
     const { id, pid, state, uptimeSec, overload } = each;
     const shown = overload && overload !== 'none' ? `${state}, ${overload}` : state;
@@ -119,6 +121,10 @@ function workers({ workers: known }: Sample): Section {
     const tone = TONES[overload ?? ''] ?? TONES[state] ?? null;
     return { cells: [String(id), shown, String(pid), duration(uptimeSec), ...load, ...counts], tone };
   });
+  for (const { id, startsInSec } of waitingWorkers) {
+    const cells = [String(id), `starts again in ${startsInSec} s`, ...new Array<string>(8).fill('-')];
+    rows.push({ cells, tone: 'bad' });
+  }
   const headings = [
     'WORKER',
     'STATE',
@@ -139,8 +145,9 @@ function routes({ routes: known }: Sample): Section {
     ({ route, requestsPerSec }) => route !== UNMATCHED_ROUTE || (requestsPerSec ?? 0) > 0,
   );
   const rows = shown.map(
-    ({ route, requestsPerSec, errorsPerSec, limitedPerSec, p50Ms, p95Ms, p99Ms }): Row => {
-      const name = route === UNMATCHED_ROUTE ? 'none matches' : route;
+    ({ route, requestsPerSec, errorsPerSec, limitedPerSec, p50Ms, p95Ms, p99Ms, hiddenBy }): Row => {
+      const hidden = hiddenBy == null ? '' : ` (never reached: ${hiddenBy})`;
+      const name = route === UNMATCHED_ROUTE ? 'none matches' : `${route}${hidden}`;
       const rates = [requestsPerSec, errorsPerSec, limitedPerSec].map(perSec);
       const tone = (errorsPerSec ?? 0) > 0 ? 'warn' : null;
       return { cells: [name, ...rates, ...[p50Ms, p95Ms, p99Ms].map(millis)], tone };

@@ -33,6 +33,7 @@ async function showStatus(session: Session): Promise<void> {
   await session.printAnswer(status, statusSchema, (view) => statusText({ ...view, pools }));
 }
 
+const MOST_PROBLEMS = 10;
 const STORES: Readonly<Record<string, string>> = { embedded: 'the embedded database' };
 
 function statusText(view: z.infer<typeof statusSchema>): string {
@@ -43,10 +44,12 @@ function statusText(view: z.infer<typeof statusSchema>): string {
     `sluice ${version}: ${phase} for ${duration(phaseSec ?? uptimeSec)}, revision ${revision}`,
     `limits in ${state(store)}, clients in ${state(database)}`,
   ].join('; ');
-  const blocks = sectionsOf(view, null).map((section) =>
-    linesOf(section, printable)
-      .map(({ text }) => text)
-      .join('\n'),
-  );
+  const blocks = sectionsOf(view, null).map((section, index) => {
+    // The first is what is wrong: a pool that is away would push all others off the screen.
+    const rows = index === 0 ? section.rows.slice(0, MOST_PROBLEMS) : section.rows;
+    const lines = linesOf({ ...section, rows }, printable).map(({ text }) => text);
+    const left = section.rows.length - rows.length;
+    return [...lines, ...(left > 0 ? [`… ${left} more (--json)`] : [])].join('\n');
+  });
   return [head, ...blocks].join('\n\n');
 }

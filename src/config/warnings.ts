@@ -92,15 +92,31 @@ function* routeWarningsOf({ listen, routes }: Settings): Generator<Finding> {
         'no address of listen has tls, so clients are sent to a port that Sluice does not serve';
       yield { path: ['routes', index, 'redirect'], message };
     }
+    const hiding = hidingRoutes(routes).get(route.name);
+    if (hiding === undefined) continue;
+    const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
+    yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };
+  }
+}
+
+/** By the routes of a revision: the status asks once a second, and each route is compared with all before it. */
+const hidingBy = new WeakMap<readonly RouteSettings[], ReadonlyMap<string, RouteSettings>>();
+
+/** hidingRoutes has, by the name of each route that is never reached, the first one before it that takes all its requests. */
+export function hidingRoutes(routes: readonly RouteSettings[]): ReadonlyMap<string, RouteSettings> {
+  const known = hidingBy.get(routes);
+  if (known !== undefined) return known;
+  const found = new Map<string, RouteSettings>();
+  for (const [index, route] of routes.entries()) {
     // Requests over TLS go on to the routes behind a redirect.
     const hides = (earlier: RouteSettings) => earlier.redirect === null || route.redirect !== null;
     const hiding = routes
       .slice(0, index)
       .find((earlier) => hides(earlier) && covers(earlier.match, route.match));
-    if (hiding === undefined) continue;
-    const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
-    yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };
+    if (hiding !== undefined) found.set(route.name, hiding);
   }
+  hidingBy.set(routes, found);
+  return found;
 }
 
 function* backendWarningsOf({ name, backends }: PoolSettings, routes: RouteSettings[]): Generator<Finding> {

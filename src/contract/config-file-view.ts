@@ -23,6 +23,9 @@ export const diffView = z.strictObject({
   file,
   same: z.boolean().meta({ description: 'A reload would change nothing' }),
   problems,
+  needsRestart: z.boolean().meta({
+    description: 'The file has no mistake, and `problems` are changes that a reload cannot make',
+  }),
   changes: z.array(
     z.strictObject({
       path: z.string().meta({ description: 'Path in the file; for a removed entry, its old path' }),

@@ -29,6 +29,7 @@ const nowView = z
 export type Now = z.infer<typeof nowView>;
 
 const problemView = z.strictObject({
+  key: z.string().meta({ description: 'Names the problem for as long as it lasts, whatever its text says' }),
   code: z.string().meta({ description: 'A fixed word for this sort of problem, such as backend_down' }),
   severity: z.enum(['error', 'warning']),
   text: z.string().meta({ description: 'The problem in one plain sentence' }),
@@ -39,7 +40,14 @@ const problemView = z.strictObject({
 });
 export type Problem = z.infer<typeof problemView>;
 
-const routeTrafficView = z.strictObject({ route: z.string(), ...traffic });
+const routeTrafficView = z.strictObject({
+  route: z.string(),
+  ...traffic,
+  hiddenBy: z
+    .string()
+    .nullable()
+    .meta({ description: 'The route before it that takes all its requests; null: none does' }),
+});
 export type RouteTraffic = z.infer<typeof routeTrafficView>;
 
 const policyTrafficView = z.strictObject({
@@ -47,6 +55,7 @@ const policyTrafficView = z.strictObject({
   allowedPerSec: rate,
   limitedPerSec: rate,
   shadowPerSec: rate.meta({ description: 'Would have been refused' }),
+  shadowLastMinute: count.meta({ description: 'How many would have been refused in the last minute' }),
   refusedPerSec: rate.meta({ description: 'Refused because the store is away' }),
 });
 export type PolicyTraffic = z.infer<typeof policyTrafficView>;
@@ -78,7 +87,7 @@ const live = {
   phaseSec: count.meta({ description: 'For how long, to a second' }),
   revision: count,
   degraded: degradedView,
-  problems: z.array(problemView).meta({ description: 'What is wrong now, errors first' }),
+  problems: z.array(problemView).meta({ description: 'What is wrong now, the worst first' }),
   now: nowView,
   slowestRoute: z
     .strictObject({ route: z.string(), p99Ms: z.number() })
@@ -87,6 +96,9 @@ const live = {
   routes: z.array(routeTrafficView).meta({ description: 'In the order of the configuration' }),
   policies: z.array(policyTrafficView),
   workers: z.array(workerLoadView),
+  waitingWorkers: z
+    .array(z.strictObject({ id: count, startsInSec: rate }))
+    .meta({ description: 'Those that have died and are started again after a pause' }),
   store: z.strictObject({ kind: z.enum(['redis', 'memory']), connected: z.boolean() }),
   database: z.strictObject({ kind: z.enum(['postgres', 'embedded']), connected: z.boolean() }),
 };

@@ -17,7 +17,9 @@ function sampleOf(number: number): string {
   const rates = { requestsPerSec: 1000 + number, errorsPerSec: 0.5, limitedPerSec: 2 };
   const latency = { p50Ms: 1.5, p95Ms: 9.25, p99Ms: 120 };
   return JSON.stringify({
-    problems: [{ code: 'x', severity: 'error', text: 'backend \u001b]0;a of pool app is down', since: null }],
+    problems: Array.from({ length: 12 }, () => {
+      return { code: 'x', severity: 'error', text: 'backend \u001b]0;a of pool app is down', since: null };
+    }),
     now: {
       ...rates,
       ...latency,
@@ -29,7 +31,12 @@ function sampleOf(number: number): string {
     },
     slowestRoute: null,
     routes: [
-      ...Array.from({ length: 40 }, (_, at) => ({ route: `route-${at}`, ...rates, ...latency })),
+      ...Array.from({ length: 40 }, (_, at) => ({
+        route: `route-${at}`,
+        ...rates,
+        ...latency,
+        hiddenBy: at === 1 ? 'route-0' : null,
+      })),
       { route: '_none', ...rates, requestsPerSec: number, ...latency },
     ],
     policies: [{ policy: 'default', allowedPerSec: 9, limitedPerSec: 2, shadowPerSec: 0, refusedPerSec: 0 }],
@@ -46,6 +53,7 @@ function sampleOf(number: number): string {
         ...{ loopDelayMs: 0.4, connections: 7, inFlight: 3, requestsPerSec: 1000, overload: 'none' },
       },
     ],
+    waitingWorkers: [{ id: 1, startsInSec: 4 }],
     pools: [
       {
         pool: 'app',
@@ -156,6 +164,9 @@ test('status is one screen that begins with what is wrong', async (t) => {
     'PROBLEMS',
     'error  backend \\u{1b}]0;a of pool app is down',
   ]);
+  assert.match(out, /(\nerror .*){10}\n… 2 more \(--json\)\n\nTRAFFIC\n/);
+  assert.match(out, /\n1 +starts again in 4 s +-/);
+  assert.match(out, /\nroute-1 \(never reached: route-0\) /);
   assert.match(out, /\napp +two +down +1 +0 +- +- +- +timeout\n/);
 });
 

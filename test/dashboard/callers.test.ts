@@ -4,13 +4,17 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Dashboards, goTo } from '../support/dashboard.ts';
 import { startLoad } from '../support/load.ts';
-import { waitFor } from '../support/wait.ts';
+import { untilStill, waitFor } from '../support/wait.ts';
 import { startScene, TOKEN } from './scene.ts';
 
 const CALLER = '203.0.113.7';
 
 test('an operator finds who is limited, why, and gives it more', async (t) => {
   const { adminUrl, proxyUrl, configPath } = await startScene(t, {
+    routes: [
+      { name: 'all', pool: 'app', rateLimit: { policy: 'default' } },
+      { name: 'second', pool: 'app', match: { path: '/orders/' } },
+    ],
     rateLimit: {
       policies: {
         default: { capacity: 3, refillPerSecond: 0.01 },
@@ -52,6 +56,30 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     assert.equal(await main.getByRole('cell', { name: '200 ok' }).count(), 0);
     await main.getByRole('button', { name: 'Pause' }).click();
     await main.getByText('paused').waitFor();
+    await main.getByRole('button', { name: 'Go on' }).click();
+    const asked: string[] = [];
+    page.on('request', (request) => asked.push(request.url()));
+    for (const [label, typed, wrong] of [
+      ['Slower than, ms', '12,5', 'Slower than, ms must be a whole number.'],
+      ['Slower than, ms', '-1', 'Slower than, ms must be a whole number.'],
+      ['Client', 'not a client!', 'Client must be a name, an address or a range of addresses.'],
+      ['Client', '203.0.113.300', 'Client must be a name, an address or a range of addresses.'],
+    ] as const) {
+      await main.getByLabel(label).fill(typed);
+      await main.getByText(wrong).waitFor();
+      assert.equal(await main.getByLabel(label).inputValue(), typed);
+      await untilStill('calls with a wrong filter', () => 1 + asked.length);
+      await main.getByLabel(label).fill('');
+      await main.getByText(wrong).waitFor({ state: 'detached' });
+    }
+    assert.deepEqual(
+      asked.filter((url) => /slowerThanMs|client=/.test(url)),
+      [],
+    );
+    await Promise.all([
+      page.waitForRequest(`**/api/v1/requests?client=${CALLER}&*`),
+      main.getByLabel('Client').fill(CALLER),
+    ]);
   });
 
   await waitFor('a request that is limited', async () => (await ask()) === 429);
@@ -73,6 +101,7 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     ]);
     assert.deepEqual(asked.postDataJSON().headers, { host: ['a.example', 'b.example'] });
     await main.getByRole('alert').getByText('must begin with http://').waitFor();
+    await main.getByRole('row').filter({ hasText: 'second' }).getByText('never reached: all').waitFor();
   });
 
   await t.test('it is the first of the list, and gets limits of its own there', async () => {
@@ -88,7 +117,11 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     await dialog.getByRole('button', { name: 'Fill the buckets' }).click();
     await dialog.getByText('Filled.').waitFor();
     await page.keyboard.press('Escape');
-    await main.getByRole('row').filter({ hasText: 'trial' }).getByText('would have refused').waitFor();
+    await main
+      .getByRole('row')
+      .filter({ hasText: 'trial' })
+      .getByText(/would have refused \d+ in the last minute/)
+      .waitFor();
   });
 
   await t.test('the configuration is checked and reloaded', async () => {
@@ -116,6 +149,11 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
     await fetch(`${adminUrl}/api/v1/reload`, { method: 'POST', headers });
     await main.getByText('refillPerSecond: 0.02').waitFor();
     await main.getByText('Sluice runs what the file says.').waitFor();
+    writeFileSync(configPath, text.replace('readToken:', 'publicMetrics: true\n  readToken:'));
+    await main.getByRole('button', { name: 'Check the file' }).click();
+    await main.getByText('changes that a reload refuses: they need a restart').waitFor();
+    const row = main.getByRole('row').filter({ hasText: 'admin.publicMetrics' });
+    await row.getByRole('cell', { name: 'true' }).waitFor();
   });
 
   await t.test('the events name who did it', async () => {

@@ -65,6 +65,15 @@ test('no name of a backend, pool, route, policy, client or request runs a script
     get(`${proxyUrl}/`, { path: `/${HOSTILE.replaceAll(' ', '/')}` }, (answer) => void answer.resume()).end();
     return page.getByRole('cell', { name: 'window.hacked=2' }).first().isVisible();
   });
+  await page.setViewportSize({ width: 390, height: 800 });
+  const long = page.getByRole('cell', { name: 'long-path' }).first();
+  await waitFor('a request with a path of 4 KB', async () => {
+    get(`${proxyUrl}/`, { path: `/long-path${'/x'.repeat(2_000)}` }, (answer) => void answer.resume()).end();
+    return long.isVisible();
+  });
+  const { height = 0 } = (await long.boundingBox()) ?? {};
+  assert.ok(height < 80, `a long path is ${height} px high`);
+  assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 390, 'as wide as a phone');
   assert.equal(await page.evaluate('window.hacked'), undefined);
   assert.equal(await page.locator('img').count(), 0);
   dashboards.assertNoFaults();

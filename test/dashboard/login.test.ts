@@ -20,7 +20,15 @@ test('the dashboard asks for a token, keeps it in its tab alone, and says when i
       [],
     );
     assert.equal(await page.evaluate('JSON.stringify(localStorage).includes("token-that")'), false);
+    await page.route(
+      '**/api/v1/session',
+      (route) => route.fulfill({ status: 503, json: { detail: 'too many calls' } }),
+      {
+        times: 1,
+      },
+    );
     await page.reload();
+    await page.getByText('Too many calls. Trying again …').waitFor();
     await page.getByRole('heading', { level: 1, name: 'Pools' }).waitFor();
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByLabel('Admin token').waitFor();

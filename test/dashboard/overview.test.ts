@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Page } from 'playwright-core';
 import { startBackend } from '../support/backend.ts';
 import { Dashboards, goTo, setHidden } from '../support/dashboard.ts';
 import { freePort } from '../support/free-port.ts';
@@ -98,5 +99,68 @@ test('the overview shows the traffic as it is, says what is wrong, and notices a
     t.diagnostic(`usable after ${Math.round(bestMs)} ms`);
     assert.ok(bestMs <= USABLE_MS, `${bestMs} ms`);
   });
+
+  await t.test(
+    'problems are said as they begin and end, the worst are shown, and a drain is seen',
+    async () => {
+      const tell = await tellSamples(page, sluice.adminUrl);
+      const news = main.getByRole('status', { name: 'News' });
+      const problem = (key: string, text: string) => ({
+        key,
+        code: 'c',
+        severity: 'error',
+        text,
+        since: null,
+      });
+      const many = Array.from({ length: 200 }, (_, index) =>
+        problem(`many ${index}`, `many-${index} is down`),
+      );
+      await tell({ problems: [problem('queue', 'its queue is full: 12/s')] });
+      await news.getByText('its queue is full: 12/s.').waitFor();
+      await tell({
+        problems: [problem('queue', 'its queue is full: 13/s'), problem('redis', 'Redis is away')],
+      });
+      await news.getByText('Redis is away.', { exact: true }).waitFor();
+      await tell({ problems: many, phase: 'draining', waitingWorkers: [{ id: 1, startsInSec: 4 }] });
+      await news
+        .getByText('many-2 is down. 197 more. No longer: its queue is full: 13/s. No longer: ')
+        .waitFor();
+      assert.equal(await main.getByText('many-9 is down').isVisible(), true);
+      assert.equal(await main.getByText('many-10 is down').isVisible(), false);
+      const { y = 0 } = (await main.locator('.chart').first().boundingBox()) ?? {};
+      assert.ok(y < 1_000, `the first chart begins at ${y} px`);
+      await main.getByText('190 more').click();
+      await main.getByText('many-199 is down').waitFor();
+      await main.getByText('starts again in 4 s').waitFor();
+      await page.getByRole('banner').getByText('draining').waitFor();
+      await main.locator('.figures').getByText('draining, revision').waitFor();
+      await tell({ problems: [] });
+      await news.getByText('197 more. Nothing is wrong any more.').waitFor();
+      await waitFor('the end of what was said', async () => (await news.textContent()) === '');
+    },
+  );
   dashboards.assertNoFaults();
 });
+
+/** Loads the page again with a stream of samples that the test sends: what it shows, with other values. */
+async function tellSamples(page: Page, adminUrl: string): Promise<(part: object) => Promise<unknown>> {
+  const read = async (path: string) => (await fetch(`${adminUrl}/api/v1/${path}`)).json();
+  const [status, { items: pools }, history] = await Promise.all(
+    ['status', 'pools', 'history?seconds=1'].map(read),
+  );
+  await page.addInitScript(`{
+    const original = window.fetch;
+    const stream = new ReadableStream({ start: (sink) => {
+      window.tell = (text) => sink.enqueue(new TextEncoder().encode('event: sample\\ndata: ' + text + '\\n\\n'));
+    } });
+    window.fetch = (path, init) => path === '/api/v1/events'
+      ? Promise.resolve(new Response(stream, { headers: { 'content-type': 'text/event-stream' } }))
+      : original(path, init);
+  }`);
+  await page.reload();
+  await page.getByText('live', { exact: true }).waitFor();
+  return (part) => {
+    const sample = { ...status, at: history.endsAt, pools, history, ...part };
+    return page.evaluate(`window.tell(${JSON.stringify(JSON.stringify(sample))})`);
+  };
+}

@@ -6,7 +6,7 @@ import { keepToken, readToken } from './token.ts';
 
 export type Session =
   | { kind: 'starting' }
-  /** Sluice did not answer; resume() tries again. */
+  /** Sluice did not answer, or has too much to do; resume() tries again. */
   | { kind: 'unreachable'; message: string }
   | { kind: 'signed-out'; notice: string | null }
   | { kind: 'signed-in'; access: Access; tokenNeeded: boolean };
@@ -23,7 +23,7 @@ export async function resume(): Promise<void> {
   try {
     await open();
   } catch (error) {
-    if (!(error instanceof CallError) || error.status === 0)
+    if (!(error instanceof CallError) || error.status === 0 || error.status >= 500)
       session.set({ kind: 'unreachable', message: messageOf(error) });
     else if (error.status === 401)
       signOut(hadToken ? 'The token is not accepted any more. Sign in again.' : null);

@@ -1,6 +1,6 @@
 /** Says that the connection is lost, and reads new problems out to a screen reader. */
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { link, retryNow, sample } from '../api/feed.ts';
 import { useStore } from '../api/store.ts';
 
@@ -36,22 +36,42 @@ function Countdown({ untilMs }: { untilMs: number }): JSX.Element {
   return <span aria-hidden="true">Trying again in {seconds} s.</span>;
 }
 
-/** Only what is new is said: the list itself is on the overview. */
+/** For a screen reader: a text that stayed would be the first of the page, long after it was true. */
+const SAID_MS = 10_000;
+const MOST_SAID = 3;
+
+/** Only what begins and what ends is said: the list itself is on the overview. */
 function Announcer(): JSX.Element {
   const problems = useStore(sample)?.problems;
+  const known = useRef<ReadonlyMap<string, string>>(new Map());
   const [text, setText] = useState('');
-  const [known, setKnown] = useState<readonly string[]>([]);
   useEffect(() => {
     if (problems === undefined) return;
-    const keys = problems.map(({ code, text: sentence }) => `${code} ${sentence}`);
-    const fresh = problems.filter((_, index) => !known.includes(keys[index] ?? ''));
-    if (fresh.length > 0) setText(fresh.map((problem) => problem.text).join(' '));
-    else if (problems.length === 0 && known.length > 0) setText('Nothing is wrong any more.');
-    if (keys.join() !== known.join()) setKnown(keys);
+    const before = known.current;
+    const now = new Map(problems.map((problem) => [problem.key, problem.text]));
+    known.current = now;
+    const news = [...sayOf('', now, before), ...sayOf('No longer: ', before, now)];
+    if (news.length > 0 && now.size === 0) news.push('Nothing is wrong any more.');
+    if (news.length > 0) setText(news.join(' '));
   }, [problems]);
+  useEffect(() => {
+    const timer = setTimeout(() => setText(''), SAID_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
   return (
     <p class="unseen" role="status" aria-label="News">
       {text}
     </p>
   );
+}
+
+/** What is in one set of problems, and not in the other. */
+function sayOf(
+  prefix: string,
+  these: ReadonlyMap<string, string>,
+  others: ReadonlyMap<string, string>,
+): string[] {
+  const texts = [...these].filter(([key]) => !others.has(key)).map(([, text]) => `${prefix}${text}.`);
+  const left = texts.length - MOST_SAID;
+  return left > 0 ? [...texts.slice(0, MOST_SAID), `${prefix}${left} more.`] : texts;
 }

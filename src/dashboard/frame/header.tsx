@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { link } from '../api/feed.ts';
+import { link, sample } from '../api/feed.ts';
 import { session, signOut } from '../api/session.ts';
 import { status } from '../api/status.ts';
 import { useStore } from '../api/store.ts';
@@ -8,6 +8,7 @@ import { chooseTheme, THEMES, type Theme, theme } from './theme.ts';
 
 const LINKS: Record<string, [tone: Tone, word: string]> = {
   live: ['ok', 'live'],
+  draining: ['warn', 'draining'],
   connecting: ['quiet', 'connecting'],
   lost: ['bad', 'disconnected'],
 };
@@ -15,7 +16,9 @@ const LINKS: Record<string, [tone: Tone, word: string]> = {
 export function Header(): JSX.Element {
   const facts = useStore(status);
   const current = useStore(session);
-  const [tone, word] = LINKS[useStore(link).kind] ?? ['quiet', ''];
+  const { kind } = useStore(link);
+  const isDraining = useStore(sample)?.phase === 'draining' && kind === 'live';
+  const [tone, word] = LINKS[isDraining ? 'draining' : kind] ?? ['quiet', ''];
   const isReader = current.kind === 'signed-in' && current.access === 'read';
   return (
     <header class="top">

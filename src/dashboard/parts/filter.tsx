@@ -7,12 +7,14 @@ const SETTLE_MS = 200;
 interface FilterProps {
   label: string;
   value: string;
-  onInput(value: string): void;
+  onInput(value: string, field: HTMLInputElement): void;
   placeholder?: string;
+  /** What the browser checks, and what the pattern asks for. */
+  check?: { pattern: string; title: string };
 }
 
 /** Filter is a search field with its label. */
-export function Filter({ label, value, onInput, placeholder }: FilterProps): JSX.Element {
+export function Filter({ label, value, onInput, placeholder, check }: FilterProps): JSX.Element {
   return (
     <label class="field">
       {label}
@@ -21,7 +23,8 @@ export function Filter({ label, value, onInput, placeholder }: FilterProps): JSX
         value={value}
         placeholder={placeholder}
         spellcheck={false}
-        onInput={({ currentTarget }) => onInput(currentTarget.value)}
+        {...check}
+        onInput={({ currentTarget }) => onInput(currentTarget.value, currentTarget)}
       />
     </label>
   );

@@ -80,7 +80,8 @@ function registerFile(app: AdminApp, reloader: AdminParts['reloader']): void {
       const { path, loaded, problems } = look(access);
       const changes = loaded === null ? [] : configChanges(reloader.current.settings, loaded.settings);
       const same = problems.length === 0 && changes.length === 0;
-      return { file: path, same, problems, changes };
+      const needsRestart = loaded !== null && problems.length > 0;
+      return { file: path, same, problems, needsRestart, changes };
     },
   );
   app.post(

@@ -267,7 +267,7 @@ function* workerFindings({ workers, restarts, phase }: ProblemFacts): Generator<
 export class ProblemTimes {
   #sinceMs = new Map<string, number>();
 
-  /** problemsOf makes sentences of the findings of now, errors first. @param nowMs wall clock */
+  /** problemsOf makes sentences of the findings of now, the worst first. @param nowMs wall clock */
   problemsOf(findings: Iterable<Finding>, nowMs: number): Problem[] {
     const sinceMs = new Map<string, number>();
     const problems: Problem[] = [];
@@ -277,11 +277,17 @@ export class ProblemTimes {
       sinceMs.set(name, fromMs);
       const time = isTimeless ? '' : ` since ${timeText(fromMs, nowMs)}`;
       const text = `${what}${time}${why === null ? '' : `: ${why}`}`;
-      problems.push({ code, severity, text, since: isTimeless ? null : new Date(fromMs).toISOString() });
+      const since = isTimeless ? null : new Date(fromMs).toISOString();
+      problems.push({ key: name, code, severity, text, since });
     }
     this.#sinceMs = sinceMs;
-    return problems.sort((a, b) => Number(b.severity === 'error') - Number(a.severity === 'error'));
+    return problems.sort((a, b) => rankOf(a) - rankOf(b));
   }
+}
+
+/** Errors first; of each severity what is about one backend comes last, as there may be hundreds. */
+function rankOf({ severity, code }: Problem): number {
+  return (severity === 'error' ? 0 : 2) + (code.startsWith('backend_') ? 1 : 0);
 }
 
 /** `14:03 UTC`, with the day where it is another one. */

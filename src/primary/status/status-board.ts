@@ -4,6 +4,7 @@
  * worker may hang. A sample costs 0.04 ms with 2 routes, 3 backends and 2 workers, 0.4 ms with 500, 200 and 16.
  */
 import { hostname } from 'node:os';
+import { hidingRoutes } from '../../config/warnings.ts';
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import { UNMATCHED_ROUTE } from '../../contract/settings.ts';
 import type { History, Live, Status, WorkerLoad } from '../../contract/status.ts';
@@ -104,7 +105,11 @@ export class StatusBoard {
     const { settings, number } = reloader.current;
     const degraded = degradedOf(this.#sources);
     const names = [...settings.routes.map(({ name }) => name), UNMATCHED_ROUTE];
-    const routes = names.map((name) => this.#traffic.route(name));
+    const hiding = hidingRoutes(settings.routes);
+    const routes = names.map((name) => ({
+      ...this.#traffic.route(name),
+      hiddenBy: hiding.get(name)?.name ?? null,
+    }));
     const slowest = routes
       .flatMap(({ route, p99Ms }) => (p99Ms === null ? [] : [{ route, p99Ms }]))
       .reduce<Live['slowestRoute']>((most, each) => (each.p99Ms > (most?.p99Ms ?? -1) ? each : most), null);
@@ -119,6 +124,11 @@ export class StatusBoard {
       routes,
       policies: settings.rateLimit.policies.map(({ name }) => this.#traffic.policy(name)),
       workers: this.#workerLoads(),
+      waitingWorkers: this.#sources.supervisor
+        .workers()
+        .flatMap(({ index, startsInMs }) =>
+          startsInMs === undefined ? [] : [{ id: index, startsInSec: Math.ceil(startsInMs / 1_000) }],
+        ),
       store: {
         kind: settings.redis === null ? 'memory' : 'redis',
         connected: !degraded.includes('redis'),

@@ -11,6 +11,7 @@ import { quantileMs } from './quantile.ts';
 import { RateWindow } from './rate-window.ts';
 
 const WINDOW_SAMPLES = 10;
+const MINUTE_SAMPLES = 60;
 /** Of rates: a text per second is made of them. */
 const DECIMALS = 1_000;
 const { bucketsSec: BOUNDS_SEC } = METRICS.sluice_request_duration_seconds;
@@ -35,10 +36,11 @@ const QUEUE_REFUSED = BACKEND_WIDTH;
 const BEGUN = 0;
 const CPU_SEC = 1;
 const DECISIONS = ['allowed', 'limited', 'shadow', 'refused'];
+const SHADOW = DECISIONS.indexOf('shadow');
 
 const LIMITED_CODES = new Set(['429', 'grpc_8']);
 
-type RequestTraffic = Omit<RouteTraffic, 'route'>;
+type RequestTraffic = Omit<RouteTraffic, 'route' | 'hiddenBy'>;
 
 export interface BackendTraffic {
   /** Attempts. */
@@ -61,11 +63,11 @@ export class Traffic {
   #load = { inFlight: 0, connections: 0, tunnels: 0 };
 
   constructor(collector: Pick<MetricsCollector, 'seriesOf'>, nowMs: number) {
-    const windowOf = (width: number) => new RateWindow(width, WINDOW_SAMPLES, nowMs);
+    const windowOf = (width: number, samples = WINDOW_SAMPLES) => new RateWindow(width, samples, nowMs);
     this.#collector = collector;
     this.#total = windowOf(ROUTE_WIDTH + 2);
     this.#routes = windowOf(ROUTE_WIDTH);
-    this.#policies = windowOf(DECISIONS.length);
+    this.#policies = windowOf(DECISIONS.length, MINUTE_SAMPLES);
     this.#pools = windowOf(QUEUE_REFUSED + 1);
     this.#backends = windowOf(BACKEND_WIDTH);
     this.#processes = windowOf(2);
@@ -103,18 +105,20 @@ export class Traffic {
     };
   }
 
-  route(route: string): RouteTraffic {
+  route(route: string): RequestTraffic & Pick<RouteTraffic, 'route'> {
     return { route, ...trafficOf(this.#routes, route, WINDOW_SAMPLES) };
   }
 
   policy(policy: string): PolicyTraffic {
     const [allowed, limited, shadow, refused] = this.#policies.growth(policy, WINDOW_SAMPLES);
+    const lastMinute = this.#policies.growth(policy, MINUTE_SAMPLES);
     const perSec = perSecondOf(this.#policies, WINDOW_SAMPLES);
     return {
       policy,
       allowedPerSec: perSec(allowed),
       limitedPerSec: perSec(limited),
       shadowPerSec: perSec(shadow),
+      shadowLastMinute: lastMinute[SHADOW] ?? 0,
       refusedPerSec: perSec(refused),
     };
   }

@@ -258,11 +258,13 @@ export class Supervisor {
     }
     const start = () => {
       this.#restartTimers.delete(slot);
+      slot.startsAtMs = null;
       // A replacement may have taken its place.
       if (!this.#fleet.isWanted(slot)) return;
       this.restartCount++;
       void slot.start();
     };
+    slot.startsAtMs = systemClock.monotonicMs() + restartInMs;
     this.#restartTimers.set(slot, setTimeout(start, restartInMs));
   }
 
@@ -277,7 +279,10 @@ export class Supervisor {
     this.#phase = phase;
     clearTimeout(this.#startTimer);
     clearInterval(this.#watchTimer);
-    for (const timer of this.#restartTimers.values()) clearTimeout(timer);
+    for (const [slot, timer] of this.#restartTimers) {
+      clearTimeout(timer);
+      slot.startsAtMs = null;
+    }
     this.#restartTimers.clear();
     if (phase === 'stopping') {
       this.#started.reject(new LbError('worker_gone', 'stopped before every worker was ready'));

@@ -49,6 +49,8 @@ export interface WorkerView {
   revision: number | null;
   /** Its newest report; null before the first. */
   report: WorkerReport | null;
+  /** Left out: it does not wait for its next start. */
+  startsInMs?: number;
 }
 
 /** What every worker needs; given to the supervisor. */
@@ -118,6 +120,8 @@ class SlotProcess {
 export class WorkerSlot {
   readonly index: number;
   readonly backOff = new BackOff();
+  /** Monotonic: when the supervisor starts it again. null: it does not wait for that. */
+  startsAtMs: number | null = null;
   #state: WorkerState = 'dead';
   #hasServed = false;
   #deathCount = 0;
@@ -173,6 +177,9 @@ export class WorkerSlot {
       startedAtMs: now?.startedAtMs ?? null,
       revision: now?.revision ?? null,
       report: now?.report ?? null,
+      ...(this.startsAtMs !== null && {
+        startsInMs: Math.max(0, this.startsAtMs - systemClock.monotonicMs()),
+      }),
     };
   }
 

@@ -10,7 +10,7 @@ test('a file that would change nothing is the same, also where it is written oth
   const answer = await call({ path: '/api/v1/config/diff' });
   assert.deepEqual(
     [answer.status, answer.json],
-    [200, { file: 'sluice.yaml', same: true, problems: [], changes: [] }],
+    [200, { file: 'sluice.yaml', same: true, problems: [], needsRestart: false, changes: [] }],
   );
   const written = `${CONFIG}\nworkers: auto\ntimeouts: { drain: 30s }\nlog: { level: info }\n`;
   assert.deepEqual(changesOf(CONFIG, written), []);
@@ -89,14 +89,15 @@ test('a broken file, and a change that needs a restart, are told with line and p
   const warning = { line: 9, path: 'trustedProxies', message: 'too wide' };
   parts.file = () => ({ path: 'a.yaml', loaded: null, problems: [problem] });
   assert.deepEqual(await check(), { file: 'a.yaml', ok: false, problems: [problem], warnings: [] });
-  assert.deepEqual(await diff(), { file: 'a.yaml', same: false, problems: [problem], changes: [] });
+  const broken = { file: 'a.yaml', same: false, problems: [problem], needsRestart: false, changes: [] };
+  assert.deepEqual(await diff(), broken);
   const settings = settingsOf(`${CONFIG}\naccept: round_robin\n`);
   const restart = { line: null, path: 'accept', message: 'a change needs a restart of the process' };
   const loaded = { settings, warnings: [warning], digest: '' };
   parts.file = () => ({ path: 'a.yaml', loaded, problems: [restart] });
   assert.deepEqual(await check(), { file: 'a.yaml', ok: false, problems: [restart], warnings: [warning] });
   assert.deepEqual(await diff(), {
-    ...{ file: 'a.yaml', same: false, problems: [restart] },
+    ...{ file: 'a.yaml', same: false, problems: [restart], needsRestart: true },
     changes: [{ path: 'accept', running: 'shared', file: 'round_robin' }],
   });
 });

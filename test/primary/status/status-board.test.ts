@@ -150,6 +150,8 @@ test('rates are means of the samples, which hold one report of each worker', (t)
   assert.deepEqual(slowestRoute, { route: 'api', p99Ms: 4.975 });
   assert.deepEqual(policies[0], {
     ...{ policy: 'default', allowedPerSec: 0, limitedPerSec: 10, shadowPerSec: 14, refusedPerSec: 0 },
+    // 20 seconds, so far.
+    shadowLastMinute: 280,
   });
   assert.deepEqual(
     loads.map(({ id, requestsPerSec, cpuRatio }) => [id, requestsPerSec, cpuRatio]),

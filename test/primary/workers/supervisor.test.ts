@@ -142,6 +142,7 @@ test('start resolves with the serving workers if one of them cannot serve', asyn
     serving().map(({ index }) => index),
     [1],
   );
+  await waitFor('the pause before its next start', () => (supervisor.workers()[0]?.startsInMs ?? 0) > 0);
 });
 
 test('a serving worker that becomes silent is logged, killed and replaced', async (t) => {

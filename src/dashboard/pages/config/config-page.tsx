@@ -37,8 +37,8 @@ export function ConfigPage(): JSX.Element {
   );
 }
 
-function Diff({ of: { same, problems, changes } }: { of: ConfigDiff }): JSX.Element {
-  if (problems.length > 0)
+function Diff({ of: { same, problems, needsRestart, changes } }: { of: ConfigDiff }): JSX.Element {
+  if (problems.length > 0 && !needsRestart)
     return (
       <>
         <p>
@@ -56,8 +56,16 @@ function Diff({ of: { same, problems, changes } }: { of: ConfigDiff }): JSX.Elem
   return (
     <>
       <p>
-        <Status tone="warn" word="The file says something else than what runs." />
+        <Status
+          tone="warn"
+          word={
+            needsRestart
+              ? 'The file has no mistake, but changes that a reload refuses: they need a restart of the process.'
+              : 'The file says something else than what runs.'
+          }
+        />
       </p>
+      <Problems of={problems} />
       <Table
         caption="Differences"
         rows={changes}

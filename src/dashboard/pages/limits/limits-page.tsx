@@ -62,8 +62,6 @@ function BucketSearch(): JSX.Element {
   );
 }
 
-const SEC_PER_MIN = 60;
-
 function Policies(): JSX.Element {
   const rates = useStore(sample)?.policies ?? [];
   const rateBy = (name: string): PolicyTraffic | undefined => rates.find(({ policy }) => policy === name);
@@ -97,11 +95,10 @@ function Policies(): JSX.Element {
 function modeOf(enabled: boolean, shadow: boolean, rates: PolicyTraffic | undefined): JSX.Element {
   if (!enabled) return <Status tone="quiet" word="off" />;
   if (!shadow) return <Status tone="ok" word="enforced" />;
-  const perMin = (rates?.shadowPerSec ?? 0) * SEC_PER_MIN;
   return (
     <>
       <Status tone="warn" word="shadow" />
-      <small>would have refused {countOf(perMin)}/min</small>
+      <small>would have refused {countOf(rates?.shadowLastMinute ?? 0)} in the last minute</small>
     </>
   );
 }

@@ -1,6 +1,6 @@
 /** Access lines as they happen; sampled under load, so that no worker is slowed down. */
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { AccessLine } from '../../api/answers.ts';
 import { messageOf } from '../../api/call.ts';
 import { readEvents } from '../../api/event-stream.ts';
@@ -20,18 +20,27 @@ interface Filters {
   route: string;
   status: string;
   slowerThanMs: string;
+  /** What is wrong with the first wrong field; '': nothing. */
+  wrong: string;
 }
 
+const NO_FILTERS: Filters = { client: '', route: '', status: '', slowerThanMs: '', wrong: '' };
+
 export function LivePage(): JSX.Element {
-  const [filters, setFilters] = useState<Filters>({ client: '', route: '', status: '', slowerThanMs: '' });
+  const [filters, setFilters] = useState(NO_FILTERS);
   const [paused, setPaused] = useState(false);
   const isHidden = useStore(hidden);
-  const query = queryOf(filters);
+  const lastQuery = useRef('');
+  if (filters.wrong === '') lastQuery.current = queryOf(filters);
+  const query = lastQuery.current;
   const isSettled = useSettled(query) === query;
   const { lines, dropped, failure, open } = useLines(query, isHidden || paused || !isSettled);
   return (
     <>
       <LiveFilters value={filters} onChange={(part) => setFilters({ ...filters, ...part })} />
+      <p class="bad" role="alert">
+        {filters.wrong !== '' && `${filters.wrong} Until then the filters are as before.`}
+      </p>
       <div class="section-head">
         <Status
           tone={paused ? 'quiet' : open ? 'ok' : 'bad'}
@@ -66,15 +75,29 @@ interface LiveFiltersProps {
   onChange(part: Partial<Filters>): void;
 }
 
+const OCTET = '(?:25[0-5]|2[0-4]\\d|1?\\d?\\d)';
+/** Four numbers are an IPv4 address; anything else may be the name of a client, too. */
+const CLIENT = {
+  pattern: `\\s*(?:${OCTET}(?:\\.${OCTET}){3}(?:\\/\\d+)?|(?!\\d+(?:\\.\\d+){3}(?:[\\/\\s]|$))[A-Za-z0-9._:@\\/\\-]{1,128})\\s*`,
+  title: 'must be a name, an address or a range of addresses.',
+};
+const MS = { pattern: '\\s*\\d{1,8}\\s*', title: 'must be a whole number.' };
+
+function wrongOf({ form }: HTMLInputElement): string {
+  const field = form?.querySelector<HTMLInputElement>('input:invalid');
+  return field == null ? '' : `${field.labels?.[0]?.textContent} ${field.title}`;
+}
+
 function LiveFilters({ value, onChange }: LiveFiltersProps): JSX.Element {
   const routes = useConfig().answer?.routes ?? [];
   return (
-    <div class="fields">
+    <form class="fields" onSubmit={(event) => event.preventDefault()}>
       <Filter
         label="Client"
         value={value.client}
-        onInput={(client) => onChange({ client })}
+        onInput={(client, field) => onChange({ client, wrong: wrongOf(field) })}
         placeholder="acme, 203.0.113.7, 2001:db8::/64"
+        check={CLIENT}
       />
       <label class="field">
         Route
@@ -100,17 +123,13 @@ function LiveFilters({ value, onChange }: LiveFiltersProps): JSX.Element {
           ))}
         </select>
       </label>
-      <label class="field">
-        Slower than, ms
-        <input
-          inputMode="numeric"
-          value={value.slowerThanMs}
-          onInput={({ currentTarget }) =>
-            onChange({ slowerThanMs: currentTarget.value.replaceAll(/\D/g, '') })
-          }
-        />
-      </label>
-    </div>
+      <Filter
+        label="Slower than, ms"
+        value={value.slowerThanMs}
+        onInput={(slowerThanMs, field) => onChange({ slowerThanMs, wrong: wrongOf(field) })}
+        check={MS}
+      />
+    </form>
   );
 }
 
@@ -184,7 +203,7 @@ function LineTable({ lines }: { lines: readonly AccessLine[] }): JSX.Element {
         {
           title: 'Request',
           wide: true,
-          cell: ({ method, host, path }) => `${method ?? '–'} ${host ?? ''}${path ?? ''}`,
+          cell: ({ method, host, path }) => <Short text={`${method ?? '–'} ${host ?? ''}${path ?? ''}`} />,
         },
         { title: 'Client', wide: true, cell: ({ clientId, clientIp }) => clientId ?? clientIp ?? '–' },
         { title: 'Route', wide: true, cell: ({ route }) => route ?? '–' },
@@ -192,6 +211,14 @@ function LineTable({ lines }: { lines: readonly AccessLine[] }): JSX.Element {
         { title: 'Took', number: true, cell: ({ totalMs }) => msOf(totalMs) },
       ]}
     />
+  );
+}
+
+function Short({ text }: { text: string }): JSX.Element {
+  return (
+    <div class="short" title={text}>
+      {text}
+    </div>
   );
 }
 

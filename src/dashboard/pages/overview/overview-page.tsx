@@ -46,12 +46,12 @@ export function OverviewPage(): JSX.Element {
       <RouteTable routes={current.routes} />
       <h2>Workers</h2>
       <WorkerCharts windowSec={windowSec} />
-      <WorkerTable workers={current.workers} />
+      <WorkerTable workers={current.workers} waiting={current.waitingWorkers} />
     </>
   );
 }
 
-function Figures({ current: { now, slowestRoute, revision } }: { current: Sample }): JSX.Element {
+function Figures({ current: { now, slowestRoute, revision, phase } }: { current: Sample }): JSX.Element {
   const startedAt = useStore(status)?.startedAt;
   const figures: [title: string, value: string, more?: string][] = [
     ['Requests/s', rateOf(now.requestsPerSec)],
@@ -69,7 +69,11 @@ function Figures({ current: { now, slowestRoute, revision } }: { current: Sample
     ],
     ['Bodies in/s', bytesOf(now.bytesInPerSec)],
     ['Bodies out/s', bytesOf(now.bytesOutPerSec)],
-    ['Up for', startedAt === undefined ? '–' : spanSince(startedAt), `revision ${revision}`],
+    [
+      'Up for',
+      startedAt === undefined ? '–' : spanSince(startedAt),
+      `${phase === 'ready' ? '' : `${phase}, `}revision ${revision}`,
+    ],
   ].map(([title = '', value = '', more]) => [title, value, more] as [string, string, string?]);
   return (
     <dl class="figures">

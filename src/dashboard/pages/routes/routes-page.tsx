@@ -7,6 +7,7 @@ import { useStore } from '../../api/store.ts';
 import { Answer, useConfig } from '../../parts/answer.tsx';
 import { Filter } from '../../parts/filter.tsx';
 import { msOf, rateOf } from '../../parts/format.ts';
+import { Status } from '../../parts/status.tsx';
 import { Table } from '../../parts/table.tsx';
 import { ExplainForm } from './explain-form.tsx';
 
@@ -43,7 +44,7 @@ function RouteList({ routes }: { routes: readonly ConfigRoute[] }): JSX.Element 
         empty={routes.length === 0 ? 'No route is configured.' : 'No route matches.'}
         columns={[
           { title: '#', number: true, cell: ({ order }) => order },
-          { title: 'Route', wide: true, cell: ({ name, priority }) => nameOf(name, priority) },
+          { title: 'Route', wide: true, cell: (row) => nameOf(row, row.traffic?.hiddenBy ?? null) },
           { title: 'Takes', wide: true, cell: (route) => matchOf(route) },
           { title: 'To', wide: true, cell: (route) => goalOf(route) },
           { title: 'Limit', wide: true, cell: ({ rateLimit }) => limitOf(rateLimit) },
@@ -56,10 +57,11 @@ function RouteList({ routes }: { routes: readonly ConfigRoute[] }): JSX.Element 
   );
 }
 
-function nameOf(name: string, priority: string | undefined): JSX.Element {
+function nameOf({ name, priority }: ConfigRoute, hiddenBy: string | null): JSX.Element {
   return (
     <>
       {name} {priority !== undefined && priority !== 'normal' && <span class="tag">{priority}</span>}
+      {hiddenBy !== null && <Status tone="warn" word={`never reached: ${hiddenBy}`} />}
     </>
   );
 }
