@@ -3,8 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
 import type { FileProblem } from '../contract/config-file-view.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { printable } from '../contract/json-text.ts';
 import { http } from '../infra/node-http.ts';
-import { printable } from './output.ts';
 
 export interface AdminTarget {
   /** http:// or https://, without a path. */

@@ -2,7 +2,8 @@
 import { type Command, Option } from 'commander';
 import * as z from 'zod';
 import { EVENT_KINDS } from '../contract/events.ts';
-import { type ListView, printable } from './output.ts';
+import { printable } from '../contract/json-text.ts';
+import type { ListView } from './output.ts';
 import { addTarget, type ConfigPath, countOf, fitting, type Session } from './session.ts';
 
 const entrySchema = z.looseObject({

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { formatProblems } from '../config/problems.ts';
-import { printable } from './output.ts';
+import { printable } from '../contract/json-text.ts';
 import { REFUSED } from './refuse.ts';
 import { addTarget, type ConfigPath, fitting, type Session } from './session.ts';
 

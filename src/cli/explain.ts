@@ -1,7 +1,7 @@
 /** `sluice explain METHOD URL`: which route, limits and pool a request would get from a running Sluice, and why. */
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
-import { printable } from './output.ts';
+import { printable } from '../contract/json-text.ts';
 import { addTarget, type ConfigPath, notEmpty } from './session.ts';
 
 /** What is read of the answer; a later version may say more. */

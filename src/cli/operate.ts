@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import * as z from 'zod';
 import { counted } from '../contract/counted.ts';
+import { printable } from '../contract/json-text.ts';
 import { problemsOf, refusalOf } from './admin-client.ts';
-import { printable } from './output.ts';
 import { refuse } from './refuse.ts';
 import { addTarget, type ConfigPath, notEmpty, type Session } from './session.ts';
 

@@ -1,5 +1,7 @@
 /** How answers are printed without --json, which prints the JSON of the admin port. */
+
 import * as z from 'zod';
+import { printable } from '../contract/json-text.ts';
 
 const limits = z.object({ capacity: z.number(), refillPerSecond: z.number() });
 
@@ -84,11 +86,6 @@ function limitsText(others: Client['limits']): string {
   return Object.entries(others)
     .map(([policy, own]) => `${policy}=${own.capacity}/${own.refillPerSecond}`)
     .join(' ');
-}
-
-/** printable is a text of one line: whoever names a key must not steer the terminal of those who list it, nor break the table. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (each) => `\\u{${each.charCodeAt(0).toString(16)}}`);
 }
 
 /** formatterOf writes a list page by page. The first page has the headings, and decides the widths of the columns. */

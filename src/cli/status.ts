@@ -1,7 +1,7 @@
 /** `sluice status`: one screen about a running Sluice, what is wrong now first. */
 import type { Command } from 'commander';
 import * as z from 'zod';
-import { printable } from './output.ts';
+import { printable } from '../contract/json-text.ts';
 import { poolsSchema, sampleSchema, sectionsOf } from './screen.ts';
 import { addTarget, type ConfigPath, fitting, type Session } from './session.ts';
 import { duration, linesOf } from './table.ts';

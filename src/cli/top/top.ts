@@ -1,7 +1,6 @@
 /** `sluice top`: a running Sluice, live in a terminal, or as plain blocks or lines of JSON where there is none. */
 import type { Command } from 'commander';
-import { jsonText } from '../../contract/json-text.ts';
-import { printable } from '../output.ts';
+import { jsonText, printable } from '../../contract/json-text.ts';
 import { sectionsOf } from '../screen.ts';
 import { addTarget, type ConfigPath, type Session } from '../session.ts';
 import { linesOf } from '../table.ts';

@@ -2,8 +2,8 @@
 import { emitKeypressEvents, type Key } from 'node:readline';
 import { styleText } from 'node:util';
 import { createLogUpdate } from 'log-update';
+import { printable } from '../../contract/json-text.ts';
 import type { AdminTarget } from '../admin-client.ts';
-import { printable } from '../output.ts';
 import { sectionsOf } from '../screen.ts';
 import { type Line, linesOf, type Section } from '../table.ts';
 import { follow, type Look } from './follow.ts';

@@ -63,7 +63,8 @@ export function makeClient(
   const retryStrategy = (attempt: number): number => retryDelayMs(attempt);
   if (servers.kind !== 'cluster') {
     const place = servers.kind === 'single' ? placeOf(servers.url, DEFAULT_PORT) : sentinelOptions(servers);
-    return withHandshakeDeadline(new Redis({ ...common, ...place, scripts, retryStrategy }));
+    const client = withHandshakeDeadline(new Redis({ ...common, ...place, scripts, retryStrategy }));
+    return servers.kind === 'single' ? client : withSentinelsHeard(client);
   }
   const places = servers.urls.map((url) => placeOf(url, DEFAULT_PORT));
   const options: ClusterOptions = {
@@ -100,6 +101,19 @@ function withHandshakeDeadline(client: Redis): Redis {
     // After a poll of the sockets: this process may have stood still.
     setTimeout(() => setImmediate(check), HANDSHAKE_TIMEOUT_MS).unref();
   });
+  return client;
+}
+
+/** ioredis ignores why a sentinel cannot be reached, and says that the connection is closed. Here the client tells it, as a Cluster's does. */
+function withSentinelsHeard(client: Redis): Redis {
+  const { connector } = client as unknown as {
+    connector: { connectToSentinel: (...place: unknown[]) => Redis };
+  };
+  const dial = connector.connectToSentinel.bind(connector);
+  connector.connectToSentinel = (...place) =>
+    dial(...place).on('error', (error) => client.emit('node error', error));
+  // As in the constructor of a client that is not lazy: an error is also an event.
+  client.connect().catch(() => undefined);
   return client;
 }
 
@@ -161,6 +175,8 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
   const { username, password, tls } = nodes[0] ?? {};
   return {
     name: servers.master,
+    // withSentinelsHeard connects.
+    lazyConnect: true,
     sentinels: nodes.map(addressOf),
     // The sentinels and their servers have the same user and password.
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),

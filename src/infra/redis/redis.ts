@@ -4,11 +4,12 @@
  */
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
-import { systemCodeOf, toError } from '../../contract/errors.ts';
+import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
 import { atMost, withDeadline } from '../with-deadline.ts';
 import { ClusterNodes } from './cluster-nodes.ts';
 import { type ClientOptions, MAX_RETRY_MS, makeClient } from './redis-client.ts';
+import { RedisFailures } from './redis-failures.ts';
 import { ReplyWatch } from './reply-watch.ts';
 
 const DEFAULT_CLOSE_MS = 1_000;
@@ -30,9 +31,10 @@ export class RedisConnection {
   readonly #onState: (isUp: boolean, reason: string | null) => void;
   /** What the log said last: one line per change and per reason, not per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
-  /** Those that were told since the connection was lost. */
+  /** Those that were told since the connection was lost, without numbers. */
   readonly #reasons = new Set<string>();
   #failure: string | null = null;
+  readonly #failures: RedisFailures;
   /** Redis refused the database of the URL, so commands would go to another one. */
   #misplaced = false;
   /** After `ready` and, for a Cluster, after all its nodes are connected. */
@@ -51,6 +53,7 @@ export class RedisConnection {
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
     this.#onState = options.onState ?? (() => undefined);
+    this.#failures = new RedisFailures(options.servers);
     this.client = makeClient(options, (error) => {
       if (!error.message.startsWith('READONLY')) return false;
       this.#report('read-only', error);
@@ -68,6 +71,8 @@ export class RedisConnection {
         this.#firstReady.resolve();
       });
     });
+    for (const event of ['node error', 'sentinelError'])
+      this.client.on(event, (error: Error) => this.#failures.noteNode(error));
     this.client.on('error', (error) => {
       // ioredis reports a refused SELECT, and continues in database 0.
       if ((error as { command?: { name?: unknown } }).command?.name === 'select') this.#misplaced = true;
@@ -163,13 +168,14 @@ export class RedisConnection {
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     // While Redis is read-only, connections end without an error because of the reconnects.
     if (this.#closing || (this.#reported === 'read-only' && error === null)) return;
-    const err = error && reasonOf(error);
-    const reason = err && (err.message || systemCodeOf(err));
+    if (state === 'up') this.#failures.noteNode(null);
+    const err = error && this.#failures.tellable(error);
+    const reason = err?.message ?? null;
     this.#failure = state === 'up' ? null : (reason ?? this.#failure);
     const isSame = this.#reported === state;
     if (isSame && !(state === 'down' && this.#isNew(reason))) return;
     if (!isSame) this.#reasons.clear();
-    if (reason !== null) this.#reasons.add(reason);
+    if (reason !== null) this.#reasons.add(kindOf(reason));
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
     else if (state === 'read-only') this.#logger.warn({ err }, 'Redis is read-only, connecting anew');
@@ -179,15 +185,13 @@ export class RedisConnection {
 
   /** A connection ends without a reason: the attempts that follow have it. */
   #isNew(reason: string | null): boolean {
-    return reason !== null && this.#reasons.size < MAX_REASONS && !this.#reasons.has(reason);
+    return reason !== null && this.#reasons.size < MAX_REASONS && !this.#reasons.has(kindOf(reason));
   }
 }
 
-/** That of a Cluster is the one of its last node. ioredis adds the refused command, which may hold the password. */
-function reasonOf(error: Error & { lastNodeError?: unknown }): Error {
-  const reason = error.lastNodeError instanceof Error ? error.lastNodeError : error;
-  Reflect.deleteProperty(reason, 'command');
-  return reason;
+/** Ports and durations may differ from attempt to attempt. */
+function kindOf(reason: string): string {
+  return reason.replace(/\d+/g, '');
 }
 
 /** ioredis' Cluster is ready with its first node, and refuses commands for nodes that are not. */

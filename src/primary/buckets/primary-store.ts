@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Cluster, Redis } from 'ioredis';
 import { LbError, toError } from '../../contract/errors.ts';
+import { shortText } from '../../contract/json-text.ts';
 import type { RedisSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
@@ -183,7 +184,7 @@ async function assertAnswers({ buckets, announced, connection }: OpenedStore): P
   } catch (thrown) {
     const { message, cause } = toError(thrown);
     const reason = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    const why = connection?.failure == null ? reason : inWords(connection.failure);
+    const why = inWords(connection?.failure ?? shortText(reason));
     throw new LbError('store_unavailable', `the new bucket store does not answer: ${why}`, {
       cause: thrown,
     });
