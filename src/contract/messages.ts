@@ -236,7 +236,10 @@ const WORKER_SHAPES = {
   drained: {},
 } as const;
 
-/** All that one process must expect of what another sends. Of settings and clients, the product's version stands for the shape. */
+/**
+ * The shapes of messages. It has neither that of settings and of clients' records, nor the values of an enum: of these the product's
+ * version stands for what both ends mean.
+ */
 export const PROTOCOL_TEXT = JSON.stringify([PRIMARY_SHAPES, WORKER_SHAPES, REQUEST_COLUMNS]);
 
 type MessageOf<Shapes> = {

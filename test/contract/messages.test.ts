@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PROTOCOL_TEXT, parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
+import { sluiceVersion } from '../../src/infra/build-info.ts';
+import { PROTOCOL_VERSION, protocolVersionOf } from '../../src/infra/protocol-version.ts';
 
 test('unknown and malformed messages are refused at both ends', () => {
   for (const raw of [
@@ -73,4 +75,16 @@ test('what workers answer to questions of the admin port is checked to the last 
 test('the version of the protocol is made of every message of both ends, and of the columns of audited requests', () => {
   for (const part of ['"patient":"boolean"', '"openFiles":"number"', 'bytes_out, total_ms'])
     assert.ok(PROTOCOL_TEXT.includes(part), part);
+});
+
+test('another shape of a message, another column and another version of the product each make another version of the protocol', () => {
+  const product = sluiceVersion();
+  const others = [
+    [product, PROTOCOL_TEXT.replace('"patient":"boolean"', '"patient":"number"')],
+    [product, PROTOCOL_TEXT.replace('bytes_out, total_ms', 'bytes_out, more, total_ms')],
+    [`${product}-1`, PROTOCOL_TEXT],
+  ] as const;
+  const versions = others.map(([version, shapes]) => protocolVersionOf(version, shapes));
+  assert.equal(PROTOCOL_VERSION, protocolVersionOf(product, PROTOCOL_TEXT));
+  assert.equal(new Set([PROTOCOL_VERSION, ...versions]).size, 4);
 });
