@@ -78,7 +78,8 @@ async function makeProgram(argv: string[], word = ''): Promise<Command> {
     .addArgument(new Argument('[action]', 'what to do').choices(['up', 'down', 'status']).default('up'))
     .option('--yes', 'undo a step although it drops data')
     .option('--step <name>', 'undo it only while it is the last step')
-    .action(async (action: MigrationAction, options: { yes?: true; step?: string }) => {
+    .action(async (action: MigrationAction, options: { yes?: true; step?: string }, own: Command) => {
+      if (options.step !== undefined && action !== 'down') own.error('error: --step goes with down only');
       process.exitCode = await migrateCommand(configPath(), action, options);
     });
   const isLean = LEAN.includes(word) && !argv.includes('--help') && !argv.includes('-h');

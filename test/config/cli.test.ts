@@ -209,6 +209,14 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
 });
 
+test('migrate takes --step with down only', () => {
+  for (const action of ['up', 'status']) {
+    const { code, stdout, stderr } = sluice(['migrate', action, '--step', '0001_clients']);
+    assert.deepEqual([code, stdout], [2, '']);
+    assert.equal(stderr, 'sluice: --step goes with down only\nTry: sluice migrate --help\n');
+  }
+});
+
 test('migrate on a folder in use, or without the server, prints the reason and exits 1', async (t) => {
   const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');

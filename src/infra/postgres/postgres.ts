@@ -141,12 +141,12 @@ export class Database {
     return this.#lend('reading', this.#answerMs, (client) => run(client, text, params));
   }
 
-  /** append is query for rows that nobody in this process follows: it does not count as activity. Nor does copy. */
+  /** append is query for rows that nobody in this process follows: it does not count as activity. Nor does copy. Their rows may be sent again: neither throws database_unanswered. */
   append(text: string, params: readonly unknown[]): Promise<Row[]> {
     return this.#lend('appending', this.#answerMs, (client) => run(client, text, params));
   }
 
-  /** copy sends rows to a `copy … from stdin`, in its text format: all are written, or none. Throws as query does. */
+  /** copy sends rows to a `copy … from stdin`, in its text format: all are written, or none. Throws as append does. */
   copy(text: string, rows: string): Promise<void> {
     return this.#lend('appending', this.#answerMs, (client) => copyIn(client, text, rows));
   }
