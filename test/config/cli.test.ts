@@ -188,7 +188,8 @@ test('migrate up, status and down work on the embedded database', (t) => {
   assert.deepEqual(readdirSync(cwd), ['a.yaml'], 'a look made something');
   const up = migrate();
   assert.deepEqual([up.code, up.stderr], [0, '']);
-  assert.match(up.stdout, /^(applied \d{4}_\w+\n)+$/);
+  // The database of what ships is a copy in which all steps are applied.
+  assert.match(up.stdout, /^((applied \d{4}_\w+\n)+|up to date\n)$/);
   assert.deepEqual(migrate('up'), { code: 0, stdout: 'up to date\n', stderr: '' });
   assert.match(migrate('status').stdout, /^(\d{4}_\w+: applied \d{4}-\S+Z\n)+$/);
   const refused = migrate('down');
@@ -207,6 +208,7 @@ test('migrate up, status and down work on the embedded database', (t) => {
     /the last step is 0005_audit_requests, not 0006_audit_grpc_status: nothing was undone/,
   );
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
+  assert.equal(migrate('up').stdout, 'applied 0006_audit_grpc_status\n');
 });
 
 test('migrate takes --step with down only', () => {
