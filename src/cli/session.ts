@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import * as z from 'zod';
 import { addressUrl } from '../contract/addresses.ts';
+import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from '../contract/admin-token.ts';
 import { jsonText } from '../contract/json-text.ts';
 import { type AdminCall, type AdminTarget, callAdmin, refusalOf } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
@@ -45,6 +46,10 @@ export async function findTarget(
   configPath: string,
 ): Promise<AdminTarget | { problems: string[] }> {
   const given = token ?? (process.env.SLUICE_ADMIN_TOKEN || null);
+  if (given && !ADMIN_TOKEN.test(given))
+    return {
+      problems: [`sluice: ${token === undefined ? 'SLUICE_ADMIN_TOKEN' : '--token'} ${ADMIN_TOKEN_RULE}`],
+    };
   if (admin !== undefined) {
     const url = originOf(admin);
     if (url !== null) return { url, token: given };

@@ -27,7 +27,7 @@ export type SeenView = z.infer<typeof seenView>;
 export const writtenView = clientView.extend({
   pendingWorkers: z.array(z.int().min(0)).optional().meta({
     description:
-      'Ids of the workers of this machine that do not know it yet after a second. Left out: all do',
+      'Ids of the workers of this machine that serve and do not know it yet after a second. Left out: all do',
   }),
 });
 export type WrittenView = z.infer<typeof writtenView>;

@@ -172,6 +172,23 @@ test('the token of the environment goes before that of the file, and a file that
   assert.match(missing.err, /sluice\.yaml: .*\ngive --admin URL to ask a running Sluice/);
 });
 
+test('a token that is none is named by where it was given, never by the file', async (t) => {
+  const port = 9911;
+  const env = { SLUICE_ADMIN_TOKEN: 'a b c' };
+  const rule = 'must be at most 512 visible ASCII characters without spaces\nTry: sluice status --help';
+  for (const target of [
+    ['--config', configFor(t, port, 'of-the-file')],
+    ['--admin', `http://127.0.0.1:${port}`],
+  ]) {
+    const [ofVariable, ofOption] = await Promise.all([
+      sluice(t, ['status', ...target], { env }),
+      sluice(t, ['status', '--token', 'ä', ...target], { env }),
+    ]);
+    assert.deepEqual([ofVariable.code, ofVariable.err], [2, `sluice: SLUICE_ADMIN_TOKEN ${rule}`]);
+    assert.deepEqual([ofOption.code, ofOption.err], [2, `sluice: --token ${rule}`]);
+  }
+});
+
 test('an admin port on every address is called at 127.0.0.1', async () => {
   const text = 'admin: { address: ":9911", token: a-token-of-24-characters }\n';
   for (const address of [':9911', '[::]:9911', '0.0.0.0:9911']) {

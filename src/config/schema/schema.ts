@@ -3,6 +3,7 @@
  * `rateLimit` and `redis` have files of their own.
  */
 import type { z } from 'zod';
+import { ADMIN_TOKEN, ADMIN_TOKEN_RULE } from '../../contract/admin-token.ts';
 import { LOG_LEVELS } from '../../contract/settings.ts';
 import { acmeSchema } from './acme.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
@@ -25,8 +26,7 @@ function parseAdminHost(raw: string): Parsed<string> {
 }
 
 function adminToken(meaning: string, since?: string) {
-  const rule = 'must be at most 512 visible ASCII characters without spaces';
-  return Key.textOrNone('text, secret', meaning, Key.matching(/^[\x21-\x7e]{1,512}$/, rule), {
+  return Key.textOrNone('text, secret', meaning, Key.matching(ADMIN_TOKEN, ADMIN_TOKEN_RULE), {
     range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
     fallback: 'empty',
     since,

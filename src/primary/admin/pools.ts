@@ -4,6 +4,7 @@ import * as z from 'zod';
 import { backendUrl } from '../../contract/addresses.ts';
 import { backendKey, type ProbeResult } from '../../contract/health.ts';
 import { type BackendView, backendView, type PoolView, poolView } from '../../contract/pool-view.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
@@ -53,7 +54,10 @@ function refuseLast({ registry }: AdminParts, { pool, id }: z.infer<typeof param
   throw new HttpProblem(409, detail, { code: 'last_backend' });
 }
 
-/** Resolves once a primary that is killed now would pass it on. */
+/** How long an answer waits for the disk: the change is in force before. */
+const SAVE_MS = 1_000;
+
+/** Resolves once a primary that is killed now would pass it on, or after SAVE_MS. */
 async function setEnabled(
   parts: AdminParts,
   request: FastifyRequest & { params: z.infer<typeof params> },
@@ -68,7 +72,7 @@ async function setEnabled(
       before: { enabled: isEnabled },
       after: { enabled },
     });
-    await parts.health.save();
+    await atMost(parts.health.save(), SAVE_MS);
   }
   const pools = poolViews(parts);
   const views = pools.find((each) => each.pool === pool)?.backends;

@@ -63,6 +63,7 @@ export class DirectoryStreams {
     const stream = new Stream(link, this.#feed);
     this.#streams.set(link, stream);
     link.onMessage((message) => {
+      if (message.type === 'ready') stream.hasServed = true;
       if (message.type !== 'clients-applied') return;
       stream.acknowledge(message.part);
       this.#scheduleTurn();
@@ -81,10 +82,11 @@ export class DirectoryStreams {
     await Promise.all([...this.#streams.values()].map((stream) => stream.told()));
   }
 
-  /** untold lists the numbers of the workers that have not, or of all of them. */
+  /** untold lists the numbers of the workers that have not, or of all of them, that serve or drain: one that starts has no requests. */
   untold({ all }: { all: boolean }): number[] {
-    const late = [...this.#streams].filter(([, stream]) => all || !stream.isTold);
-    return late.map(([link]) => link.index).sort((a, b) => a - b);
+    const late = [...this.#streams].filter(([, stream]) => stream.hasServed && (all || !stream.isTold));
+    // During a replacement two have the same number.
+    return [...new Set(late.map(([link]) => link.index))].sort((a, b) => a - b);
   }
 
   sendAll(message: PrimaryMessage): void {
@@ -135,6 +137,8 @@ class Stream {
   readonly informed = Promise.withResolvers<boolean>();
   /** Whether the worker has had everything once. */
   isInformed = false;
+  /** Whether the worker has begun to serve. */
+  hasServed = false;
   state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
   /** Whether the next part is the first of a set. */
   #begins = false;

@@ -163,6 +163,13 @@ test('a backend is drained and enabled by pool and id, and each answer shows its
   }
   const bare = await operate('127.0.0.1:8083', 'enable', 'bare');
   assert.match(bare.text, /"state":"up"/);
+  // A disk that stands still: the change is in force, so it is no failure.
+  const save = t.mock.method(parts.health, 'save', () => new Promise<void>(() => undefined));
+  const unsaved = await operate('one', 'drain');
+  assert.equal(unsaved.status, 200);
+  assert.match(unsaved.text, /"state":"draining"/);
+  save.mock.restore();
+  assert.equal((await operate('one', 'enable')).status, 200);
   const before = parts.state();
   for (const [id, pool] of [
     ['two', 'app'],

@@ -82,15 +82,19 @@ class Feed {
 
 /** A worker that reads messages when the test says so. */
 class Worker implements StreamLink {
-  readonly index = 0;
+  readonly index: number;
   readonly directory = new ClientDirectory(systemClock);
   readonly inbox: ClientsMessage[] = [];
   readonly sizes: number[] = [];
   readonly #exit = Promise.withResolvers<void>();
   readonly exited = this.#exit.promise;
-  #acknowledge: (message: WorkerMessage) => void = () => undefined;
+  #say: (message: WorkerMessage) => void = () => undefined;
   receivedCount = 0;
   maxInboxBytes = 0;
+
+  constructor(index = 0) {
+    this.index = index;
+  }
 
   send(message: Parameters<StreamLink['send']>[0]): void {
     assert.ok(message.type === 'clients');
@@ -102,7 +106,7 @@ class Worker implements StreamLink {
   }
 
   onMessage(listener: (message: WorkerMessage) => void): () => void {
-    this.#acknowledge = listener;
+    this.#say = listener;
     return () => undefined;
   }
 
@@ -111,8 +115,12 @@ class Worker implements StreamLink {
     const message = this.inbox.shift();
     if (message === undefined) return false;
     assert.ok(this.directory.apply(message));
-    this.#acknowledge({ type: 'clients-applied', part: message.part });
+    this.#say({ type: 'clients-applied', part: message.part });
     return true;
+  }
+
+  serve(): void {
+    this.#say({ type: 'ready', revision: 1 });
   }
 
   exit(): void {
@@ -296,4 +304,25 @@ test('allTold waits for earlier messages of every worker, and for no worker that
   assert.deepEqual([told, one.directory.byName('b') === null], [false, false]);
   other.exit();
   await done;
+});
+
+test('untold names the workers that serve or drain, each number once, and none that starts', async () => {
+  const feed = new Feed();
+  const streams = new DirectoryStreams(feed);
+  const workers = [new Worker(1), new Worker(0)];
+  for (const worker of workers) void streams.attach(worker);
+  feed.load(['a']);
+  await settle(...workers);
+  assert.deepEqual(streams.untold({ all: true }), []);
+  for (const worker of workers) worker.serve();
+  const replacement = new Worker(0);
+  void streams.attach(replacement);
+  await nextTurn();
+  assert.deepEqual(streams.untold({ all: false }), []);
+  assert.deepEqual(streams.untold({ all: true }), [0, 1]);
+  await settle(replacement);
+  replacement.serve();
+  feed.change(['b']);
+  assert.deepEqual(streams.untold({ all: false }), [0, 1]);
+  assert.deepEqual(streams.untold({ all: true }), [0, 1]);
 });
