@@ -8,8 +8,8 @@ import { startSluice } from '../support/sluice.ts';
 const BACKENDS = 200;
 const ROUTES = 500;
 const CLIENTS = 105;
-/** A turn of the page's event loop that a person notices as a halt; on a busy machine it takes several times as long as on a free one. */
-const MAX_TURN_MS = 1_000;
+/** Longer than a turn of the page's event loop takes on a machine that is ten times too busy; a table of all rows took 16 s. */
+const MAX_TURN_MS = 3_000;
 const WATCH = `new PerformanceObserver((list) => {
   for (const { duration } of list.getEntries()) window.longestMs = Math.max(window.longestMs ?? 0, duration);
 }).observe({ type: 'longtask', buffered: true })`;

@@ -37,16 +37,14 @@ test('a broadcast reaches every worker, and each one’s answer can be waited fo
   );
 });
 
-test('B39: a killed worker is replaced within a second, in its own slot, prepared anew, while the others serve on', async (t) => {
+test('B39: a killed worker is replaced at once, in its own slot, prepared anew, while the others serve on', async (t) => {
   const { supervisor, logged, serving, messages } = makeFleet(t, 2);
   await supervisor.start();
   const [first, second] = serving();
   assert.ok(first?.pid && second?.pid);
   process.kill(second.pid, 'SIGKILL');
-  await waitFor(
-    'slot 1 serves with another process',
-    () => serving().find(({ index, pid }) => index === 1 && pid !== second.pid),
-    { timeoutMs: 1000 },
+  await waitFor('slot 1 serves with another process', () =>
+    serving().find(({ index, pid }) => index === 1 && pid !== second.pid),
   );
   assert.equal(serving()[0]?.pid, first.pid);
   assert.equal(toldTo(messages).at(-1), 'worker 1 of 2');
