@@ -50,9 +50,7 @@ test('an operator finds who is limited, why, and gives it more', async (t) => {
 
   await t.test('live, only what was limited', async () => {
     await main.getByLabel('Status').selectOption('429');
-    await main.getByRole('cell', { name: 'GET 127.0.0.1' }).first().waitFor();
-    const statuses = await main.getByRole('cell', { name: '429 limited' }).count();
-    assert.ok(statuses > 0);
+    await main.getByRole('cell', { name: '429 limited' }).first().waitFor();
     assert.equal(await main.getByRole('cell', { name: '200 ok' }).count(), 0);
     await main.getByRole('button', { name: 'Pause' }).click();
     await main.getByText('paused').waitFor();
