@@ -6,6 +6,8 @@ import { createServer } from 'node:net';
 
 const LOWEST_PORT = 10_000;
 const ATTEMPTS = 50;
+/** Ports that this process has been given: two servers of one test would else get the same, once in a while. */
+const given = new Set<number>();
 
 /**
  * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It is below the range that the kernel uses for outgoing
@@ -15,7 +17,9 @@ export async function freePort(): Promise<number> {
   const firstEphemeral = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const port = randomInt(LOWEST_PORT, Math.max(firstEphemeral, LOWEST_PORT + 1_000));
-    if (await canListen(port)) return port;
+    if (given.has(port) || !(await canListen(port))) continue;
+    given.add(port);
+    return port;
   }
   throw new Error(`no free port from ${LOWEST_PORT} to ${firstEphemeral} in ${ATTEMPTS} attempts`);
 }
