@@ -106,6 +106,7 @@ function withHandshakeDeadline(client: Redis): Redis {
 
 /** ioredis ignores why a sentinel cannot be reached, and says that the connection is closed. Here the client tells it, as a Cluster's does. */
 function withSentinelsHeard(client: Redis): Redis {
+  // The types of ioredis hide it; test/redis/redis-failures.test.ts tells when another version has none.
   const { connector } = client as unknown as {
     connector: { connectToSentinel: (...place: unknown[]) => Redis };
   };
